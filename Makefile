@@ -1,0 +1,54 @@
+# Corten: a cloud in one command. `make help` lists what can be done.
+
+CORTEN_DATA ?= .corten
+CORTEN_LISTEN ?= 127.0.0.1:8774
+ACCEPTANCE ?= $(wildcard ../shared/acceptance)
+LIST ?= visible.txt
+export CORTEN_DATA CORTEN_LISTEN
+
+corten := target/release/corten
+
+.DEFAULT_GOAL := help
+.PHONY: help up down destroy deps build test lint docs bench tempest
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@echo
+	@echo "  CORTEN_DATA=$(CORTEN_DATA)  CORTEN_LISTEN=$(CORTEN_LISTEN)"
+
+up: ## start a cloud here and boot a first virtual machine
+	@scripts/deps build run
+	@cargo build --release --bin corten
+	@$(corten) up
+
+down: ## stop the control plane; guests go on running, and the next `make up` adopts them
+	@test -x $(corten) || { echo "make down: there is no $(corten), so nothing was started from here"; exit 1; }
+	@$(corten) down
+
+destroy: ## stop everything and remove all data, after asking
+	@test -x $(corten) || { echo "make destroy: there is no $(corten), so nothing was started from here"; exit 1; }
+	@$(corten) destroy
+
+deps: ## install the Debian packages that are missing
+	@scripts/deps build run test
+
+build: ## build the release binary
+	@scripts/deps build
+	@cargo build --release --bin corten
+
+test: ## run everything that must hold: lints and all tests
+	@scripts/test
+
+lint: ## check format, lints and the house rules
+	@scripts/lint
+
+docs: ## write the generated documents anew
+	@CORTEN_BLESS=1 cargo test --quiet --workspace --tests -- docs
+
+bench: ## measure, beside the figures of OpenStack
+	@scripts/deps build run test
+	@scripts/venv
+	@scripts/bench
+
+tempest: ## run OpenStack's own tests against the running cloud (LIST=…, ACCEPTANCE=folder)
+	@scripts/tempest "$(ACCEPTANCE)" "$(LIST)"

@@ -1,0 +1,87 @@
+//! `/consoles/…`: the guest's serial line and screen over WebSocket, each opened once with a token.
+//!
+//! The socket carries the console's own bytes in binary frames: a terminal's for `serial`, RFB (RFC 6143) for `vnc`, as
+//! noVNC and other clients of `ws://` expect.
+
+use crate::app::App;
+use crate::params::{BaseUrl, Params};
+use crate::problem::{Answer, rendered_by};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::response::{Html, Response};
+use axum::routing::get;
+use corten_model::refusal::Refusal;
+use corten_operations::instance::console;
+use futures_util::{SinkExt as _, StreamExt as _};
+use std::path::PathBuf;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+
+pub fn routes() -> Router<App> {
+    let routes = Router::new()
+        .route("/consoles/serial", get(socket))
+        .route("/consoles/vnc", get(page))
+        .route("/consoles/vnc/socket", get(socket));
+    rendered_by(routes, crate::openstack::compute::fault)
+}
+
+/// The address that `remote-consoles` answers for a screen: it says where the socket is.
+async fn page(BaseUrl(base): BaseUrl, params: Params) -> Html<String> {
+    let path = params.get("path").unwrap_or_default();
+    let token: String = path.chars().filter(char::is_ascii_alphanumeric).collect();
+    let token = token.strip_prefix("token").unwrap_or(&token);
+    let socket = format!("{}/consoles/vnc/socket?token={token}", base.replacen("http", "ws", 1));
+    Html(format!(
+        "<!DOCTYPE html><html lang=\"en\"><head><title>Console</title></head><body>\
+         <p>The screen of this server is at <code>{socket}</code>, for one connection of a VNC client that speaks \
+         WebSocket, such as noVNC.</p></body></html>"
+    ))
+}
+
+/// `?token=…`, or noVNC's `?path=…token=…`.
+fn token(params: &Params) -> Result<&str, Refusal> {
+    params.get("token").ok_or_else(|| Refusal::unauthenticated("A console is opened with ?token=…, as remote-consoles answers it."))
+}
+
+async fn socket(State(app): State<App>, params: Params, upgrade: WebSocketUpgrade) -> Answer<Response> {
+    let (_, path) = console::redeem(&app.cx, token(&params)?).await?;
+    Ok(upgrade.protocols(["binary"]).on_upgrade(move |socket| async move {
+        if let Err(error) = relay(socket, path).await {
+            tracing::debug!(%error, "a console ended");
+        }
+    }))
+}
+
+/// Carries bytes both ways until either side ends.
+async fn relay(socket: WebSocket, path: PathBuf) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let (mut from_guest, mut to_guest) = UnixStream::connect(path).await?.into_split();
+    let (mut to_client, mut from_client) = socket.split();
+    let outward = async {
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            let count = from_guest.read(&mut buffer).await?;
+            if count == 0 {
+                let _ = to_client.send(Message::Close(None)).await;
+                return Ok(());
+            }
+            to_client.send(Message::Binary(Bytes::copy_from_slice(&buffer[..count]))).await?;
+        }
+    };
+    let inward = async {
+        while let Some(message) = from_client.next().await {
+            match message? {
+                Message::Binary(bytes) => to_guest.write_all(&bytes).await?,
+                Message::Text(text) => to_guest.write_all(text.as_bytes()).await?,
+                Message::Close(_) => break,
+                Message::Ping(_) | Message::Pong(_) => {}
+            }
+        }
+        Ok(())
+    };
+    tokio::select! {
+        end = outward => end,
+        end = inward => end,
+    }
+}

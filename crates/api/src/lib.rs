@@ -1,0 +1,33 @@
+//! HTTP in, HTTP out: the OpenStack APIs under one listener, one path prefix per service.
+//!
+//! A handler parses, calls the floor below and renders; no business rule lives here. What every request has in common
+//! is in this folder: [`app`] (the state), [`auth`] (who asks), [`body`] and [`params`] (what was sent), [`problem`]
+//! (what goes wrong), [`trace`] (request ids, logs, metrics). Each service has a folder under [`openstack`].
+
+pub mod app;
+pub mod auth;
+pub mod body;
+pub mod consoles;
+pub mod health;
+pub mod openstack;
+pub mod params;
+pub mod problem;
+pub mod trace;
+
+pub use app::App;
+pub use problem::{Answer, Problem};
+
+use axum::Router;
+
+/// Everything that is served, ready to listen.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .merge(health::routes())
+        .merge(consoles::routes())
+        .nest("/identity", openstack::identity::routes())
+        .nest("/image", openstack::image::routes())
+        .nest("/compute", openstack::compute::routes())
+        .nest("/placement", openstack::placement::routes())
+        .layer(axum::middleware::from_fn(trace::trace))
+        .with_state(app)
+}

@@ -1,0 +1,194 @@
+//! `POST /servers/{id}/action`: one key names the action, its value are the arguments.
+
+use super::view::Mode;
+use super::{console, create, fields, parse_id, rebuild, viewer};
+use crate::app::App;
+use crate::auth::Caller;
+use crate::body::{self, Body};
+use crate::openstack::compute::microversion::Microversion;
+use crate::params::BaseUrl;
+use crate::problem::Answer;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use corten_iam::actor::Actor;
+use corten_model::ids::InstanceId;
+use corten_model::lifecycle::Command;
+use corten_model::refusal::Refusal;
+use corten_operations::instance::{command, edit};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+/// What every action gets.
+pub(super) struct Action<'a> {
+    pub app: &'a App,
+    pub actor: &'a Actor,
+    pub mv: Microversion,
+    pub base: &'a str,
+    pub id: InstanceId,
+    arguments: Value,
+}
+
+pub(super) async fn act(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    mv: Microversion,
+    BaseUrl(base): BaseUrl,
+    Path(id): Path<String>,
+    Body(body): Body<Map<String, Value>>,
+) -> Answer<Response> {
+    let mut keys = body.into_iter();
+    let (Some((name, arguments)), None) = (keys.next(), keys.next()) else {
+        return Err(Refusal::invalid("The body of an action has exactly one key: the name of the action.").into());
+    };
+    let action = Action { app: &app, actor: &actor, mv, base: &base, id: parse_id(&id)?, arguments };
+    dispatch(&name, action).await
+}
+
+async fn dispatch(name: &str, action: Action<'_>) -> Answer<Response> {
+    let simple = match name {
+        "os-start" => Some(Command::Start),
+        "os-stop" => Some(Command::Stop),
+        "pause" => Some(Command::Pause),
+        "unpause" => Some(Command::Unpause),
+        "suspend" => Some(Command::Suspend),
+        "resume" => Some(Command::Resume),
+        "unrescue" => Some(Command::Unrescue),
+        _ => None,
+    };
+    if let Some(simple) = simple {
+        return action.simple(simple).await;
+    }
+    match name {
+        "reboot" => action.reboot().await,
+        "rebuild" => action.rebuild().await,
+        "rescue" => action.rescue().await,
+        "forceDelete" => action.force_delete().await,
+        "lock" => action.lock().await,
+        "unlock" => action.unlock().await,
+        "os-resetState" => action.reset_state().await,
+        "os-getConsoleOutput" => console::output(&action, action.arguments()?).await,
+        "os-getVNCConsole" => {
+            action.mv.exists_until(5)?;
+            console::legacy(&action, action.arguments()?).await
+        }
+        "os-getSerialConsole" => {
+            action.mv.exists_until(5)?;
+            console::legacy(&action, action.arguments()?).await
+        }
+        other => Err(Refusal::invalid(format!("There is no such action: {other}")).into()),
+    }
+}
+
+fn accepted() -> Response {
+    StatusCode::ACCEPTED.into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reboot {
+    r#type: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rescue {
+    #[serde(rename = "adminPass")]
+    admin_pass: Option<String>,
+    rescue_image_ref: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lock {
+    locked_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResetState {
+    state: String,
+}
+
+impl Action<'_> {
+    /// The arguments, read strictly.
+    fn arguments<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        body::parse(self.arguments.to_string().as_bytes())
+    }
+
+    async fn simple(self, command: Command) -> Answer<Response> {
+        command::simple(&self.app.cx, self.actor, self.id, command).await?;
+        Ok(accepted())
+    }
+
+    async fn reboot(self) -> Answer<Response> {
+        let Reboot { r#type } = self.arguments()?;
+        let command = match r#type.to_uppercase().as_str() {
+            "SOFT" => Command::SoftReboot,
+            "HARD" => Command::HardReboot,
+            _ => {
+                return Err(Refusal::invalid(format!(
+                    "Invalid input for field/attribute type. Value: {type}. '{type}' is not one of ['HARD', 'Hard', 'hard', 'SOFT', 'Soft', 'soft']"
+                ))
+                .into());
+            }
+        };
+        self.simple(command).await
+    }
+
+    async fn rebuild(self) -> Answer<Response> {
+        let change = rebuild::request(self.mv, self.arguments()?)?;
+        let (instance, admin_pass) = command::rebuild(&self.app.cx, self.actor, self.id, change).await?;
+        let mut server = viewer(self.app, self.actor, self.mv, self.base).server(&instance, Mode::Rebuild);
+        server["adminPass"] = json!(admin_pass);
+        let location = [(header::LOCATION, format!("{}/compute/v2.1/servers/{}", self.base, self.id))];
+        Ok((StatusCode::ACCEPTED, location, Json(json!({"server": server}))).into_response())
+    }
+
+    async fn rescue(self) -> Answer<Response> {
+        let arguments = if self.arguments.is_null() { None } else { Some(self.arguments::<Rescue>()?) };
+        let (admin_pass, image) = arguments.map_or((None, None), |rescue| (rescue.admin_pass, rescue.rescue_image_ref));
+        let image = image.map(|text| create::image_id(&text)).transpose()?.flatten();
+        let admin_pass = admin_pass.map(fields::admin_pass).transpose()?;
+        let admin_pass = command::rescue(&self.app.cx, self.actor, self.id, image, admin_pass).await?;
+        Ok(Json(json!({"adminPass": admin_pass})).into_response())
+    }
+
+    async fn force_delete(self) -> Answer<Response> {
+        command::delete(&self.app.cx, self.actor, self.id).await?;
+        Ok(accepted())
+    }
+
+    async fn lock(self) -> Answer<Response> {
+        let reason = if self.arguments.is_null() { None } else { self.arguments::<Lock>()?.locked_reason };
+        self.mv.takes_from(73, "locked_reason", reason.is_some())?;
+        if reason.as_ref().is_some_and(|reason| reason.is_empty() || reason.chars().count() > 255) {
+            return Err(Refusal::invalid("Invalid input for field/attribute locked_reason. It has 1 to 255 characters").into());
+        }
+        edit::lock(&self.app.cx, self.actor, self.id, reason).await?;
+        Ok(accepted())
+    }
+
+    async fn unlock(self) -> Answer<Response> {
+        edit::unlock(&self.app.cx, self.actor, self.id).await?;
+        Ok(accepted())
+    }
+
+    async fn reset_state(self) -> Answer<Response> {
+        let ResetState { state } = self.arguments()?;
+        let active = match state.as_str() {
+            "active" => true,
+            "error" => false,
+            other => {
+                return Err(Refusal::invalid(format!(
+                    "Invalid input for field/attribute state. Value: {other}. '{other}' is not one of ['active', 'error']"
+                ))
+                .into());
+            }
+        };
+        command::reset_state(&self.app.cx, self.actor, self.id, active).await?;
+        Ok(accepted())
+    }
+}

@@ -1,0 +1,80 @@
+//! The `rebuild` action's body.
+
+use super::{create, fields};
+use crate::openstack::compute::input::{Sent, Truth};
+use crate::openstack::compute::microversion::Microversion;
+use corten_model::refusal::Refusal;
+use corten_operations::instance::command::Rebuild;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RebuildFields {
+    #[serde(rename = "imageRef")]
+    image_ref: String,
+    name: Option<String>,
+    #[serde(default)]
+    description: Sent<String>,
+    hostname: Option<String>,
+    metadata: Option<BTreeMap<String, Value>>,
+    #[serde(default)]
+    key_name: Sent<String>,
+    #[serde(default)]
+    user_data: Sent<String>,
+    personality: Option<Vec<create::Personality>>,
+    #[serde(rename = "OS-DCF:diskConfig")]
+    disk_config: Option<String>,
+    #[serde(default)]
+    trusted_image_certificates: Sent<Vec<String>>,
+    #[serde(rename = "adminPass")]
+    admin_pass: Option<String>,
+    preserve_ephemeral: Option<Truth>,
+    #[serde(rename = "accessIPv4", default)]
+    access_ip_v4: Sent<String>,
+    #[serde(rename = "accessIPv6", default)]
+    access_ip_v6: Sent<String>,
+}
+
+/// The request, as of its microversion, in the words of the floor below.
+pub(super) fn request(mv: Microversion, body: RebuildFields) -> Result<Rebuild, Refusal> {
+    mv.takes_from(19, "description", body.description.is_sent())?;
+    mv.takes_from(54, "key_name", body.key_name.is_sent())?;
+    mv.takes_from(57, "user_data", body.user_data.is_sent())?;
+    mv.takes_from(63, "trusted_image_certificates", body.trusted_image_certificates.is_sent())?;
+    mv.takes_from(90, "hostname", body.hostname.is_some())?;
+    mv.takes_until(56, "personality", body.personality.is_some())?;
+    if body.preserve_ephemeral == Some(Truth(true)) {
+        return Err(Refusal::invalid("preserve_ephemeral is not possible here: a rebuild makes every local disk anew."));
+    }
+    let user_data = match body.user_data {
+        Sent::Absent => None,
+        Sent::Null => Some(None),
+        Sent::Value(text) => Some(Some(fields::user_data(text)?)),
+    };
+    Ok(Rebuild {
+        image_id: create::image_id(&body.image_ref)?,
+        name: body.name.map(|name| fields::server_name(mv, &name)).transpose()?,
+        description: fields::description(body.description)?,
+        hostname: body.hostname.map(|hostname| fields::hostname(mv, &hostname)).transpose()?,
+        metadata: body.metadata.map(fields::metadata).transpose()?,
+        key_name: present(body.key_name),
+        user_data,
+        personality: body.personality.map(create::personality).transpose()?,
+        disk_config: body.disk_config.map(fields::disk_config).transpose()?,
+        trusted_image_certificates: present(body.trusted_image_certificates),
+        admin_pass: body.admin_pass.map(fields::admin_pass).transpose()?,
+        access_ip_v4: fields::address("accessIPv4", body.access_ip_v4)?,
+        access_ip_v6: fields::address("accessIPv6", body.access_ip_v6)?,
+    })
+}
+
+/// Null takes a thing away, absence leaves it.
+fn present<T>(sent: Sent<T>) -> Option<Option<T>> {
+    match sent {
+        Sent::Absent => None,
+        Sent::Null => Some(None),
+        Sent::Value(value) => Some(Some(value)),
+    }
+}

@@ -1,0 +1,57 @@
+//! Keystone v3: a file per resource, a small function per HTTP operation.
+//!
+//! What the resources share: [`bearer`] (who asks, with everything the token says), [`listing`] (filters, pages and
+//! links of a collection), [`fields`] (fields of an update that can be absent, null or given).
+
+mod auth;
+mod auth_body;
+mod bearer;
+mod domains;
+mod fields;
+mod listing;
+mod projects;
+mod tags;
+mod token_body;
+mod users;
+mod versions;
+
+use crate::app::App;
+use crate::problem::rendered_by;
+use axum::Router;
+use axum::http::header::{VARY, WWW_AUTHENTICATE};
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use serde_json::{Value, json};
+
+/// Everything under `/identity`.
+pub fn routes() -> Router<App> {
+    let v3 = Router::new()
+        .merge(auth::routes())
+        .merge(domains::routes())
+        .merge(projects::routes())
+        .merge(tags::routes())
+        .merge(users::routes());
+    let routes = Router::new().merge(versions::routes()).nest("/v3", v3);
+    rendered_by(routes, error_body).layer(from_fn(with_headers))
+}
+
+/// Keystone's error body.
+fn error_body(status: StatusCode, message: &str) -> Value {
+    let title = status.canonical_reason().unwrap_or("Error");
+    json!({"error": {"code": status.as_u16(), "message": message, "title": title}})
+}
+
+/// `Vary` on every answer, and on a 401 where to log in (RFC 9110, section 11.6.1).
+async fn with_headers(request: Request, next: Next) -> Response {
+    let host = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or("localhost").to_owned();
+    let mut response = next.run(request).await;
+    let unauthorized = response.status() == StatusCode::UNAUTHORIZED;
+    let headers = response.headers_mut();
+    headers.insert(VARY, HeaderValue::from_static("X-Auth-Token"));
+    if unauthorized && let Ok(challenge) = HeaderValue::from_str(&format!("Keystone uri=\"http://{host}/identity\"")) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
+}

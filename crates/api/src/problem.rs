@@ -1,0 +1,120 @@
+//! What goes wrong: a [`Failure`] on its way out, and its rendering in each service's own error body.
+//!
+//! A handler returns [`Problem`]; it becomes a response that carries the refusal. The layer of the service it passes
+//! on its way out ([`rendered_by`]) writes the body. So a handler need not know which service it serves, and what the
+//! router itself refuses (no such path, no such method) gets the service's body too.
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
+use corten_model::refusal::{Reason, Refusal};
+use corten_store::Failure;
+use serde_json::Value;
+
+/// A request that failed.
+#[derive(Debug)]
+pub struct Problem(pub Failure);
+
+/// What a handler ends with.
+pub type Answer<T = Response> = Result<T, Problem>;
+
+impl<E: Into<Failure>> From<E> for Problem {
+    fn from(failure: E) -> Self {
+        Self(failure.into())
+    }
+}
+
+/// Carried by a failed response until its service's layer writes the body.
+#[derive(Debug, Clone)]
+struct Unrendered(Refusal);
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let refusal = match self.0 {
+            Failure::Refused(refusal) => refusal,
+            trouble => {
+                tracing::error!(error = %chain(&trouble), "request failed");
+                return unrendered(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    Refusal::unavailable(
+                        "Unexpected trouble in the control plane; the request changed nothing. Give the \
+                         administrator the request id of this answer: the log has the cause.",
+                    ),
+                );
+            }
+        };
+        unrendered(status_of(refusal.reason), refusal)
+    }
+}
+
+fn unrendered(status: StatusCode, refusal: Refusal) -> Response {
+    let mut response = status.into_response();
+    response.extensions_mut().insert(Unrendered(refusal));
+    response
+}
+
+/// An error with all its causes, for the log.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn status_of(reason: Reason) -> StatusCode {
+    match reason {
+        Reason::Invalid => StatusCode::BAD_REQUEST,
+        Reason::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Reason::Forbidden | Reason::OverQuota => StatusCode::FORBIDDEN,
+        Reason::NotFound => StatusCode::NOT_FOUND,
+        Reason::Conflict => StatusCode::CONFLICT,
+        Reason::Gone => StatusCode::GONE,
+        Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Reason::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Reason::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
+        Reason::NotImplemented => StatusCode::NOT_IMPLEMENTED,
+        Reason::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// How one service writes an error: the JSON body for a status and a message.
+pub type ErrorBody = fn(StatusCode, &str) -> Value;
+
+/// Wraps a service's routes so that everything that fails in them leaves in that service's error body.
+pub fn rendered_by<S: Clone + Send + Sync + 'static>(routes: Router<S>, body: ErrorBody) -> Router<S> {
+    routes.layer(map_response(move |response: Response| async move { render(response, body) }))
+}
+
+fn render(mut response: Response, body: ErrorBody) -> Response {
+    let status = response.status();
+    let message = match response.extensions_mut().remove::<Unrendered>() {
+        Some(Unrendered(refusal)) => refusal.message,
+        None if is_bare_error(&response) => match status {
+            StatusCode::NOT_FOUND => "The resource could not be found.".to_owned(),
+            StatusCode::METHOD_NOT_ALLOWED => "The method is not allowed for this resource.".to_owned(),
+            other => other.canonical_reason().unwrap_or("Error").to_owned(),
+        },
+        None => return response,
+    };
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().remove(axum::http::header::CONTENT_LENGTH);
+    response.headers_mut().insert(axum::http::header::CONTENT_TYPE, json);
+    *response.body_mut() = Body::from(body(status, &message).to_string());
+    response
+}
+
+/// An error that the router or a layer made, without a body of its own.
+fn is_bare_error(response: &Response) -> bool {
+    let status = response.status();
+    let is_json = response
+        .headers()
+        .get(axum::http::header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
+    (status.is_client_error() || status.is_server_error()) && !is_json
+}

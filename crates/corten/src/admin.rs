@@ -1,0 +1,103 @@
+//! `corten admin`: what the operator of the machine can see and do, straight on the store.
+
+use crate::config::Config;
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+use corten_engine::{Clock as _, SystemClock};
+use corten_iam::Iam;
+use corten_model::ids::OperationId;
+use corten_store::operations::{self, Filter, Operation};
+use corten_store::{Store, transitions};
+
+#[derive(Subcommand)]
+pub enum AdminCommand {
+    /// Operations: what is being done, and what was.
+    #[command(subcommand)]
+    Operation(OperationCommand),
+    /// Make the staged token key the primary and stage a new one.
+    RotateTokenKeys,
+}
+
+#[derive(Subcommand)]
+pub enum OperationCommand {
+    /// Those that run, newest first.
+    List {
+        /// Those that have ended, too.
+        #[arg(long)]
+        all: bool,
+    },
+    /// One, with every state it caused.
+    Show { id: OperationId },
+    /// Ask one to stop at its next step and clean up.
+    Cancel { id: OperationId },
+}
+
+pub async fn run(config: &Config, command: AdminCommand) -> anyhow::Result<()> {
+    let store = Store::open(&config.database_url()).await.context("cannot open the store")?;
+    match command {
+        AdminCommand::Operation(OperationCommand::List { all }) => list(&store, all).await,
+        AdminCommand::Operation(OperationCommand::Show { id }) => show(&store, id).await,
+        AdminCommand::Operation(OperationCommand::Cancel { id }) => cancel(&store, id).await,
+        AdminCommand::RotateTokenKeys => {
+            Iam::open(store, config.identity.clone()).await?.rotate_keys()?;
+            println!("The staged key is the primary now; restart or wait for replicas to read it.");
+            Ok(())
+        }
+    }
+}
+
+async fn list(store: &Store, all: bool) -> anyhow::Result<()> {
+    let mut tx = store.read().await?;
+    let found = operations::list(&mut tx, Filter { running: !all, ..Filter::default() }).await?;
+    println!("{:36}  {:22}  {:10}  {:>8}  {:36}  note", "id", "kind", "status", "age", "subject");
+    for operation in found {
+        println!(
+            "{:36}  {:22}  {:10}  {:>6} s  {:36}  {}",
+            operation.id,
+            operation.kind,
+            operation.status.as_str(),
+            age_secs(&operation),
+            operation.subject_id,
+            operation.note
+        );
+    }
+    Ok(())
+}
+
+fn age_secs(operation: &Operation) -> u64 {
+    operation.finished_at.unwrap_or_else(|| SystemClock.now()).since(operation.created_at).as_secs()
+}
+
+async fn show(store: &Store, id: OperationId) -> anyhow::Result<()> {
+    let mut tx = store.read().await?;
+    let Some(operation) = operations::get(&mut tx, id).await? else { bail!("there is no operation {id}") };
+    println!("id        {}", operation.id);
+    println!("kind      {}", operation.kind);
+    println!("subject   {} {}", operation.subject_kind, operation.subject_id);
+    println!("status    {}", operation.status.as_str());
+    println!("step      {} at {}, attempt {}", operation.step, operation.place, operation.attempt);
+    println!("request   {}", operation.request_id);
+    println!("started   {}", operation.created_at.seconds_z());
+    println!("deadline  {}", operation.deadline.seconds_z());
+    if let Some(owner) = &operation.lease_owner {
+        println!("worker    {owner}, epoch {}", operation.epoch);
+    }
+    if !operation.note.is_empty() {
+        println!("note      {}", operation.note);
+    }
+    for transition in transitions::of_operation(&mut tx, id).await? {
+        let from = transition.from.as_deref().unwrap_or("-");
+        println!("{}  {from} → {}  ({})", transition.at.micros_z(), transition.to, transition.why);
+    }
+    Ok(())
+}
+
+async fn cancel(store: &Store, id: OperationId) -> anyhow::Result<()> {
+    let mut tx = store.write().await?;
+    if !operations::request_cancel(&mut tx, id, SystemClock.now()).await? {
+        bail!("operation {id} does not run");
+    }
+    tx.commit().await?;
+    println!("Operation {id} will stop at its next step and clean up.");
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! The command line.
+
+use crate::{admin, config, doctor, server, up};
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use corten::images::{self, ConsoleProgress, DebianOptions, TinyOptions};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Turns servers into a cloud.
+#[derive(Parser)]
+#[command(version, about)]
+pub struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the cloud is.
+#[derive(Args, Clone)]
+pub struct Place {
+    /// The directory that holds everything this cloud keeps.
+    #[arg(long, global = true, env = "CORTEN_DATA", default_value = ".corten")]
+    pub data: PathBuf,
+    /// The address to listen on.
+    #[arg(long, global = true, env = "CORTEN_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// The settings; by default `corten.toml` in the data directory, if it is there.
+    #[arg(long, global = true, env = "CORTEN_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the cloud in the background and boot a first instance.
+    Up {
+        /// Start the cloud alone, without a first instance.
+        #[arg(long)]
+        bare: bool,
+    },
+    /// Stop the control plane. Guests go on running; the next `up` adopts them.
+    Down,
+    /// Stop everything and remove all data, after asking.
+    Destroy {
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Run the control plane in the foreground.
+    Serve,
+    /// What this machine can do, and what to do about what it cannot.
+    Doctor,
+    /// Build or fetch guest images.
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Look into a cloud and help it along, on the machine it runs on.
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
+}
+
+#[derive(Subcommand)]
+enum ImageCommand {
+    /// Build an image from Debian packages.
+    Build {
+        /// `tiny` or `debian-12`.
+        name: String,
+        /// The file to write; raw if it ends in `.raw`, else qcow2.
+        #[arg(long)]
+        output: Option<PathBuf>,
+        /// Where downloaded packages are kept.
+        #[arg(long)]
+        cache: Option<PathBuf>,
+    },
+    /// The catalogue's images and where they come from.
+    Catalog,
+    /// Fetch one of the catalogue's images and verify it.
+    Pull {
+        name: String,
+        #[arg(long)]
+        output: Option<PathBuf>,
+        /// Fetch from this address in place of the vendor's.
+        #[arg(long)]
+        from: Option<String>,
+    },
+}
+
+pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let place = cli.place;
+    match cli.command {
+        Command::Up { bare } => up::up(&place, bare).await?,
+        Command::Down => up::down(&place).await?,
+        Command::Destroy { yes } => up::destroy(&place, yes).await?,
+        Command::Serve => server::serve(config::load(&place)?).await?,
+        Command::Doctor => return doctor::run(&config::load(&place)?).await,
+        Command::Image(command) => image(&place, command).await?,
+        Command::Admin(command) => admin::run(&config::load(&place)?, command).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn image(place: &Place, command: ImageCommand) -> anyhow::Result<()> {
+    match command {
+        ImageCommand::Build { name, output, cache } => {
+            let output = output.unwrap_or_else(|| PathBuf::from(format!("{name}.qcow2")));
+            let cache = cache.unwrap_or_else(|| place.data.join("cache/packages"));
+            build(&name, output, cache).await
+        }
+        ImageCommand::Catalog => {
+            print!("{}", images::catalog_table()?);
+            Ok(())
+        }
+        ImageCommand::Pull { name, output, from } => {
+            let output = output.unwrap_or_else(|| PathBuf::from(format!("{name}.qcow2")));
+            let pulled = images::pull(&name, &output, from.as_deref(), &ConsoleProgress::new()).await?;
+            println!("{}: {pulled}", output.display());
+            Ok(())
+        }
+    }
+}
+
+async fn build(name: &str, output: PathBuf, cache: PathBuf) -> anyhow::Result<()> {
+    let progress = ConsoleProgress::new();
+    let built = match name {
+        "tiny" => images::build_tiny(&TinyOptions { output, cache }, &progress).await,
+        "debian-12" => images::build_debian(&DebianOptions { output, cache }, &progress).await,
+        other => anyhow::bail!("there is no image '{other}' to build; there are: tiny, debian-12"),
+    }
+    .with_context(|| format!("image {name} could not be built"))?;
+    println!("{} ({:.1} MiB)", built.path.display(), built.file_bytes as f64 / f64::from(1 << 20));
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! `corten.toml`: every setting, each with a default.
+
+use crate::cli::Place;
+use anyhow::Context as _;
+use corten_host::{AccelerationChoice, Accelerator, HostConfig};
+use corten_iam::IamConfig;
+use corten_operations::Settings;
+use corten_operations::settings::{Compute, Images, Quota};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The file, as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    server: Server,
+    identity: IamConfig,
+    images: Images,
+    compute: Compute,
+    quota: Quota,
+    host: Host,
+    sim: Sim,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    pub listen: SocketAddr,
+    /// The address that clients use, for the catalog; by default `http://` and `listen`.
+    pub public_url: Option<String>,
+    /// `postgres://…`, or by default an SQLite file in the data directory.
+    pub database: Option<String>,
+    pub region: String,
+    /// Operations in hand at the same time.
+    pub workers: usize,
+    /// What to log, as `RUST_LOG` has it.
+    pub log: String,
+    /// One JSON object per line in place of text.
+    pub log_json: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8774)),
+            public_url: None,
+            database: None,
+            region: "RegionOne".to_owned(),
+            workers: 64,
+            log: "info".to_owned(),
+            log_json: false,
+        }
+    }
+}
+
+/// `[host]`: this machine as a hypervisor host.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Host {
+    /// Whether guests run on this machine.
+    pub enabled: bool,
+    /// `probe` (boot a guest and see), `kvm` or `tcg`.
+    pub acceleration: String,
+    /// The user that guests run as; by default `corten-qemu` if it exists, else `nobody`.
+    pub guest_user: Option<String>,
+    /// A guest's console log is cut when it grows beyond this, in bytes.
+    pub console_log_max_bytes: u64,
+    /// The emulator's program.
+    pub qemu: PathBuf,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            acceleration: "probe".to_owned(),
+            guest_user: None,
+            console_log_max_bytes: 4 << 20,
+            qemu: PathBuf::from("qemu-system-x86_64"),
+        }
+    }
+}
+
+/// `[sim]`: simulated hosts beside the real one, for tests of scale.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sim {
+    pub hosts: u32,
+}
+
+/// All settings, with the command line's put over the file's.
+#[derive(Debug)]
+pub struct Config {
+    pub data: PathBuf,
+    pub server: Server,
+    pub identity: IamConfig,
+    pub settings: Settings,
+    pub host: Host,
+    pub sim: Sim,
+}
+
+/// Reads the settings of the cloud at `place`.
+pub fn load(place: &Place) -> anyhow::Result<Config> {
+    let data = std::path::absolute(&place.data).context("the data directory has no absolute path")?;
+    let beside = data.join("corten.toml");
+    let file = match &place.config {
+        Some(path) => read(path)?,
+        None if beside.exists() => read(&beside)?,
+        None => File::default(),
+    };
+    let File { mut server, mut identity, images, compute, quota, host, sim } = file;
+    if let Some(listen) = place.listen {
+        server.listen = listen;
+    }
+    if identity.key_directory.is_relative() {
+        identity.key_directory = data.join(&identity.key_directory);
+    }
+    Ok(Config { data, server, identity, settings: Settings { images, compute, quota }, host, sim })
+}
+
+fn read(path: &Path) -> anyhow::Result<File> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the settings {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("the settings {} are not right", path.display()))
+}
+
+impl Config {
+    pub fn public_url(&self) -> String {
+        self.server.public_url.clone().unwrap_or_else(|| format!("http://{}", self.server.listen))
+    }
+
+    pub fn database_url(&self) -> String {
+        let file = || format!("sqlite:{}", self.data.join("corten.db").display());
+        self.server.database.clone().unwrap_or_else(file)
+    }
+
+    pub fn image_dir(&self) -> PathBuf {
+        self.data.join("images")
+    }
+
+    pub fn host_config(&self) -> anyhow::Result<HostConfig> {
+        let acceleration = match self.host.acceleration.as_str() {
+            "probe" => AccelerationChoice::Probe,
+            "kvm" => AccelerationChoice::Use(Accelerator::Kvm),
+            "tcg" => AccelerationChoice::Use(Accelerator::Tcg),
+            other => anyhow::bail!("host.acceleration is '{other}'; it is one of probe, kvm, tcg"),
+        };
+        Ok(HostConfig {
+            acceleration,
+            guest_user: self.host.guest_user.clone(),
+            console_log_max_bytes: self.host.console_log_max_bytes,
+            qemu: self.host.qemu.clone(),
+            ..HostConfig::new(self.data.join("host"))
+        })
+    }
+}

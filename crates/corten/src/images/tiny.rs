@@ -1,0 +1,465 @@
+//! The tiny guest: Debian's cloud kernel, busybox and an SSH server, for tests, demonstrations and rescue.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+
+use super::command::Program;
+use super::cpio;
+use super::disk::{self, BootFiles, BuiltImage, Identity, Loaders, MIB};
+use super::file_tree::FileTree;
+use super::packages::{self, PackageCache, Unpacked};
+use super::progress::Progress;
+
+/// Room for the guest's files and some of the tenant's; the guest grows it to the size of its disk.
+const ROOT_BYTES: u64 = 48 * MIB;
+
+const IDENTITY: Identity = Identity {
+    prefix: 0x7e57_0001,
+    root_name: "corten-root",
+    epoch_secs: 1_700_000_000,
+};
+
+const COMMAND_LINE: &str =
+    "console=tty0 console=ttyS0,115200 quiet loglevel=3 panic=10 cryptomgr.notests";
+
+/// The user and group of the unprivileged account.
+const USER_ID: u32 = 1000;
+
+/// Drivers that may be needed to find the root disk.
+const RAMDISK_MODULES: [&str; 6] = [
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_rng",
+    "virtio_scsi",
+    "ata_piix",
+    "sd_mod",
+];
+
+/// Drivers that the running guest may need, loaded when their hardware is there.
+const ROOT_MODULES: [&str; 22] = [
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_scsi",
+    "virtio_net",
+    "virtio_console",
+    "virtio_balloon",
+    "virtio_rng",
+    "virtio_input",
+    "ata_piix",
+    "ata_generic",
+    "sd_mod",
+    "sr_mod",
+    "isofs",
+    "vfat",
+    "nls_cp437",
+    "nls_ascii",
+    "nls_iso8859_1",
+    "evdev",
+    "button",
+    "qemu_fw_cfg",
+    "crc32c_intel",
+    "8021q",
+];
+
+/// Dynamically linked programs of the guest: name, and where their packages put them.
+const PROGRAMS: [(&str, [&str; 2]); 6] = [
+    ("dropbear", ["usr/sbin/dropbear", "sbin/dropbear"]),
+    ("dropbearkey", ["usr/bin/dropbearkey", "bin/dropbearkey"]),
+    ("sfdisk", ["sbin/sfdisk", "usr/sbin/sfdisk"]),
+    ("partx", ["usr/bin/partx", "bin/partx"]),
+    ("resize2fs", ["sbin/resize2fs", "usr/sbin/resize2fs"]),
+    ("mke2fs", ["sbin/mke2fs", "usr/sbin/mke2fs"]),
+];
+
+/// The guest's scripts, below `/usr/lib/corten`.
+const SCRIPTS: [(&str, &str); 14] = [
+    ("boot", include_str!("../../../../guest/tiny/boot")),
+    (
+        "config-drive",
+        include_str!("../../../../guest/tiny/config-drive"),
+    ),
+    (
+        "dhcp-event",
+        include_str!("../../../../guest/tiny/dhcp-event"),
+    ),
+    (
+        "functions",
+        include_str!("../../../../guest/tiny/functions"),
+    ),
+    (
+        "grow-root",
+        include_str!("../../../../guest/tiny/grow-root"),
+    ),
+    ("hotplug", include_str!("../../../../guest/tiny/hotplug")),
+    ("json.awk", include_str!("../../../../guest/tiny/json.awk")),
+    (
+        "metadata-service",
+        include_str!("../../../../guest/tiny/metadata-service"),
+    ),
+    ("net-up", include_str!("../../../../guest/tiny/net-up")),
+    (
+        "network.awk",
+        include_str!("../../../../guest/tiny/network.awk"),
+    ),
+    (
+        "personalise",
+        include_str!("../../../../guest/tiny/personalise"),
+    ),
+    (
+        "power-button",
+        include_str!("../../../../guest/tiny/power-button"),
+    ),
+    (
+        "run-user-data",
+        include_str!("../../../../guest/tiny/run-user-data"),
+    ),
+    ("shutdown", include_str!("../../../../guest/tiny/shutdown")),
+];
+
+/// Where the tiny guest is built.
+#[derive(Debug, Clone)]
+pub struct TinyOptions {
+    /// The image to write: raw if its name ends in `.raw` or `.img`, otherwise qcow2.
+    pub output: PathBuf,
+    /// Downloaded packages are kept here for the next build.
+    pub cache: PathBuf,
+}
+
+/// Builds the tiny guest from Debian packages. Needs apt, but neither privileges nor mounts.
+pub async fn build_tiny(
+    options: &TinyOptions,
+    progress: &dyn Progress,
+) -> anyhow::Result<BuiltImage> {
+    progress.step("Fetching Debian packages");
+    let packages = unpack_packages(&options.cache).await?;
+    let work = tempfile::tempdir().context("no temporary directory")?;
+
+    progress.step("Packing the initial ramdisk");
+    let kernel = Kernel::find(&packages)?;
+    let busybox = Busybox::find(&packages).await?;
+    let ramdisk = ramdisk_tree(&kernel, &busybox).await?;
+    let initrd = Program::new("gzip")
+        .args(["-9", "-n", "-c"])
+        .input(cpio::archive(&ramdisk))
+        .run()
+        .await?;
+    let files = BootFiles {
+        title: "Corten tiny guest",
+        kernel: kernel.image.clone(),
+        initrd,
+        command_line: COMMAND_LINE.to_owned(),
+        spare_bytes: 0,
+        loaders: Loaders::find(&packages)?,
+    };
+
+    progress.step("Making the file systems");
+    let root = root_tree(&packages, &kernel, &busybox).await?;
+    let boot_image = disk::boot_partition(&files, IDENTITY, work.path()).await?;
+    let root_image = disk::root_partition(&root, ROOT_BYTES, IDENTITY, work.path()).await?;
+
+    progress.step("Assembling the disk image");
+    disk::assemble(
+        boot_image,
+        root_image,
+        &files,
+        IDENTITY,
+        work.path(),
+        &options.output,
+    )
+    .await
+}
+
+async fn unpack_packages(cache: &Path) -> anyhow::Result<Unpacked> {
+    let mut packages =
+        packages::with_dependencies(&["dropbear-bin", "e2fsprogs", "fdisk", "util-linux"]).await?;
+    packages.extend(disk::LOADER_PACKAGES.map(str::to_owned));
+    packages.insert("busybox-static".to_owned());
+    packages.insert(packages::real_package("linux-image-cloud-amd64", "linux-image-").await?);
+    let packages: Vec<String> = packages.into_iter().collect();
+    PackageCache::new(cache)?.unpack(&packages).await
+}
+
+/// The static busybox and the names it answers to.
+struct Busybox {
+    path: PathBuf,
+    content: Vec<u8>,
+    applets: Vec<String>,
+}
+
+impl Busybox {
+    async fn find(packages: &Unpacked) -> anyhow::Result<Self> {
+        let path = packages.path(&["bin/busybox", "usr/bin/busybox"])?;
+        let listing = Program::new(&path).arg("--list").text().await?;
+        Ok(Self {
+            content: std::fs::read(&path)?,
+            applets: listing.lines().map(str::to_owned).collect(),
+            path,
+        })
+    }
+}
+
+/// A kernel with its modules.
+struct Kernel {
+    version: String,
+    image: Vec<u8>,
+    /// Module files by name, with underscores.
+    modules: BTreeMap<String, PathBuf>,
+}
+
+impl Kernel {
+    fn find(packages: &Unpacked) -> anyhow::Result<Self> {
+        let all_modules = packages.path(&["lib/modules", "usr/lib/modules"])?;
+        let version = std::fs::read_dir(&all_modules)?
+            .next()
+            .context("the kernel package has no modules")??
+            .file_name()
+            .to_string_lossy()
+            .into_owned();
+        let mut modules = BTreeMap::new();
+        collect_modules(&all_modules.join(&version).join("kernel"), &mut modules)?;
+        Ok(Self {
+            image: packages.read(&[&format!("boot/vmlinuz-{version}")])?,
+            version,
+            modules,
+        })
+    }
+
+    /// Adds the wanted modules, those they depend on and their index to a tree.
+    async fn install(
+        &self,
+        wanted: &[&str],
+        busybox: &Busybox,
+        tree: &mut FileTree,
+    ) -> anyhow::Result<()> {
+        let directory = format!("lib/modules/{}", self.version);
+        let staging = tempfile::tempdir()?;
+        let staged = staging.path().join(&directory);
+        std::fs::create_dir_all(&staged)?;
+        for (name, content) in self.with_dependencies(wanted)? {
+            std::fs::write(staged.join(&name), &content)?;
+            tree.file(&format!("{directory}/{name}"), 0o644, content);
+        }
+        Program::new(&busybox.path)
+            .args(["depmod", "-b"])
+            .arg(staging.path())
+            .arg(&self.version)
+            .run()
+            .await?;
+        for index in ["modules.dep", "modules.alias"] {
+            // The order in which depmod found the files is of no meaning.
+            let text = std::fs::read_to_string(staged.join(index))?;
+            let lines: BTreeSet<&str> = text.lines().collect();
+            let sorted: String = lines.into_iter().flat_map(|line| [line, "\n"]).collect();
+            tree.file(&format!("{directory}/{index}"), 0o644, sorted);
+        }
+        Ok(())
+    }
+
+    /// The wanted modules and, transitively, those they depend on: file name and content.
+    fn with_dependencies(&self, wanted: &[&str]) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+        let mut files = BTreeMap::new();
+        let mut open: Vec<String> = wanted.iter().map(|&name| name.to_owned()).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(name) = open.pop() {
+            if !seen.insert(name.clone()) {
+                continue;
+            }
+            let path = self
+                .modules
+                .get(&name)
+                .with_context(|| format!("kernel {} has no module {name}", self.version))?;
+            let content = std::fs::read(path)?;
+            open.extend(module_dependencies(&content));
+            files.insert(format!("{name}.ko"), content);
+        }
+        Ok(files)
+    }
+}
+
+fn collect_modules(
+    directory: &Path,
+    modules: &mut BTreeMap<String, PathBuf>,
+) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect_modules(&path, modules)?;
+        } else if path.extension().is_some_and(|extension| extension == "ko") {
+            let name = path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .replace('-', "_");
+            modules.insert(name, path);
+        }
+    }
+    Ok(())
+}
+
+/// The modules named by the `depends=` field of a module's information section.
+fn module_dependencies(module: &[u8]) -> Vec<String> {
+    const FIELD: &[u8] = b"\0depends=";
+    let Some(start) = module
+        .windows(FIELD.len())
+        .position(|window| window == FIELD)
+    else {
+        return Vec::new();
+    };
+    let value = module[start + FIELD.len()..]
+        .split(|byte| *byte == 0)
+        .next()
+        .unwrap_or_default();
+    String::from_utf8_lossy(value)
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(|name| name.replace('-', "_"))
+        .collect()
+}
+
+async fn ramdisk_tree(kernel: &Kernel, busybox: &Busybox) -> anyhow::Result<FileTree> {
+    let mut tree = FileTree::default();
+    for directory in ["dev", "proc", "sys", "root"] {
+        tree.directory(directory, 0o755);
+    }
+    tree.char_device("dev/console", 0o600, 5, 1);
+    tree.file("bin/busybox", 0o755, busybox.content.clone());
+    tree.symlink("bin/sh", "busybox");
+    tree.file(
+        "init",
+        0o755,
+        include_str!("../../../../guest/tiny/initrd-init"),
+    );
+    kernel.install(&RAMDISK_MODULES, busybox, &mut tree).await?;
+    Ok(tree)
+}
+
+async fn root_tree(
+    packages: &Unpacked,
+    kernel: &Kernel,
+    busybox: &Busybox,
+) -> anyhow::Result<FileTree> {
+    let mut tree = FileTree::default();
+    for directory in [
+        "dev",
+        "proc",
+        "sys",
+        "run",
+        "mnt",
+        "etc",
+        "var/lib/corten",
+        "var/log",
+    ] {
+        tree.directory(directory, 0o755);
+    }
+    tree.directory("tmp", 0o1777);
+    tree.directory("root", 0o700);
+    for (link, target) in [
+        ("sbin", "bin"),
+        ("usr/bin", "../bin"),
+        ("usr/sbin", "../bin"),
+        ("lib64", "lib"),
+        ("var/run", "../run"),
+    ] {
+        tree.symlink(link, target);
+    }
+    tree.file("bin/busybox", 0o4755, busybox.content.clone());
+    for applet in &busybox.applets {
+        if applet != "busybox" {
+            tree.symlink(&format!("bin/{applet}"), "busybox");
+        }
+    }
+    // Applets of the same name as a real program give way to it.
+    install_programs(packages, &mut tree).await?;
+    for (name, script) in SCRIPTS {
+        tree.file(&format!("usr/lib/corten/{name}"), 0o755, script);
+    }
+    tree.symlink("etc/acpi/PWRF/00000080", "/usr/lib/corten/power-button");
+    add_accounts(&mut tree);
+    kernel.install(&ROOT_MODULES, busybox, &mut tree).await?;
+    Ok(tree)
+}
+
+async fn install_programs(packages: &Unpacked, tree: &mut FileTree) -> anyhow::Result<()> {
+    let mut paths = Vec::new();
+    for (name, places) in PROGRAMS {
+        let path = packages.path(&places)?;
+        tree.file(&format!("bin/{name}"), 0o755, std::fs::read(&path)?);
+        paths.push(path);
+    }
+    tree.symlink("bin/mkfs.ext4", "mke2fs");
+    tree.file(
+        "lib/ld-linux-x86-64.so.2",
+        0o755,
+        std::fs::read(packages.loader()?)?,
+    );
+    for library in packages.libraries(&paths).await? {
+        let name = library
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        ensure!(
+            name.contains(".so"),
+            "{} is not a shared library",
+            library.display()
+        );
+        tree.file(
+            &format!("lib/x86_64-linux-gnu/{name}"),
+            0o755,
+            std::fs::read(&library)?,
+        );
+    }
+    Ok(())
+}
+
+/// Accounts root and corten, both without a password, and what login and the shell read.
+fn add_accounts(tree: &mut FileTree) {
+    for (path, content) in [
+        (
+            "etc/inittab",
+            include_str!("../../../../guest/tiny/inittab"),
+        ),
+        ("etc/passwd", include_str!("../../../../guest/tiny/passwd")),
+        ("etc/group", include_str!("../../../../guest/tiny/group")),
+        (
+            "etc/profile",
+            include_str!("../../../../guest/tiny/profile"),
+        ),
+        ("etc/issue", include_str!("../../../../guest/tiny/issue")),
+        (
+            "etc/os-release",
+            include_str!("../../../../guest/tiny/os-release"),
+        ),
+        ("etc/shells", "/bin/sh\n"),
+        ("etc/resolv.conf", ""),
+        ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+    ] {
+        tree.file(path, 0o644, content);
+    }
+    tree.file(
+        "etc/shadow",
+        0o600,
+        "root:*:19000:0:99999:7:::\ncorten:*:19000:0:99999:7:::\n",
+    );
+    tree.directory("home/corten", 0o755);
+    tree.owned_by("home/corten", USER_ID);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_modules_dependencies_are_read_from_its_information() {
+        let module =
+            b"\x7fELF..license=GPL\0depends=virtio-ring,virtio,net_failover\0retpoline=Y\0";
+        assert_eq!(
+            module_dependencies(module),
+            ["virtio_ring", "virtio", "net_failover"]
+        );
+        assert!(module_dependencies(b"license=GPL\0depends=\0").is_empty());
+        assert!(module_dependencies(b"nothing").is_empty());
+    }
+}

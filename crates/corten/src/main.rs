@@ -1,0 +1,32 @@
+//! The binary: `up`, `down`, `destroy`, `serve`, `doctor`, `image …`, `admin …`.
+
+mod admin;
+mod cli;
+mod client;
+mod cloud;
+mod config;
+mod doctor;
+mod process;
+mod server;
+mod up;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("corten: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(cli::run(cli)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("corten: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The control plane: opens everything in order, serves until told to stop, and leaves guests running.
+
+use crate::cloud;
+use crate::config::Config;
+use anyhow::Context as _;
+use corten_api::app::{App, Parts};
+use corten_engine::{Clock, NoFaults, Place, SystemClock, Worker, WorkerConfig};
+use corten_host::{Hands, QemuHost};
+use corten_iam::Iam;
+use corten_iam::bootstrap::{Bootstrap, services_under};
+use corten_model::ids::HostId;
+use corten_operations::context::Hosts;
+use corten_operations::{Context, flavor, host, image, watch, workflows};
+use corten_sim::{SimConfig, SimHost};
+use corten_store::Store;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch as signal;
+
+/// How often services say that they are alive; they count as down after a minute of silence.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// Runs the control plane until SIGTERM or SIGINT.
+pub async fn serve(config: Config) -> anyhow::Result<()> {
+    let started = Instant::now();
+    log(&config);
+    cloud::private_dir(&config.data)?;
+    std::fs::create_dir_all(config.image_dir()).context("cannot make the image directory")?;
+    let store = Store::open(&config.database_url()).await.context("cannot open the store")?;
+    let iam = Arc::new(Iam::open(store.clone(), config.identity.clone()).await.context("cannot open identity")?);
+    let passwords = cloud::Passwords::load_or_make(&config.data)?;
+    iam.bootstrap(&Bootstrap {
+        admin_password: passwords.admin.clone(),
+        demo_password: passwords.demo.clone(),
+        region: config.server.region.clone(),
+        services: services_under(&config.public_url()),
+    })
+    .await
+    .context("cannot set up identity")?;
+    cloud::write_clouds_yaml(&config, &passwords)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let cx = Arc::new(Context {
+        store: store.clone(),
+        policy: iam.policy(),
+        settings: config.settings.clone(),
+        clock: clock.clone(),
+        hosts: Hosts::default(),
+        image_dir: config.image_dir(),
+    });
+    flavor::seed(&cx).await.context("cannot make the first flavors")?;
+    image::recover(&cx).await.context("cannot put the images in order")?;
+    let metrics = PrometheusBuilder::new().install_recorder().context("cannot install the metrics recorder")?;
+    let app = App::new(Parts { iam, cx: cx.clone(), public_url: config.public_url(), metrics });
+    let listener = tokio::net::TcpListener::bind(config.server.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.server.listen))?;
+    let (stop, stopped) = signal::channel(false);
+    let http = tokio::spawn(
+        axum::serve(listener, corten_api::router(app)).with_graceful_shutdown(until(stopped.clone())).into_future(),
+    );
+    tracing::info!(listen = %config.server.listen, millis = started.elapsed().as_millis() as u64, "answering");
+    let places = open_hosts(&config, &cx).await?;
+    let worker = Worker::new(
+        store.clone(),
+        Arc::new(workflows::registry(&cx)),
+        clock,
+        Arc::new(NoFaults),
+        WorkerConfig { parallel: config.server.workers, ..WorkerConfig::new(worker_name(), places) },
+    );
+    let working = tokio::spawn(async move { worker.run(stopped).await });
+    wait_for_signal().await?;
+    tracing::info!("stopping; guests go on running");
+    let _ = stop.send(true);
+    let _ = tokio::time::timeout(Duration::from_secs(10), working).await;
+    let _ = tokio::time::timeout(Duration::from_secs(2), http).await;
+    store.close().await;
+    Ok(())
+}
+
+fn log(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .or_else(|_| tracing_subscriber::EnvFilter::try_new(&config.server.log))
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if config.server.log_json {
+        subscriber.json().init();
+    } else {
+        subscriber.with_ansi(false).init();
+    }
+}
+
+async fn until(mut stopped: signal::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+fn worker_name() -> String {
+    format!("{}/{}", hostname(), std::process::id())
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+}
+
+/// Opens this machine and the simulated ones as hosts, and answers the places whose steps this process can run.
+async fn open_hosts(config: &Config, cx: &Arc<Context>) -> anyhow::Result<Vec<String>> {
+    let mut places = vec![Place::Control.to_string()];
+    let mut alive = Vec::new();
+    for program in ["nova-conductor", "nova-scheduler"] {
+        alive.push(host::register_service(cx, program, &hostname()).await?.id);
+    }
+    let mut found: Vec<(HostId, Arc<dyn Hands>)> = Vec::new();
+    if config.host.enabled {
+        match QemuHost::open(config.host_config()?).await {
+            Ok(qemu) => found.push((host_id(&config.data.join("host-id"))?, Arc::new(qemu))),
+            Err(error) => tracing::error!(error = %corten_operations::error_text(&error), "this machine runs no guests"),
+        }
+    }
+    for number in 1..=config.sim.hosts {
+        let name = format!("sim-{number}");
+        let id = host_id(&config.data.join(format!("{name}-id")))?;
+        found.push((id, Arc::new(SimHost::new(SimConfig::named(name)))));
+    }
+    for (id, hands) in found {
+        let capacity = hands.capacity().await.context("cannot measure a host")?;
+        tracing::info!(host = capacity.hostname, acceleration = ?capacity.acceleration, "host is ready");
+        let registered = host::register_capacity(cx, id, &capacity).await?;
+        alive.push(registered.service_id);
+        cx.hosts.add(id, hands.clone());
+        places.push(Place::Host(id.to_string()).to_string());
+        tokio::spawn(watch::watch(cx.clone(), id, hands));
+    }
+    let cx = cx.clone();
+    tokio::spawn(async move {
+        loop {
+            if let Err(error) = host::heartbeat(&cx, &alive).await {
+                tracing::error!(error = %corten_operations::error_text(&error), "cannot record a heartbeat");
+            }
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+    });
+    Ok(places)
+}
+
+/// The id of a host, kept where its guests are.
+fn host_id(path: &Path) -> anyhow::Result<HostId> {
+    if let Ok(text) = std::fs::read_to_string(path) {
+        return text.trim().parse().with_context(|| format!("{} does not hold a host id", path.display()));
+    }
+    let id = HostId::random();
+    std::fs::write(path, format!("{id}\n")).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(id)
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! `corten up`, `down` and `destroy`.
+
+use crate::cli::Place;
+use crate::client::{self, Client};
+use crate::cloud::{self, Passwords};
+use crate::config::{self, Config};
+use crate::process;
+use anyhow::{Context as _, bail};
+use corten::images::{self, ConsoleProgress, TinyOptions};
+use corten_host::{Fence, Hands as _, QemuHost, Task};
+use corten_model::ids::OperationId;
+use serde_json::{Value, json};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What the tiny guest prints when it has reached userland.
+const USERLAND: &str = "reached userland";
+
+/// The steps of `up` and how long each took.
+struct Report(Vec<(&'static str, Duration)>);
+
+impl Report {
+    async fn step<T>(&mut self, name: &'static str, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        println!("· {name}");
+        let started = Instant::now();
+        let outcome = work.await;
+        self.0.push((name, started.elapsed()));
+        outcome
+    }
+
+    fn print(&self) {
+        println!("\nTime of each step:");
+        for (name, span) in &self.0 {
+            println!("  {:>8.2} s  {name}", span.as_secs_f64());
+        }
+    }
+}
+
+/// Starts the cloud and boots a first instance. On a running cloud it changes nothing.
+pub async fn up(place: &Place, bare: bool) -> anyhow::Result<()> {
+    let config = config::load(place)?;
+    if let Some(pid) = process::running(&config.data) {
+        println!("The cloud is running already (pid {}); nothing was changed.", pid.as_raw_nonzero());
+        hints(&config);
+        return Ok(());
+    }
+    let mut report = Report(Vec::new());
+    cloud::private_dir(&config.data)?;
+    report.step("Starting the control plane", start(&config, place.config.as_deref())).await?;
+    if !bare {
+        first_instance(&config, &mut report).await?;
+    }
+    report.print();
+    hints(&config);
+    Ok(())
+}
+
+async fn start(config: &Config, settings: Option<&Path>) -> anyhow::Result<()> {
+    process::start(config, settings)?;
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !client::is_healthy(&config.public_url()).await {
+        if process::running(&config.data).is_none() || Instant::now() > patience {
+            let log = std::fs::read_to_string(config.data.join("corten.log")).unwrap_or_default();
+            let end: Vec<_> = log.lines().rev().take(12).collect();
+            let end = end.into_iter().rev().collect::<Vec<_>>().join("\n  ");
+            bail!("the control plane did not start; the end of its log:\n  {end}");
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+async fn first_instance(config: &Config, report: &mut Report) -> anyhow::Result<()> {
+    let passwords = Passwords::load_or_make(&config.data)?;
+    let base = config.public_url();
+    let image = config.data.join("cache/tiny.qcow2");
+    if !image.exists() {
+        report.step("Building the guest image 'tiny'", build_tiny(config, &image)).await?;
+    }
+    let admin = Client::log_in(&base, "admin", &passwords.admin, "admin").await?;
+    if find(&admin, "/image/v2/images?name=tiny", "images").await?.is_none() {
+        report.step("Uploading it", upload(&admin, &image)).await?;
+    }
+    let demo = Client::log_in(&base, "demo", &passwords.demo, "demo").await?;
+    report.step("Making the key pair 'demo'", make_key(&demo, config)).await?;
+    let existing = find(&demo, "/compute/v2.1/servers?name=^first$", "servers").await?;
+    let id = match existing {
+        Some(server) => {
+            println!("  The instance 'first' is there already.");
+            id_of(&server)?
+        }
+        None => {
+            let id = report.step("Creating the instance 'first'", create(&demo)).await?;
+            let log = report.step("Waiting for its guest to reach userland", userland(&demo, &id)).await?;
+            println!("\nThe end of its console log:");
+            for line in log.lines().rev().take(12).collect::<Vec<_>>().into_iter().rev() {
+                println!("  │ {line}");
+            }
+            id
+        }
+    };
+    println!("\nInstance 'first' of project 'demo': {id}");
+    Ok(())
+}
+
+async fn build_tiny(config: &Config, image: &Path) -> anyhow::Result<()> {
+    let cache = config.data.join("cache/packages");
+    let partial = image.with_file_name("tiny.partial.qcow2");
+    std::fs::create_dir_all(&cache).context("cannot make the package cache")?;
+    images::build_tiny(&TinyOptions { output: partial.clone(), cache }, &ConsoleProgress::new()).await?;
+    std::fs::rename(&partial, image).context("cannot keep the image")?;
+    Ok(())
+}
+
+async fn find(client: &Client, path: &str, list: &str) -> anyhow::Result<Option<Value>> {
+    Ok(client.get(path).await?[list].as_array().and_then(|found| found.first()).cloned())
+}
+
+fn id_of(value: &Value) -> anyhow::Result<String> {
+    Ok(value["id"].as_str().context("the answer has no id")?.to_owned())
+}
+
+async fn upload(admin: &Client, image: &Path) -> anyhow::Result<()> {
+    let body = json!({
+        "name": "tiny", "disk_format": "qcow2", "container_format": "bare", "visibility": "public",
+        "min_ram": 64, "os_distro": "busybox",
+    });
+    let created = admin.post("/image/v2/images", body).await?;
+    admin.upload(&id_of(&created)?, image).await
+}
+
+fn key_path(config: &Config) -> PathBuf {
+    config.data.join("demo-key")
+}
+
+async fn make_key(demo: &Client, config: &Config) -> anyhow::Result<()> {
+    if find_key(demo).await? {
+        return Ok(());
+    }
+    let made = demo.post("/compute/v2.1/os-keypairs", json!({"keypair": {"name": "demo"}})).await?;
+    let private = made["keypair"]["private_key"].as_str().context("the answer has no private key")?;
+    cloud::write_private(&key_path(config), private)
+}
+
+async fn find_key(demo: &Client) -> anyhow::Result<bool> {
+    let pairs = demo.get("/compute/v2.1/os-keypairs").await?;
+    Ok(pairs["keypairs"].as_array().into_iter().flatten().any(|pair| pair["keypair"]["name"] == "demo"))
+}
+
+async fn create(demo: &Client) -> anyhow::Result<String> {
+    let image = find(demo, "/image/v2/images?name=tiny", "images").await?.context("there is no image 'tiny'")?;
+    let flavors = demo.get("/compute/v2.1/flavors").await?;
+    let flavor = flavors["flavors"].as_array().into_iter().flatten().find(|flavor| flavor["name"] == "m1.tiny");
+    let body = json!({"server": {
+        "name": "first",
+        "imageRef": id_of(&image)?,
+        "flavorRef": id_of(flavor.context("there is no flavor 'm1.tiny'")?)?,
+        "key_name": "demo",
+        "config_drive": true,
+        "networks": "none",
+    }});
+    let created = demo.post("/compute/v2.1/servers", body).await?;
+    let id = id_of(&created["server"])?;
+    loop {
+        let server = demo.get(&format!("/compute/v2.1/servers/{id}")).await?;
+        match server["server"]["status"].as_str() {
+            Some("ACTIVE") => return Ok(id),
+            Some("ERROR") => bail!("the instance failed: {}", server["server"]["fault"]["message"]),
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// Waits until the guest says on its console that it is up.
+async fn userland(demo: &Client, id: &str) -> anyhow::Result<String> {
+    let patience = Instant::now() + Duration::from_secs(180);
+    loop {
+        let body = json!({"os-getConsoleOutput": {}});
+        let answer = demo.post(&format!("/compute/v2.1/servers/{id}/action"), body).await?;
+        let log = answer["output"].as_str().unwrap_or_default();
+        if log.contains(USERLAND) {
+            return Ok(log.to_owned());
+        }
+        if Instant::now() > patience {
+            bail!("the guest did not reach userland within 3 minutes; the end of its console log:\n{log}");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn hints(config: &Config) {
+    let data = config.data.display();
+    println!(
+        "\nThe cloud answers at {}.\n\nNext, with the stock client (pip install python-openstackclient):\n  \
+         export OS_CLIENT_CONFIG_FILE={data}/clouds.yaml\n  \
+         openstack --os-cloud demo server list\n  \
+         openstack --os-cloud demo console log show first\n  \
+         openstack --os-cloud demo server create --image tiny --flavor m1.tiny --nic none --wait second\n  \
+         openstack --os-cloud corten hypervisor list\n\n\
+         `corten down` stops the control plane and leaves guests running; `corten destroy` removes everything.",
+        config.public_url()
+    );
+}
+
+/// Stops the control plane and leaves guests running.
+pub async fn down(place: &Place) -> anyhow::Result<()> {
+    let config = config::load(place)?;
+    if process::stop(&config.data).await? {
+        println!("The control plane is stopped. Guests go on running; `corten up` adopts them.");
+    } else {
+        println!("The control plane does not run; nothing was changed.");
+    }
+    Ok(())
+}
+
+/// Stops everything and removes all data.
+pub async fn destroy(place: &Place, yes: bool) -> anyhow::Result<()> {
+    let config = config::load(place)?;
+    if !config.data.exists() {
+        println!("There is nothing at {}.", config.data.display());
+        return Ok(());
+    }
+    if !yes && !confirmed(&config)? {
+        println!("Nothing was removed.");
+        return Ok(());
+    }
+    process::stop(&config.data).await?;
+    remove_guests(&config).await.context("cannot remove the guests")?;
+    std::fs::remove_dir_all(&config.data).with_context(|| format!("cannot remove {}", config.data.display()))?;
+    println!("The cloud at {} is gone.", config.data.display());
+    Ok(())
+}
+
+/// Ends every guest of this machine's host.
+async fn remove_guests(config: &Config) -> anyhow::Result<()> {
+    let host = QemuHost::open(config.host_config()?).await?;
+    for guest in host.observe_all().await? {
+        let fence = Fence { operation: OperationId::random(), epoch: i64::MAX };
+        host.perform(fence, Task::DeleteGuest { id: guest.id }).await?;
+    }
+    Ok(())
+}
+
+fn confirmed(config: &Config) -> anyhow::Result<bool> {
+    print!(
+        "This ends all guests and removes every instance, image and user of the cloud at {}.\nType 'destroy' to go on: ",
+        config.data.display()
+    );
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim() == "destroy")
+}

@@ -1,0 +1,202 @@
+//! Everything that can be asked for, by name, and which rule of the role matrix governs it.
+//!
+//! A function that touches a row names one of these constants, so an unchecked or misspelt permission does not compile.
+
+/// The rules of the role matrix (CATALOGUE A9). Each is a policy in `policy/*.cedar`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    /// Anyone with a valid token.
+    Anyone,
+    /// A reader of the project that owns the target, or an administrator.
+    ProjectRead,
+    /// A member of the project that owns the target, or an administrator.
+    ProjectWrite,
+    /// A manager of the project that owns the target, or an administrator.
+    ProjectManage,
+    /// An administrator of the project that owns the target (K117, K123), or of the cloud.
+    ProjectAdmin,
+    /// Only the user that the target belongs to (K130).
+    Owner,
+    /// The user that the target belongs to, or an administrator.
+    OwnerOrAdmin,
+    /// A reader of the domain that owns the target, of the system, or an administrator.
+    DomainRead,
+    /// A manager or administrator of the domain that owns the target, or an administrator of the cloud.
+    DomainManage,
+    /// A reader of the whole cloud, or an administrator.
+    CloudRead,
+    /// An administrator of the cloud.
+    CloudAdmin,
+    /// Anyone who works in the domain that owns the target, a reader of the system, or an administrator.
+    InDomain,
+    /// Anyone in the project that is the target, or who may [`Self::DomainRead`] it.
+    ProjectOrDomainRead,
+    /// The user that the target belongs to, or who may [`Self::DomainRead`] it.
+    OwnerOrDomainRead,
+    /// The user that the target belongs to, or who may [`Self::CloudRead`] it.
+    OwnerOrCloudRead,
+    /// The user that the target belongs to, a service, a reader of the system, or an administrator.
+    OwnerOrService,
+}
+
+impl Rule {
+    pub const ALL: [Self; 16] = [
+        Self::Anyone,
+        Self::ProjectRead,
+        Self::ProjectWrite,
+        Self::ProjectManage,
+        Self::ProjectAdmin,
+        Self::Owner,
+        Self::OwnerOrAdmin,
+        Self::DomainRead,
+        Self::DomainManage,
+        Self::CloudRead,
+        Self::CloudAdmin,
+        Self::InDomain,
+        Self::ProjectOrDomainRead,
+        Self::OwnerOrDomainRead,
+        Self::OwnerOrCloudRead,
+        Self::OwnerOrService,
+    ];
+
+    /// The name of the action group in the policies.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Anyone => "anyone",
+            Self::ProjectRead => "project-read",
+            Self::ProjectWrite => "project-write",
+            Self::ProjectManage => "project-manage",
+            Self::ProjectAdmin => "project-admin",
+            Self::Owner => "owner",
+            Self::OwnerOrAdmin => "owner-or-admin",
+            Self::DomainRead => "domain-read",
+            Self::DomainManage => "domain-manage",
+            Self::CloudRead => "cloud-read",
+            Self::CloudAdmin => "cloud-admin",
+            Self::InDomain => "in-domain",
+            Self::ProjectOrDomainRead => "project-or-domain-read",
+            Self::OwnerOrDomainRead => "owner-or-domain-read",
+            Self::OwnerOrCloudRead => "owner-or-cloud-read",
+            Self::OwnerOrService => "owner-or-service",
+        }
+    }
+}
+
+/// One thing that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Action {
+    /// `service:resource:verb`, as operators write it in policies.
+    pub name: &'static str,
+    pub rule: Rule,
+}
+
+macro_rules! actions {
+    ($($module:ident { $($constant:ident = $name:literal, $rule:ident;)* })*) => {
+        $(pub mod $module {
+            use super::{Action, Rule};
+            $(pub const $constant: Action = Action { name: $name, rule: Rule::$rule };)*
+        })*
+
+        /// Every action there is, for the policy engine and the generated role matrix.
+        pub const ALL: &[Action] = &[$($($module::$constant,)*)*];
+    };
+}
+
+actions! {
+    compute {
+        SERVERS_READ = "compute:servers:read", ProjectRead;
+        SERVERS_READ_ALL = "compute:servers:read-all-projects", CloudRead;
+        SERVERS_READ_HOST = "compute:servers:read-host", CloudRead;
+        SERVERS_CREATE = "compute:servers:create", ProjectWrite;
+        SERVERS_CREATE_ON_HOST = "compute:servers:create-on-host", CloudAdmin;
+        SERVERS_WRITE = "compute:servers:write", ProjectWrite;
+        SERVERS_UNLOCK_OTHERS = "compute:servers:unlock-others", CloudAdmin;
+        SERVERS_ADMINISTER = "compute:servers:administer", CloudAdmin;
+        SERVERS_MANAGE = "compute:servers:manage", ProjectManage;
+        SERVER_GROUPS_READ = "compute:server-groups:read", ProjectRead;
+        SERVER_GROUPS_WRITE = "compute:server-groups:write", ProjectWrite;
+        KEYPAIRS_READ = "compute:keypairs:read", OwnerOrAdmin;
+        KEYPAIRS_CREATE = "compute:keypairs:create", OwnerOrAdmin;
+        KEYPAIRS_DELETE = "compute:keypairs:delete", Owner;
+        FLAVORS_READ = "compute:flavors:read", Anyone;
+        FLAVORS_READ_PRIVATE = "compute:flavors:read-private", CloudRead;
+        FLAVORS_WRITE = "compute:flavors:write", CloudAdmin;
+        HOSTS_READ = "compute:hosts:read", CloudRead;
+        HOSTS_WRITE = "compute:hosts:write", CloudAdmin;
+        ZONES_READ = "compute:zones:read", Anyone;
+        LIMITS_READ = "compute:limits:read", ProjectRead;
+        QUOTAS_READ = "compute:quotas:read", ProjectRead;
+        QUOTAS_WRITE = "compute:quotas:write", CloudAdmin;
+        USAGE_READ = "compute:usage:read", ProjectRead;
+        USAGE_READ_ALL = "compute:usage:read-all", CloudRead;
+    }
+    image {
+        IMAGES_READ = "image:images:read", ProjectRead;
+        IMAGES_CREATE = "image:images:create", ProjectWrite;
+        IMAGES_WRITE = "image:images:write", ProjectWrite;
+        IMAGES_PUBLISH = "image:images:publish", CloudAdmin;
+        IMAGES_COMMUNITY = "image:images:community", ProjectWrite;
+        IMAGES_DEACTIVATE = "image:images:deactivate", ProjectWrite;
+        MEMBERS_READ = "image:members:read", ProjectRead;
+        MEMBERS_WRITE = "image:members:write", ProjectWrite;
+        TASKS_READ = "image:tasks:read", CloudRead;
+        TASKS_WRITE = "image:tasks:write", CloudAdmin;
+        CACHE_ADMINISTER = "image:cache:administer", CloudAdmin;
+        METADEFS_READ = "image:metadefs:read", Anyone;
+        METADEFS_WRITE = "image:metadefs:write", CloudAdmin;
+        IMAGES_READ_ALL = "image:images:read-all-projects", CloudRead;
+        IMAGES_DOWNLOAD = "image:images:download", ProjectWrite;
+        STORES_ADMINISTER = "image:stores:administer", CloudAdmin;
+    }
+    placement {
+        PLACEMENT_READ = "placement:all:read", CloudRead;
+        PLACEMENT_WRITE = "placement:all:write", CloudAdmin;
+    }
+    identity {
+        DOMAINS_LIST = "identity:domains:list", CloudRead;
+        DOMAINS_READ = "identity:domains:read", InDomain;
+        DOMAINS_WRITE = "identity:domains:write", CloudAdmin;
+        DOMAIN_CONFIG_READ = "identity:domain-config:read", CloudRead;
+        DOMAIN_CONFIG_WRITE = "identity:domain-config:write", CloudAdmin;
+        PROJECTS_LIST = "identity:projects:list", DomainRead;
+        PROJECTS_READ = "identity:projects:read", ProjectOrDomainRead;
+        PROJECTS_WRITE = "identity:projects:write", DomainManage;
+        USERS_LIST = "identity:users:list", DomainRead;
+        USERS_READ = "identity:users:read", OwnerOrDomainRead;
+        USERS_WRITE = "identity:users:write", DomainManage;
+        GROUPS_LIST = "identity:groups:list", DomainRead;
+        GROUPS_OF_USER = "identity:groups:of-user", OwnerOrDomainRead;
+        GROUPS_WRITE = "identity:groups:write", DomainManage;
+        ROLES_READ = "identity:roles:read", DomainRead;
+        ROLES_WRITE = "identity:roles:write", CloudAdmin;
+        ASSIGNMENTS_READ = "identity:assignments:read", DomainRead;
+        ASSIGNMENTS_WRITE = "identity:assignments:write", DomainManage;
+        SYSTEM_ASSIGNMENTS_READ = "identity:system-assignments:read", CloudRead;
+        SYSTEM_ASSIGNMENTS_WRITE = "identity:system-assignments:write", CloudAdmin;
+        REGIONS_READ = "identity:regions:read", Anyone;
+        CATALOG_READ = "identity:catalog:read", CloudRead;
+        CATALOG_WRITE = "identity:catalog:write", CloudAdmin;
+        APPLICATION_CREDENTIALS_READ = "identity:application-credentials:read", OwnerOrCloudRead;
+        APPLICATION_CREDENTIALS_CREATE = "identity:application-credentials:create", Owner;
+        APPLICATION_CREDENTIALS_DELETE = "identity:application-credentials:delete", OwnerOrAdmin;
+        CREDENTIALS_READ = "identity:credentials:read", OwnerOrCloudRead;
+        CREDENTIALS_WRITE = "identity:credentials:write", OwnerOrAdmin;
+        TRUSTS_LIST = "identity:trusts:list", CloudRead;
+        TRUSTS_READ = "identity:trusts:read", OwnerOrCloudRead;
+        TRUSTS_CREATE = "identity:trusts:create", Owner;
+        TRUSTS_DELETE = "identity:trusts:delete", OwnerOrAdmin;
+        TOKENS_VALIDATE = "identity:tokens:validate", OwnerOrService;
+        TOKENS_REVOKE = "identity:tokens:revoke", OwnerOrAdmin;
+        POLICIES_READ = "identity:policies:read", CloudRead;
+        POLICIES_WRITE = "identity:policies:write", CloudAdmin;
+        CONSUMERS_READ = "identity:consumers:read", CloudRead;
+        CONSUMERS_WRITE = "identity:consumers:write", CloudAdmin;
+        LIMITS_READ = "identity:limits:read", ProjectOrDomainRead;
+        LIMITS_WRITE = "identity:limits:write", CloudAdmin;
+        REGISTERED_LIMITS_READ = "identity:registered-limits:read", Anyone;
+    }
+    native {
+        OPERATIONS_READ = "native:operations:read", CloudRead;
+        OPERATIONS_CANCEL = "native:operations:cancel", CloudAdmin;
+    }
+}

@@ -1,0 +1,54 @@
+//! What rules and operations stand on.
+
+use crate::settings::Settings;
+use corten_engine::Clock;
+use corten_host::Hands;
+use corten_iam::policy::Policy;
+use corten_model::ids::HostId;
+use corten_model::refusal::Refusal;
+use corten_model::time::Timestamp;
+use corten_store::Store;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+
+/// Shared by every rule and operation of one process.
+pub struct Context {
+    pub store: Store,
+    pub policy: Arc<Policy>,
+    pub settings: Settings,
+    pub clock: Arc<dyn Clock>,
+    pub hosts: Hosts,
+    /// Where image files are kept.
+    pub image_dir: PathBuf,
+}
+
+impl Context {
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// The hands of every hypervisor host that this process can reach.
+#[derive(Default)]
+pub struct Hosts {
+    hands: RwLock<HashMap<HostId, Arc<dyn Hands>>>,
+}
+
+impl Hosts {
+    pub fn add(&self, id: HostId, hands: Arc<dyn Hands>) {
+        self.hands.write().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(id, hands);
+    }
+
+    /// The hands of a host; refused with 503 while its agent is away.
+    pub fn get(&self, id: HostId) -> Result<Arc<dyn Hands>, Refusal> {
+        let hands = self.hands.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        hands.get(&id).cloned().ok_or_else(|| {
+            Refusal::unavailable(format!("Host {id} is not connected; its work waits until its agent is back."))
+        })
+    }
+
+    pub fn ids(&self) -> Vec<HostId> {
+        self.hands.read().unwrap_or_else(|poisoned| poisoned.into_inner()).keys().copied().collect()
+    }
+}

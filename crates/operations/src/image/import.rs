@@ -1,0 +1,279 @@
+//! Starting an import. The work is the operation [`ImportImage`].
+
+use super::access::changeable;
+use super::state::{SUBJECT, move_to};
+use super::{NewImage, STORE, create_in};
+use crate::context::Context;
+use crate::import_image::{ImportImage, Input, Step};
+use crate::settings::Images as Settings;
+use corten_engine::{Place, Subject, Submission, submit};
+use corten_iam::action::image as action;
+use corten_iam::actor::Actor;
+use corten_iam::policy::Target;
+use corten_model::ids::{ImageId, OperationId};
+use corten_model::lifecycle::image::{ImageCommand, decide};
+use corten_model::refusal::Refusal;
+use corten_store::images::{self, Image, ImageStatus, Import};
+use corten_store::{Error, Failure, Tx};
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What `/v2/info/import` lists.
+pub const METHODS: [&str; 3] = ["glance-direct", "web-download", "copy-image"];
+
+/// Where the bytes come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case")]
+pub enum ImportMethod {
+    /// What was staged before.
+    GlanceDirect,
+    WebDownload {
+        uri: String,
+    },
+    /// More copies of an active image, in other stores.
+    CopyImage,
+}
+
+/// The request as it was understood; also what the task shows as its input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportRequest {
+    pub method: ImportMethod,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stores: Vec<String>,
+    #[serde(default)]
+    pub all_stores: bool,
+    #[serde(default)]
+    pub all_stores_must_succeed: bool,
+}
+
+/// Begins an import; the image is `importing` when this returns, or, for `copy-image`, as it was.
+pub async fn import(
+    cx: &Arc<Context>,
+    actor: &Actor,
+    id: ImageId,
+    request: ImportRequest,
+) -> Result<(), Failure> {
+    check_stores(&request)?;
+    if let ImportMethod::WebDownload { uri } = &request.method
+        && let Some(refusal) = uri_refusal(&cx.settings.images, uri)
+    {
+        return Err(refusal.into());
+    }
+    let mut tx = cx.store.write().await?;
+    let mut image = changeable(&mut tx, cx, actor, id, action::IMAGES_WRITE).await?;
+    match &request.method {
+        ImportMethod::CopyImage => copy(&mut tx, cx, actor, &mut image, &request).await?,
+        ImportMethod::GlanceDirect | ImportMethod::WebDownload { .. } => {
+            let input = Input::Api {
+                image_id: id,
+                import_req: request,
+                backend: vec![STORE.to_owned()],
+            };
+            start(&mut tx, cx, actor, &mut image, input).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Creates an image and begins its download, as the task `import` of Glance asks for.
+pub async fn import_new(
+    cx: &Arc<Context>,
+    actor: &Actor,
+    new: NewImage,
+    uri: &str,
+    sent: serde_json::Map<String, serde_json::Value>,
+) -> Result<OperationId, Failure> {
+    cx.policy
+        .check(actor, action::TASKS_WRITE, &Target::cloud())?;
+    if let Some(refusal) = uri_refusal(&cx.settings.images, uri) {
+        return Err(refusal.into());
+    }
+    let mut tx = cx.store.write().await?;
+    let mut image = create_in(&mut tx, cx, actor, new).await?;
+    let input = Input::Task {
+        import_from: uri.to_owned(),
+        sent,
+    };
+    let operation = start(&mut tx, cx, actor, &mut image, input).await?;
+    tx.commit().await?;
+    Ok(operation)
+}
+
+async fn start(
+    tx: &mut Tx,
+    cx: &Arc<Context>,
+    actor: &Actor,
+    image: &mut Image,
+    input: Input,
+) -> Result<OperationId, Failure> {
+    let (command, step) = match input.method() {
+        ImportMethod::GlanceDirect => (ImageCommand::ImportStaged, Step::Verify),
+        ImportMethod::WebDownload { .. } | ImportMethod::CopyImage => {
+            (ImageCommand::ImportRemote, Step::Fetch)
+        }
+    };
+    check_ready(image, command)?;
+    let to = decide(image.status, command).map_err(Refusal::conflict)?;
+    let now = cx.now();
+    let origin = actor.origin();
+    let submission = Submission {
+        workflow: &ImportImage(cx.clone()),
+        subject: Subject {
+            kind: SUBJECT,
+            id: image.id.to_string(),
+            project_id: image.owner.clone(),
+        },
+        origin: origin.clone(),
+        place: Place::Control,
+        step,
+        input,
+    };
+    let operation = submit(tx, now, submission)
+        .await
+        .map_err(|error| match error {
+            Error::Exists { .. } => Failure::Refused(Refusal::conflict(format!(
+                "Image {} has active task: wait for it to end, or delete the image.",
+                image.id
+            ))),
+            other => other.into(),
+        })?;
+    image.import = Some(Import {
+        operation: Some(operation),
+        running: true,
+        failed: false,
+    });
+    move_to(tx, image, to, "import", &origin.through(operation), now).await?;
+    Ok(operation)
+}
+
+fn check_ready(image: &Image, command: ImageCommand) -> Result<(), Refusal> {
+    let id = image.id;
+    if image.status == ImageStatus::Active {
+        return Err(Refusal::conflict(format!(
+            "Image {id} with status active cannot be target for import."
+        )));
+    }
+    if command == ImageCommand::ImportStaged && image.staged.is_none() {
+        return Err(Refusal::conflict(format!(
+            "Image {id} is {}; it needs to be staged before 'glance-direct' method can be used: PUT its data to \
+             /v2/images/{id}/stage.",
+            image.status
+        )));
+    }
+    for (name, value) in [
+        ("container_format", &image.container_format),
+        ("disk_format", &image.disk_format),
+    ] {
+        if value.is_none() {
+            return Err(Refusal::conflict(format!(
+                "'{name}' needs to be set before import of image {id}."
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn check_stores(request: &ImportRequest) -> Result<(), Refusal> {
+    match request.stores.iter().find(|store| *store != STORE) {
+        Some(unknown) => Err(Refusal::conflict(format!(
+            "Store '{unknown}' is not available; the stores are: {STORE}."
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// There is one store, so a copy into all stores has nothing left to do.
+async fn copy(
+    tx: &mut Tx,
+    cx: &Context,
+    actor: &Actor,
+    image: &mut Image,
+    request: &ImportRequest,
+) -> Result<(), Failure> {
+    cx.policy
+        .check(actor, action::STORES_ADMINISTER, &Target::cloud())?;
+    if image.status != ImageStatus::Active {
+        return Err(Refusal::conflict(format!(
+            "Only images with status active can be targeted for copying; image {} is {}.",
+            image.id, image.status
+        ))
+        .into());
+    }
+    if !request.all_stores {
+        return Err(
+            Refusal::invalid(format!("Image is already present at store '{STORE}'.")).into(),
+        );
+    }
+    image.import = Some(Import {
+        operation: None,
+        running: false,
+        failed: false,
+    });
+    images::update(tx, image).await?;
+    Ok(())
+}
+
+/// Why `uri` may not be fetched, if so.
+pub(crate) fn uri_refusal(settings: &Settings, uri: &str) -> Option<Refusal> {
+    let allowed = &settings.web_download_hosts;
+    let reason = match Url::parse(uri) {
+        Err(error) => error.to_string(),
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => {
+            format!(
+                "the scheme is '{}', only http and https are fetched",
+                url.scheme()
+            )
+        }
+        Ok(url) => match url.host_str() {
+            None => "it names no host".to_owned(),
+            Some(host) if allowed.is_empty() || allowed.iter().any(|name| name == host) => {
+                return None;
+            }
+            Some(host) => format!(
+                "'{host}' is not one of the hosts that the operator allows (images.web_download_hosts): {}",
+                allowed.join(", ")
+            ),
+        },
+    };
+    Some(Refusal::invalid(format!(
+        "URI for web-download does not pass filtering: {uri}: {reason}."
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_web_addresses_of_allowed_hosts_are_fetched() {
+        let any = Settings::default();
+        assert_eq!(uri_refusal(&any, "http://example.org/x.qcow2"), None);
+        for bad in [
+            "file:///etc/passwd",
+            "ftp://example.org/x",
+            "not a uri",
+            "http://",
+        ] {
+            assert!(uri_refusal(&any, bad).is_some(), "{bad}");
+        }
+        let some = Settings {
+            web_download_hosts: vec!["images.example.org".to_owned()],
+            ..any
+        };
+        assert_eq!(uri_refusal(&some, "https://images.example.org/x"), None);
+        let refusal = uri_refusal(&some, "https://169.254.169.254/latest").unwrap();
+        assert!(
+            refusal.message.contains("images.web_download_hosts"),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn a_request_is_written_as_it_was_read() {
+        let text = r#"{"method":{"name":"web-download","uri":"http://h/x"},"all_stores":false,"all_stores_must_succeed":true}"#;
+        let request: ImportRequest = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&request).unwrap(), text);
+    }
+}

@@ -1,0 +1,302 @@
+//! Importing an image: bytes that were staged, or that are fetched from the web, become an image's own.
+//!
+//! ```text
+//!  Fetch ──▶ Verify ──▶ Publish ──▶ done (active)
+//!    └──────────┴──────────┴──────▶ failed (queued again)
+//! ```
+//!
+//! Each step can be done again: a fetch writes a file of its own and only its commit makes that the staged one; the
+//! checks only read; the file that is published keeps its bytes whatever its name.
+
+use crate::context::Context;
+use crate::error_text;
+use crate::image::files::{self, Received, Writer, new_part, part_path};
+use crate::image::{self, ImportMethod, ImportRequest, move_to, no_such_image, uri_refusal};
+use async_trait::async_trait;
+use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
+use corten_model::ids::ImageId;
+use corten_store::images::{self, Image, ImageStatus, Import, Staged};
+use corten_store::{Failure, Tx};
+use futures_util::StreamExt;
+use reqwest::redirect::Policy;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub const KIND: &str = "import_image";
+
+/// A server that does not answer is asked so often.
+const MAX_TRIES: i64 = 3;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest silence in the middle of a download.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_REDIRECTS: usize = 10;
+
+pub struct ImportImage(pub Arc<Context>);
+
+/// What the operation was asked, in the shape in which a task shows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Input {
+    /// `POST /v2/images/ID/import`.
+    Api {
+        image_id: ImageId,
+        import_req: ImportRequest,
+        backend: Vec<String>,
+    },
+    /// `POST /v2/tasks` of type `import`.
+    Task {
+        import_from: String,
+        #[serde(flatten)]
+        sent: Map<String, Value>,
+    },
+}
+
+impl Input {
+    pub fn method(&self) -> ImportMethod {
+        match self {
+            Self::Api { import_req, .. } => import_req.method.clone(),
+            Self::Task { import_from, .. } => ImportMethod::WebDownload {
+                uri: import_from.clone(),
+            },
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Step {
+    /// The bytes are taken from the web and staged.
+    Fetch,
+    /// The staged bytes are what the image says they are.
+    Verify,
+    /// The staged bytes become the image's.
+    Publish { virtual_size_bytes: Option<i64> },
+}
+
+#[async_trait]
+impl Workflow for ImportImage {
+    type Step = Step;
+    type Input = Input;
+
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn budget(&self, step: &Step) -> Duration {
+        match step {
+            Step::Fetch => Duration::from_secs(12 * 3600),
+            Step::Verify => Duration::from_secs(1800),
+            Step::Publish { .. } => Duration::from_secs(300),
+        }
+    }
+
+    async fn run(&self, step: Step, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+        match step {
+            Step::Fetch => self.fetch(input, cx).await,
+            Step::Verify => self.verify(cx).await,
+            Step::Publish { virtual_size_bytes } => self.publish(virtual_size_bytes, cx).await,
+        }
+    }
+
+    /// What was staged is dropped and the image waits for its bytes again.
+    async fn give_up(&self, why: GiveUp, _: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+        let cause = why.to_string();
+        let mut tx = cx.commit().await?;
+        let mut staged = None;
+        if let Some(mut image) = images::lock(&mut tx, subject(cx)?).await? {
+            staged = image.staged.take();
+            image.import = Some(Import {
+                operation: Some(cx.operation().id),
+                running: false,
+                failed: true,
+            });
+            let note = format!("import failed: {cause}");
+            move_to(
+                &mut tx,
+                &mut image,
+                ImageStatus::Queued,
+                &note,
+                &cx.origin(),
+                cx.now(),
+            )
+            .await?;
+        }
+        let committed = match why {
+            GiveUp::Cancelled => tx.cancelled(&cause).await?,
+            GiveUp::Failed(_) | GiveUp::OverBudget(_) => tx.failed(&cause).await?,
+        };
+        // A crash before this leaves a file that no row refers to, which the next start removes.
+        if let Some(staged) = staged
+            && let Err(error) = files::remove(vec![part_path(&self.0, &staged.file)]).await
+        {
+            tracing::warn!(error = error_text(&error), "cannot remove what was staged");
+        }
+        Ok(committed)
+    }
+}
+
+fn subject(cx: &StepCx) -> Result<ImageId, StepError> {
+    cx.operation()
+        .subject_id
+        .parse()
+        .map_err(|error| StepError::Fail(format!("{error}")))
+}
+
+async fn lock(tx: &mut Tx, id: ImageId) -> Result<Image, StepError> {
+    images::lock(tx, id)
+        .await?
+        .ok_or_else(|| StepError::Fail(no_such_image(id).message))
+}
+
+/// Trouble is tried again a few times; then the importer learns of it.
+fn try_again_at_first(cx: &StepCx, trouble: String) -> StepError {
+    if cx.operation().attempt + 1 < MAX_TRIES {
+        StepError::Retry(trouble)
+    } else {
+        StepError::Fail(trouble)
+    }
+}
+
+fn classify(cx: &StepCx, failure: Failure) -> StepError {
+    match failure {
+        Failure::Outside { .. } => try_again_at_first(cx, error_text(&failure)),
+        other => other.into(),
+    }
+}
+
+impl ImportImage {
+    async fn fetch(&self, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+        let ImportMethod::WebDownload { uri } = input.method() else {
+            return Err(StepError::Fail(
+                "Only a web-download is fetched.".to_owned(),
+            ));
+        };
+        let part = new_part(subject(cx)?);
+        let received = self.download(&uri, &part, cx).await?;
+        let mut tx = cx.commit().await?;
+        let mut image = lock(&mut tx, subject(cx)?).await?;
+        image.staged = Some(Staged {
+            file: part,
+            content: received.content.clone(),
+        });
+        images::update(&mut tx, &image).await?;
+        let committed = tx.next(Place::Control, Step::Verify).await?;
+        received.keep();
+        Ok(committed)
+    }
+
+    async fn download(&self, uri: &str, part: &str, cx: &StepCx) -> Result<Received, StepError> {
+        let answer = self.request(uri, cx).await?;
+        let expected_bytes = answer.content_length();
+        let mut writer = Writer::create(&self.0, part, expected_bytes)
+            .await
+            .map_err(|failure| classify(cx, failure))?;
+        let mut body = answer.bytes_stream();
+        while let Some(bytes) = body.next().await {
+            let bytes = bytes.map_err(|error| {
+                try_again_at_first(
+                    cx,
+                    format!("The download of {uri} broke off: {}", error_text(&error)),
+                )
+            })?;
+            writer
+                .write(bytes)
+                .await
+                .map_err(|failure| classify(cx, failure))?;
+        }
+        writer
+            .finish()
+            .await
+            .map_err(|failure| classify(cx, failure))
+    }
+
+    async fn request(&self, uri: &str, cx: &StepCx) -> Result<reqwest::Response, StepError> {
+        let settings = self.0.settings.images.clone();
+        let follow =
+            Policy::custom(
+                move |attempt| match uri_refusal(&settings, attempt.url().as_str()) {
+                    Some(refusal) => attempt.error(refusal),
+                    None if attempt.previous().len() > MAX_REDIRECTS => {
+                        attempt.error("too many redirects")
+                    }
+                    None => attempt.follow(),
+                },
+            );
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .redirect(follow)
+            .build()
+            .map_err(|error| StepError::Fail(format!("No HTTP client: {}", error_text(&error))))?;
+        let trouble = |error: reqwest::Error| {
+            let text = format!("Cannot fetch {uri}: {}", error_text(&error));
+            if error.is_redirect() || error.is_builder() {
+                StepError::Fail(text)
+            } else {
+                try_again_at_first(cx, text)
+            }
+        };
+        let answer = client.get(uri).send().await.map_err(trouble)?;
+        let status = answer.status();
+        if status.is_client_error() {
+            return Err(StepError::Fail(format!(
+                "Cannot fetch {uri}: the server answered {status}."
+            )));
+        }
+        answer.error_for_status().map_err(trouble)
+    }
+
+    async fn verify(&self, cx: &StepCx) -> Result<Committed, StepError> {
+        let id = subject(cx)?;
+        let image = images::get(&mut cx.read().await?, id).await?;
+        let image = image.ok_or_else(|| StepError::Fail(no_such_image(id).message))?;
+        let Some(staged) = &image.staged else {
+            return Err(StepError::Fail(format!(
+                "Image {id} has no staged data: stage it again."
+            )));
+        };
+        let path = part_path(&self.0, &staged.file);
+        let virtual_size_bytes = image::inspected_size(&self.0, &image, &path)
+            .await
+            .map_err(|failure| classify(cx, failure))?;
+        let tx = cx.commit().await?;
+        tx.next(Place::Control, Step::Publish { virtual_size_bytes })
+            .await
+    }
+
+    async fn publish(
+        &self,
+        virtual_size_bytes: Option<i64>,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
+        let mut tx = cx.commit().await?;
+        let mut image = lock(&mut tx, subject(cx)?).await?;
+        let Some(mut staged) = image.staged.take() else {
+            return Err(StepError::Fail(format!(
+                "Image {} has no staged data: stage it again.",
+                image.id
+            )));
+        };
+        files::promote(&self.0, &staged.file, image.id)
+            .await
+            .map_err(|failure| classify(cx, failure))?;
+        staged.content.virtual_size_bytes = virtual_size_bytes;
+        image.content = Some(staged.content);
+        image.import = Some(Import {
+            operation: Some(cx.operation().id),
+            running: false,
+            failed: false,
+        });
+        move_to(
+            &mut tx,
+            &mut image,
+            ImageStatus::Active,
+            "import",
+            &cx.origin(),
+            cx.now(),
+        )
+        .await?;
+        tx.done().await
+    }
+}

@@ -1,0 +1,369 @@
+//! Accepting a create: everything is checked that can be checked at once, then the instances, their first state and
+//! their operations are committed together.
+
+use super::command;
+use crate::context::Context;
+use crate::create_instance::{CreateInstance, Input, Step, Tried};
+use crate::{flavor, image, quota};
+use corten_engine::Place;
+use corten_iam::action::compute;
+use corten_iam::actor::Actor;
+use corten_iam::policy::Target;
+use corten_model::ids::{FlavorId, ImageId, InstanceId, ProjectId, ServerGroupId, UserId};
+use corten_model::lifecycle::{InstanceClass, InstanceState};
+use corten_model::refusal::Refusal;
+use corten_store::flavors::Flavor;
+use corten_store::images::Image;
+use corten_store::instances::{self, Instance, Intent, Key, Observed};
+use corten_store::keypairs::KeyPair;
+use corten_store::server_groups::ServerGroup;
+use corten_store::{Failure, Tx, aggregates, hosts, record};
+use rand::Rng as _;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// One request for one or more instances.
+#[derive(Debug, Clone, Default)]
+pub struct NewInstances {
+    pub name: String,
+    pub description: Option<String>,
+    /// By default made from the name.
+    pub hostname: Option<String>,
+    pub flavor_id: Option<FlavorId>,
+    pub image_id: Option<ImageId>,
+    pub key_name: Option<String>,
+    pub metadata: BTreeMap<String, String>,
+    pub tags: BTreeSet<String>,
+    pub user_data: Option<String>,
+    pub config_drive: Option<bool>,
+    pub availability_zone: Option<String>,
+    /// Only on this host; for administrators.
+    pub host: Option<String>,
+    pub disk_config: Option<String>,
+    pub security_groups: Vec<String>,
+    pub scheduler_hints: BTreeMap<String, Value>,
+    pub personality: Vec<(String, String)>,
+    pub trusted_image_certificates: Option<Vec<String>>,
+    pub admin_pass: Option<String>,
+    pub access_ip_v4: String,
+    pub access_ip_v6: String,
+    pub min_count: u32,
+    pub max_count: u32,
+}
+
+/// What was accepted.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    pub instances: Vec<Instance>,
+    pub reservation_id: String,
+    pub admin_pass: String,
+}
+
+/// Accepts a create.
+pub async fn create(cx: &Arc<Context>, actor: &Actor, new: NewInstances) -> Result<Accepted, Failure> {
+    let project = actor.project_id().cloned().ok_or_else(|| {
+        Refusal::forbidden("A server belongs to a project (K128): use a token that is scoped to one.")
+    })?;
+    let target = Target::project(&project);
+    cx.policy.check(actor, compute::SERVERS_CREATE, &target)?;
+    if new.host.is_some() {
+        cx.policy.check(actor, compute::SERVERS_CREATE_ON_HOST, &target)?;
+    }
+    let image = match new.image_id {
+        Some(id) => Some(image::get_usable(cx, actor, id).await?),
+        None => {
+            return Err(Refusal::invalid(
+                "Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping \
+                 combination is not valid. Name an image with imageRef; boot from volume is not available yet.",
+            )
+            .into());
+        }
+    };
+    let key = match &new.key_name {
+        Some(name) => Some(key_of(cx, &actor.user_id, name).await?),
+        None => None,
+    };
+    let admin_pass = new.admin_pass.clone().unwrap_or_else(generate_password);
+    let reservation_id = format!("r-{}", random_word(8));
+    let mut tx = cx.store.write().await?;
+    let flavor = flavor_of(cx, &mut tx, actor, &new).await?;
+    if let Some(image) = &image {
+        check_image_fits(image, &flavor)?;
+    }
+    check_metadata(cx, &mut tx, &project, &new.metadata).await?;
+    let files: Vec<_> = new.personality.iter().map(|(path, content)| (path.len(), content.len() / 4 * 3)).collect();
+    quota::check_injected_files(&mut tx, cx, &project, &files).await?;
+    check_zone(cx, &mut tx, new.availability_zone.as_deref()).await?;
+    if let Some(host) = &new.host
+        && hosts::by_name(&mut tx, host).await?.is_none()
+    {
+        return Err(Refusal::invalid(format!("Compute host {host} could not be found.")).into());
+    }
+    let group = group_of(&mut tx, &project, &new.scheduler_hints).await?;
+    let count = grant(cx, &mut tx, actor, &project, &flavor, &new).await?;
+    if let Some(group) = &group {
+        quota::check_group_members(&mut tx, cx, group, i64::from(count)).await?;
+    }
+    let mut created = Vec::new();
+    for index in 0..count {
+        let name = if count > 1 { format!("{}-{}", new.name, index + 1) } else { new.name.clone() };
+        let instance = Instance {
+            launch_index: i64::from(index),
+            reservation_id: reservation_id.clone(),
+            intent: intent(&new, name, count, &flavor, image.clone(), key.clone(), group.as_ref().map(|g| g.id)),
+            ..blank(cx, actor, &project)
+        };
+        instances::insert(&mut tx, &instance, "create", &actor.origin()).await?;
+        let input = Input {
+            instance_id: instance.id,
+            host: new.host.clone(),
+            admin_pass: Some(admin_pass.clone()),
+        };
+        let first = (Place::Control, Step::Schedule { tried: Tried::default() });
+        command::start(&mut tx, cx, &instance, actor, &CreateInstance(cx.clone()), first, input).await?;
+        created.push(instance);
+    }
+    tx.commit().await?;
+    Ok(Accepted { instances: created, reservation_id, admin_pass })
+}
+
+/// How many of the wanted instances the quota grants; refused below the least that is wanted.
+async fn grant(
+    cx: &Context,
+    tx: &mut Tx,
+    actor: &Actor,
+    project: &ProjectId,
+    flavor: &instances::Flavor,
+    new: &NewInstances,
+) -> Result<u32, Failure> {
+    let least = new.min_count.max(1);
+    let most = new.max_count.max(least);
+    let mut refusal = None;
+    for count in (least..=most).rev() {
+        let more = instances::Usage {
+            instances: i64::from(count),
+            vcpus: flavor.vcpus * i64::from(count),
+            memory_mib: flavor.memory_mib * i64::from(count),
+        };
+        match quota::check_instances(tx, cx, project, &actor.user_id, more).await {
+            Ok(()) => return Ok(count),
+            Err(Failure::Refused(refused)) => refusal = Some(refused),
+            Err(trouble) => return Err(trouble),
+        }
+    }
+    Err(refusal.unwrap_or_else(|| Refusal::over_quota("Quota exceeded for instances.")).into())
+}
+
+/// An instance in the moment of its create, before its intent is filled in.
+fn blank(cx: &Context, actor: &Actor, project: &ProjectId) -> Instance {
+    let now = cx.now();
+    Instance {
+        id: InstanceId::random(),
+        project_id: project.clone(),
+        user_id: actor.user_id.clone(),
+        class: InstanceClass::Vm,
+        state: InstanceState::REQUESTED,
+        state_since: now,
+        intent: Intent::default(),
+        observed: Observed::default(),
+        host_id: None,
+        host_name: None,
+        reservation_id: String::new(),
+        launch_index: 0,
+        created_at: now,
+        updated_at: now,
+        launched_at: None,
+        terminated_at: None,
+        fault: None,
+        progress: 0,
+        deleted: false,
+    }
+}
+
+fn intent(
+    new: &NewInstances,
+    name: String,
+    count: u32,
+    flavor: &instances::Flavor,
+    image: Option<Image>,
+    key: Option<Key>,
+    server_group_id: Option<ServerGroupId>,
+) -> Intent {
+    let hostname = match &new.hostname {
+        Some(hostname) if count == 1 => hostname.clone(),
+        _ => hostname_from(&name),
+    };
+    Intent {
+        hostname,
+        name,
+        description: new.description.clone(),
+        flavor: flavor.clone(),
+        image: image.map(image_row),
+        key,
+        metadata: new.metadata.clone(),
+        tags: new.tags.clone(),
+        user_data: new.user_data.clone(),
+        // Without networks there is no metadata service to ask: a guest gets a config drive unless it is told not to.
+        config_drive: new.config_drive.unwrap_or(true),
+        availability_zone: new.availability_zone.clone(),
+        disk_config: new.disk_config.clone().unwrap_or_else(|| "MANUAL".to_owned()),
+        security_groups: new.security_groups.clone(),
+        server_group_id,
+        scheduler_hints: new.scheduler_hints.clone(),
+        personality: new.personality.clone(),
+        locked: None,
+        trusted_image_certificates: new.trusted_image_certificates.clone(),
+        access_ip_v4: new.access_ip_v4.clone(),
+        access_ip_v6: new.access_ip_v6.clone(),
+    }
+}
+
+/// A host name from a display name: letters, digits, `-` and `.`, in lower case, at most 63 characters (RFC 1123).
+pub fn hostname_from(name: &str) -> String {
+    let spaced = name.trim().replace([' ', '_'], "-").to_lowercase();
+    let kept: String = spaced.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.')).collect();
+    let hostname: String = kept.replace('.', "-").trim_matches(['-', '.']).chars().take(63).collect();
+    if hostname.is_empty() { format!("server-{}", random_word(8)) } else { hostname }
+}
+
+async fn flavor_of(
+    cx: &Context,
+    tx: &mut Tx,
+    actor: &Actor,
+    new: &NewInstances,
+) -> Result<instances::Flavor, Failure> {
+    let id = new.flavor_id.as_ref().ok_or_else(|| Refusal::invalid("Missing flavorRef attribute"))?;
+    let flavor = flavor::visible(cx, tx, actor, id).await.map_err(|failure| match failure {
+        Failure::Refused(_) => Refusal::invalid(format!("Flavor {id} could not be found.")).into(),
+        trouble => trouble,
+    })?;
+    if flavor.disabled {
+        return Err(Refusal::invalid(format!("Flavor {id} is disabled: choose another.")).into());
+    }
+    if flavor.class == InstanceClass::Metal {
+        return Err(Refusal::invalid(format!(
+            "Flavor {id} is for whole bare-metal servers, and none is enrolled here: choose a flavor for virtual machines."
+        ))
+        .into());
+    }
+    Ok(flavor_row(flavor))
+}
+
+/// The flavor as an instance keeps it.
+pub fn flavor_row(flavor: Flavor) -> instances::Flavor {
+    instances::Flavor {
+        id: flavor.id,
+        name: flavor.name,
+        vcpus: flavor.vcpus.into(),
+        memory_mib: flavor.memory_mib.into(),
+        root_gib: flavor.disk_gib.into(),
+        ephemeral_gib: flavor.ephemeral_gib.into(),
+        swap_mib: flavor.swap_mib.into(),
+        extra_specs: flavor.extra_specs,
+    }
+}
+
+/// The image as an instance keeps it.
+pub fn image_row(image: Image) -> instances::Image {
+    instances::Image {
+        id: image.id,
+        sha512: image.content.map(|content| content.sha512).unwrap_or_default(),
+        disk_format: image.disk_format.unwrap_or_default(),
+        min_disk_gib: image.min_disk_gib,
+        min_ram_mib: image.min_ram_mib,
+        properties: image.properties,
+    }
+}
+
+/// An image that `actor` may boot from.
+pub async fn image_of(cx: &Context, actor: &Actor, id: ImageId) -> Result<instances::Image, Failure> {
+    Ok(image_row(image::get_usable(cx, actor, id).await?))
+}
+
+/// The image's own demands on the flavor (K89).
+pub fn check_image_fits(image: &Image, flavor: &instances::Flavor) -> Result<(), Refusal> {
+    if flavor.memory_mib < image.min_ram_mib {
+        return Err(Refusal::invalid(format!(
+            "Flavor's memory is too small for requested image. Image {} needs {} MiB, flavor {} has {} MiB.",
+            image.id, image.min_ram_mib, flavor.name, flavor.memory_mib
+        )));
+    }
+    if flavor.root_gib == 0 {
+        return Ok(());
+    }
+    let gib = |bytes: i64| (bytes + (1 << 30) - 1) >> 30;
+    let content_gib = image.content.as_ref().map_or(0, |content| gib(content.virtual_size_bytes.unwrap_or(content.size_bytes)));
+    let needed = content_gib.max(image.min_disk_gib);
+    if flavor.root_gib < needed {
+        return Err(Refusal::invalid(format!(
+            "Flavor's disk is too small for requested image. Flavor disk is {} GiB, image {} needs {needed} GiB.",
+            flavor.root_gib, image.id
+        )));
+    }
+    Ok(())
+}
+
+/// A user's key pair, as an instance keeps it.
+pub async fn key_of(cx: &Context, user: &UserId, name: &str) -> Result<Key, Failure> {
+    let mut tx = cx.store.read().await?;
+    let found: Option<KeyPair> = record::get(&mut tx, KeyPair::key(user, name)).await?;
+    let pair = found.ok_or_else(|| Refusal::invalid(format!("Invalid key_name provided: key pair '{name}' could not be found.")))?;
+    Ok(Key { name: pair.name, kind: pair.kind.as_str().to_owned(), public_key: pair.public_key })
+}
+
+/// Metadata within the project's quota.
+pub async fn check_metadata(
+    cx: &Context,
+    tx: &mut Tx,
+    project: &ProjectId,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), Failure> {
+    quota::check_metadata_items(tx, cx, project, metadata.len() as i64).await
+}
+
+async fn check_zone(cx: &Context, tx: &mut Tx, zone: Option<&str>) -> Result<(), Failure> {
+    let Some(zone) = zone else { return Ok(()) };
+    let known = zone == cx.settings.compute.default_availability_zone
+        || aggregates::zones(tx).await?.values().any(|known| known == zone);
+    if known { Ok(()) } else { Err(Refusal::invalid(format!("The requested availability zone '{zone}' is not available")).into()) }
+}
+
+async fn group_of(
+    tx: &mut Tx,
+    project: &ProjectId,
+    hints: &BTreeMap<String, Value>,
+) -> Result<Option<ServerGroup>, Failure> {
+    let Some(hint) = hints.get("group") else { return Ok(None) };
+    let refused = || Refusal::invalid(format!("Server group {hint} could not be found. The hint 'group' is the id of one."));
+    let id: ServerGroupId = hint.as_str().and_then(|text| text.parse().ok()).ok_or_else(refused)?;
+    let group: Option<ServerGroup> = record::get(tx, id).await?;
+    let group = group.filter(|group| group.project_id == *project).ok_or_else(refused)?;
+    Ok(Some(group))
+}
+
+/// A password of 12 letters and digits, as Nova makes them.
+pub fn generate_password() -> String {
+    const LETTERS: &[u8] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+    let mut random = rand::rng();
+    (0..12).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect()
+}
+
+fn random_word(length: usize) -> String {
+    const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    let mut random = rand::rng();
+    (0..length).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_name_is_made_from_any_name() {
+        assert_eq!(hostname_from("My Server_1"), "my-server-1");
+        assert_eq!(hostname_from("web.example.com"), "web-example-com");
+        assert_eq!(hostname_from(&"x".repeat(100)).len(), 63);
+        assert!(hostname_from("웹서버").starts_with("server-"));
+    }
+}

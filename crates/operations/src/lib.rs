@@ -1,0 +1,38 @@
+//! The rules and the work of the cloud.
+//!
+//! A file per resource holds what changes at once (a flavor, a key pair, an image's tags), with the permission and the
+//! rule beside the row. A file per operation holds what takes time (`create_instance`, `stop_instance`, …), read top
+//! to bottom. Both get what they stand on from [`Context`].
+
+pub mod aggregate;
+pub mod command_instance;
+pub mod context;
+pub mod create_instance;
+pub mod delete_instance;
+pub mod extra_specs;
+pub mod flavor;
+pub mod host;
+pub mod image;
+pub mod import_image;
+pub mod instance;
+pub mod keypair;
+pub mod placement;
+pub mod public_key;
+pub mod quota;
+pub mod rebuild_instance;
+pub mod rescue_instance;
+pub mod server_group;
+pub mod service_calls;
+pub mod settings;
+pub mod usage;
+pub mod watch;
+pub mod workflows;
+
+pub use context::Context;
+pub use settings::Settings;
+
+/// An error with all its causes, in one line.
+pub fn error_text(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,440 @@
+//! Quotas: what a project may have, what it has, and the check before it gets more.
+//!
+//! The limit of a resource is the first that is set of: the user's in the project, the project's, the class
+//! `default`'s, and the operator's in `corten.toml`. -1 means no limit.
+
+use crate::context::Context;
+use crate::settings;
+use corten_iam::action::compute::{LIMITS_READ, QUOTAS_READ, QUOTAS_WRITE};
+use corten_iam::actor::Actor;
+use corten_iam::policy::Target;
+use corten_model::ids::{ProjectId, UserId};
+use corten_model::refusal::Refusal;
+use corten_store::identity::project::Project;
+use corten_store::instances::{self, Instance, Usage};
+use corten_store::quotas::{self, Limits, Quota, QuotaClass};
+use corten_store::server_groups::{self, ServerGroup};
+use corten_store::{Failure, Query, Tx, keypairs, record};
+use std::collections::BTreeMap;
+
+/// The class whose limits every project starts from.
+pub const DEFAULT_CLASS: &str = "default";
+
+/// Every resource that has a quota, by Nova's names, with the operator's limit. The network's are kept for old clients
+/// of the compute API; the network service enforces its own.
+fn operators_limits(settings: &settings::Quota) -> Limits {
+    let settings::Quota {
+        instances,
+        cores,
+        ram_mib,
+        key_pairs,
+        metadata_items,
+        server_groups,
+        server_group_members,
+        injected_files,
+        injected_file_content_bytes,
+        injected_file_path_bytes,
+    } = settings;
+    [
+        ("instances", *instances),
+        ("cores", *cores),
+        ("ram", *ram_mib),
+        ("key_pairs", *key_pairs),
+        ("metadata_items", *metadata_items),
+        ("server_groups", *server_groups),
+        ("server_group_members", *server_group_members),
+        ("injected_files", *injected_files),
+        ("injected_file_content_bytes", *injected_file_content_bytes),
+        ("injected_file_path_bytes", *injected_file_path_bytes),
+        ("fixed_ips", -1),
+        ("floating_ips", -1),
+        ("security_groups", -1),
+        ("security_group_rules", -1),
+    ]
+    .into_iter()
+    .map(|(name, limit)| (name.to_owned(), limit))
+    .collect()
+}
+
+/// What servers take, under the names of their quotas.
+fn named(amount: Usage) -> [(&'static str, i64); 3] {
+    let Usage { instances, vcpus, memory_mib } = amount;
+    [("cores", vcpus), ("instances", instances), ("ram", memory_mib)]
+}
+
+/// The resources that have a quota, with the operator's limits.
+pub fn known(cx: &Context) -> Limits {
+    operators_limits(&cx.settings.quota)
+}
+
+/// The limits that hold for a project, or for a user in it.
+pub async fn limits(
+    cx: &Context,
+    tx: &mut Tx,
+    project: &ProjectId,
+    user: Option<&UserId>,
+) -> Result<Limits, Failure> {
+    let mut limits = class_limits(cx, tx, DEFAULT_CLASS).await?;
+    for key in [Some(Quota::key(project, None)), user.map(|user| Quota::key(project, Some(user)))].into_iter().flatten() {
+        if let Some(quota) = record::get::<Quota>(tx, key).await? {
+            limits.extend(quota.limits);
+        }
+    }
+    Ok(limits)
+}
+
+async fn class_limits(cx: &Context, tx: &mut Tx, class: &str) -> Result<Limits, Failure> {
+    let mut limits = operators_limits(&cx.settings.quota);
+    if let Some(class) = record::get::<QuotaClass>(tx, class).await? {
+        limits.extend(class.limits);
+    }
+    Ok(limits)
+}
+
+/// What a project, or a user in it, has of each resource that can be counted.
+pub async fn in_use(tx: &mut Tx, project: &ProjectId, user: Option<&UserId>) -> Result<BTreeMap<String, i64>, Failure> {
+    let amount = servers_of(tx, project, user).await?;
+    let mut used: BTreeMap<_, _> = named(amount).into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+    used.insert("server_groups".to_owned(), server_groups::count(tx, project, user).await?);
+    if let Some(user) = user {
+        used.insert("key_pairs".to_owned(), keypairs::count(tx, user).await?);
+    }
+    Ok(used)
+}
+
+async fn servers_of(tx: &mut Tx, project: &ProjectId, user: Option<&UserId>) -> Result<Usage, Failure> {
+    let Some(user) = user else { return Ok(instances::usage(tx, project).await?) };
+    let living = Query::<Instance>::new()
+        .equals("project_id", project)
+        .equals("user_id", user)
+        .equals("deleted", false)
+        .all(tx)
+        .await?;
+    Ok(living.iter().fold(Usage::default(), |sum, instance| Usage {
+        instances: sum.instances + 1,
+        vcpus: sum.vcpus + instance.intent.flavor.vcpus,
+        memory_mib: sum.memory_mib + instance.intent.flavor.memory_mib,
+    }))
+}
+
+/// Refuses with 403 if `more` would exceed the project's quota or the user's in it. The caller writes what it asked
+/// for in the same transaction; until that ends, nobody else passes this check for the project.
+pub async fn check_instances(
+    tx: &mut Tx,
+    cx: &Context,
+    project: &ProjectId,
+    user: &UserId,
+    more: Usage,
+) -> Result<(), Failure> {
+    quotas::serialize(tx, project).await?;
+    let used = servers_of(tx, project, None).await?;
+    fits(more, used, &limits(cx, tx, project, None).await?)?;
+    if record::get::<Quota>(tx, Quota::key(project, Some(user))).await?.is_some() {
+        let used = servers_of(tx, project, Some(user)).await?;
+        fits(more, used, &limits(cx, tx, project, Some(user)).await?)?;
+    }
+    Ok(())
+}
+
+/// Nova's sentence, with every resource that is short.
+fn fits(more: Usage, used: Usage, limits: &Limits) -> Result<(), Refusal> {
+    let mut short = Vec::new();
+    for ((name, more), (_, used)) in named(more).into_iter().zip(named(used)) {
+        let limit = limit_of(limits, name);
+        if limit >= 0 && more > 0 && used + more > limit {
+            short.push((name, more, used, limit));
+        }
+    }
+    if short.is_empty() {
+        return Ok(());
+    }
+    let join = |part: fn(&(&str, i64, i64, i64)) -> String| short.iter().map(part).collect::<Vec<_>>().join(", ");
+    let names = join(|(name, ..)| (*name).to_owned());
+    Err(Refusal::over_quota(format!(
+        "Quota exceeded for {names}: Requested {}, but already used {} of {} {names}",
+        join(|(_, more, ..)| more.to_string()),
+        join(|(_, _, used, _)| used.to_string()),
+        join(|(.., limit)| limit.to_string()),
+    )))
+}
+
+/// A resource's limit; -1 means none.
+fn limit_of(limits: &Limits, name: &str) -> i64 {
+    limits.get(name).copied().unwrap_or(-1)
+}
+
+/// Refuses with 403 if a server would have more metadata than its project allows.
+pub async fn check_metadata_items(tx: &mut Tx, cx: &Context, project: &ProjectId, items: i64) -> Result<(), Failure> {
+    let limit = limit_of(&limits(cx, tx, project, None).await?, "metadata_items");
+    if limit >= 0 && items > limit {
+        return Err(Refusal::over_quota(format!("Maximum number of metadata items exceeds {limit}: {items} were given."))
+            .into());
+    }
+    Ok(())
+}
+
+/// Refuses with 403 if a server group would get more members than its project allows.
+pub async fn check_group_members(tx: &mut Tx, cx: &Context, group: &ServerGroup, more: i64) -> Result<(), Failure> {
+    let limit = limit_of(&limits(cx, tx, &group.project_id, None).await?, "server_group_members");
+    let members = server_groups::members(tx, std::slice::from_ref(group)).await?.len() as i64;
+    if limit >= 0 && members + more > limit {
+        return Err(Refusal::over_quota(format!(
+            "Quota exceeded, too many servers in group: {members} of {limit} are in '{}', {more} more were asked for.",
+            group.name
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+/// Refuses with 403 if the files to be put into a server are too many or too large: for each, the length of its path
+/// and of its content in bytes.
+pub async fn check_injected_files(
+    tx: &mut Tx,
+    cx: &Context,
+    project: &ProjectId,
+    files: &[(usize, usize)],
+) -> Result<(), Failure> {
+    let limits = limits(cx, tx, project, None).await?;
+    let over = |name: &str, size: usize| {
+        let limit = limit_of(&limits, name);
+        usize::try_from(limit).is_ok_and(|limit| size > limit).then_some(limit)
+    };
+    let refuse = |text: String| Err(Failure::from(Refusal::over_quota(text)));
+    if let Some(limit) = over("injected_files", files.len()) {
+        return refuse(format!("Personality file limit exceeded: {} files, at most {limit} are allowed", files.len()));
+    }
+    for (path, content) in files {
+        if let Some(limit) = over("injected_file_path_bytes", *path) {
+            return refuse(format!("Personality file path exceeds maximum {limit}: it has {path} bytes"));
+        }
+        if let Some(limit) = over("injected_file_content_bytes", *content) {
+            return refuse(format!("Personality file content exceeds maximum {limit}: it has {content} bytes"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses with 403 if a user has as many key pairs as they may.
+pub async fn check_key_pairs(cx: &Context, tx: &mut Tx, actor: &Actor, user: &UserId) -> Result<(), Failure> {
+    let limits = match actor.project_id() {
+        Some(project) => limits(cx, tx, project, Some(user)).await?,
+        None => class_limits(cx, tx, DEFAULT_CLASS).await?,
+    };
+    let count = keypairs::count(tx, user).await?;
+    room_for_one("key_pairs", "key pairs", count, &limits)
+}
+
+/// Refuses with 403 if a project, or the user in it, has as many server groups as it may.
+pub async fn check_server_groups(
+    cx: &Context,
+    tx: &mut Tx,
+    project: &ProjectId,
+    user: &UserId,
+) -> Result<(), Failure> {
+    quotas::serialize(tx, project).await?;
+    let count = server_groups::count(tx, project, None).await?;
+    room_for_one("server_groups", "server groups", count, &limits(cx, tx, project, None).await?)?;
+    let count = server_groups::count(tx, project, Some(user)).await?;
+    room_for_one("server_groups", "server groups", count, &limits(cx, tx, project, Some(user)).await?)
+}
+
+fn room_for_one(resource: &str, words: &str, count: i64, limits: &Limits) -> Result<(), Failure> {
+    let limit = limit_of(limits, resource);
+    if limit >= 0 && count >= limit {
+        return Err(Refusal::over_quota(format!(
+            "Quota exceeded, too many {words}: {count} of {limit} are used. Delete some, or ask for a larger quota."
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+/// A project's limits beside what it has.
+#[derive(Debug)]
+pub struct Report {
+    pub limits: Limits,
+    pub used: BTreeMap<String, i64>,
+}
+
+async fn project_must_exist(tx: &mut Tx, project: &ProjectId) -> Result<(), Failure> {
+    match record::get::<Project>(tx, project).await? {
+        Some(_) => Ok(()),
+        None => Err(Refusal::invalid(format!("Project ID {project} is not a valid project.")).into()),
+    }
+}
+
+/// The quota of a project, or of a user in it.
+pub async fn show(cx: &Context, actor: &Actor, project: &ProjectId, user: Option<&UserId>) -> Result<Report, Failure> {
+    cx.policy.check(actor, QUOTAS_READ, &Target::project(project))?;
+    let mut tx = cx.store.read().await?;
+    project_must_exist(&mut tx, project).await?;
+    report(cx, &mut tx, project, user).await
+}
+
+async fn report(
+    cx: &Context,
+    tx: &mut Tx,
+    project: &ProjectId,
+    user: Option<&UserId>,
+) -> Result<Report, Failure> {
+    Ok(Report { limits: limits(cx, tx, project, user).await?, used: in_use(tx, project, user).await? })
+}
+
+/// The quota of the actor's own project, or of another for who may read that.
+pub async fn for_limits(cx: &Context, actor: &Actor, other: Option<&ProjectId>) -> Result<Report, Failure> {
+    let project = other.or(actor.project_id()).ok_or_else(|| {
+        Refusal::invalid("Limits belong to a project: ask with a token that is scoped to one, or name it as tenant_id.")
+    })?;
+    cx.policy.check(actor, LIMITS_READ, &Target::project(project))?;
+    report(cx, &mut cx.store.read().await?, project, None).await
+}
+
+/// What a project has until somebody sets its quota.
+pub async fn defaults(cx: &Context, actor: &Actor, project: &ProjectId) -> Result<Limits, Failure> {
+    cx.policy.check(actor, QUOTAS_READ, &Target::project(project))?;
+    let mut tx = cx.store.read().await?;
+    project_must_exist(&mut tx, project).await?;
+    class_limits(cx, &mut tx, DEFAULT_CLASS).await
+}
+
+/// Sets limits of a project, or of a user in it. Without `force` a limit cannot go below what is in use, nor a user's
+/// above the project's.
+pub async fn set(
+    cx: &Context,
+    actor: &Actor,
+    project: &ProjectId,
+    user: Option<&UserId>,
+    changes: Limits,
+    force: bool,
+) -> Result<Limits, Failure> {
+    cx.policy.check(actor, QUOTAS_WRITE, &Target::project(project))?;
+    let mut tx = cx.store.write().await?;
+    project_must_exist(&mut tx, project).await?;
+    if !force {
+        let used = in_use(&mut tx, project, user).await?;
+        let above = match user {
+            Some(_) => limits(cx, &mut tx, project, None).await?,
+            None => Limits::new(),
+        };
+        for (name, limit) in &changes {
+            within(name, *limit, used.get(name).copied().unwrap_or(0), limit_of(&above, name))?;
+        }
+    }
+    let key = Quota::key(project, user);
+    match record::lock::<Quota>(&mut tx, &key).await? {
+        Some(mut quota) => {
+            quota.limits.extend(changes);
+            record::update(&mut tx, &quota).await?;
+        }
+        None => {
+            let quota = Quota { project_id: project.clone(), user_id: user.cloned(), limits: changes };
+            record::insert(&mut tx, &quota).await?;
+        }
+    }
+    let limits = limits(cx, &mut tx, project, user).await?;
+    tx.commit().await?;
+    Ok(limits)
+}
+
+fn within(name: &str, limit: i64, least: i64, most: i64) -> Result<(), Refusal> {
+    if limit >= 0 && limit < least {
+        return Err(Refusal::invalid(format!(
+            "Quota limit {limit} for {name} must be greater than or equal to already used and reserved {least}."
+        )));
+    }
+    if most >= 0 && (limit < 0 || limit > most) {
+        return Err(Refusal::invalid(format!("Quota limit {limit} for {name} must be less than or equal to {most}.")));
+    }
+    Ok(())
+}
+
+/// Back to the defaults, for a project with all its users, or for one user in it.
+pub async fn reset(cx: &Context, actor: &Actor, project: &ProjectId, user: Option<&UserId>) -> Result<(), Failure> {
+    cx.policy.check(actor, QUOTAS_WRITE, &Target::project(project))?;
+    let mut tx = cx.store.write().await?;
+    match user {
+        None => quotas::delete_project(&mut tx, project).await?,
+        Some(user) => {
+            record::delete::<Quota>(&mut tx, Quota::key(project, Some(user))).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// The limits of a class; one that was never set has the operator's.
+pub async fn show_class(cx: &Context, actor: &Actor, class: &str) -> Result<Limits, Failure> {
+    cx.policy.check(actor, QUOTAS_WRITE, &Target::cloud())?;
+    class_limits(cx, &mut cx.store.read().await?, class).await
+}
+
+pub async fn set_class(cx: &Context, actor: &Actor, class: &str, changes: Limits) -> Result<Limits, Failure> {
+    cx.policy.check(actor, QUOTAS_WRITE, &Target::cloud())?;
+    if class.is_empty() || class.chars().count() > 255 {
+        return Err(Refusal::invalid("The name of a quota class has 1 to 255 characters.").into());
+    }
+    let mut tx = cx.store.write().await?;
+    match record::lock::<QuotaClass>(&mut tx, class).await? {
+        Some(mut found) => {
+            found.limits.extend(changes);
+            record::update(&mut tx, &found).await?;
+        }
+        None => record::insert(&mut tx, &QuotaClass { name: class.to_owned(), limits: changes }).await?,
+    }
+    let limits = class_limits(cx, &mut tx, class).await?;
+    tx.commit().await?;
+    Ok(limits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(instances: i64, cores: i64, ram: i64) -> Limits {
+        [("instances", instances), ("cores", cores), ("ram", ram)].map(|(name, limit)| (name.to_owned(), limit)).into()
+    }
+
+    #[test]
+    fn what_exceeds_a_quota_is_named_with_what_is_used() {
+        let one = Usage { instances: 1, vcpus: 2, memory_mib: 64 };
+        let used = Usage { instances: 10, vcpus: 20, memory_mib: 640 };
+        let refusal = fits(one, used, &limits(10, -1, 51_200)).unwrap_err();
+        assert_eq!(
+            refusal.message,
+            "Quota exceeded for instances: Requested 1, but already used 10 of 10 instances"
+        );
+        let refusal = fits(one, used, &limits(10, 21, -1)).unwrap_err();
+        assert_eq!(
+            refusal.message,
+            "Quota exceeded for cores, instances: Requested 2, 1, but already used 20, 10 of 21, 10 cores, instances"
+        );
+    }
+
+    #[test]
+    fn no_limit_is_no_limit_and_over_use_blocks_only_more() {
+        let one = Usage { instances: 1, vcpus: 1, memory_mib: 64 };
+        let used = Usage { instances: 99, vcpus: 99, memory_mib: 99_999 };
+        assert!(fits(one, used, &limits(-1, -1, -1)).is_ok());
+        // A resize to less memory passes although the quota was lowered below what is used.
+        let smaller = Usage { instances: 0, vcpus: 0, memory_mib: -64 };
+        assert!(fits(smaller, used, &limits(1, 1, 1)).is_ok());
+        assert!(fits(one, Usage::default(), &limits(0, 1, 64)).is_err());
+    }
+
+    #[test]
+    fn a_limit_stays_between_what_is_used_and_what_the_project_has() {
+        assert!(within("cores", 4, 5, -1).unwrap_err().message.contains("greater than or equal to already used"));
+        assert!(within("cores", -1, 5, -1).is_ok());
+        assert!(within("cores", -1, 5, 20).is_err());
+        assert!(within("cores", 21, 5, 20).is_err());
+        assert!(within("cores", 20, 5, 20).is_ok());
+    }
+
+    #[test]
+    fn every_setting_is_a_quota() {
+        let all = operators_limits(&settings::Quota::default());
+        assert_eq!(all.len(), 14);
+        assert_eq!(all["ram"], 51_200);
+    }
+}

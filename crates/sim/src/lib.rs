@@ -1,0 +1,19 @@
+//! Simulated hosts: they answer every task as a real host would, but their guests are data.
+//!
+//! [`SimHost`] implements [`Hands`](corten_host::Hands), so whatever drives real hosts drives ten thousand of these in
+//! one process. On demand a host fails tasks ([`SimHost::fail_next`], [`SimHost::lose_answers`]), is slow, cannot be
+//! reached, or loses a guest. [`SimHost::leaks`] lists what it still holds, so that a test can prove that nothing
+//! was left behind.
+
+mod config;
+mod faults;
+mod fences;
+mod guest;
+mod host;
+mod leaks;
+mod tasks;
+
+pub use config::SimConfig;
+pub use faults::TaskKind;
+pub use host::SimHost;
+pub use leaks::Leaks;
