@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,6 @@ const PUBLIC_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE2iyK0v5SbXc8Ti1k
 const USER_DATA: &str = "#!/bin/sh
 cat /root/.ssh/authorized_keys
 cut -d: -f1,2 /etc/shadow | grep -c ':[$]6[$]'
-ip -6 addr show dev eth0 scope global | grep -o 'fd00::5/64'
 ip route | grep default
 df -m / | awk 'NR == 2 && $2 > 300 { print \"root has grown\" }'
 echo kept >/root/file
@@ -32,6 +32,18 @@ const NETWORK_DATA: &str = r#"{
     ],
     "services": [{"type": "dns", "address": "10.0.2.3"}]
 }"#;
+
+/// Answers one request on standard input with a file below `$DIRECTORY`.
+const METADATA_SERVICE: &str = r#"#!/bin/sh
+read -r _ path _
+while read -r header && [ -n "$(printf %s "$header" | tr -d '\r')" ]; do :; done
+if [ -f "$DIRECTORY$path" ]; then
+    printf 'HTTP/1.0 200 OK\r\nContent-Length: %s\r\n\r\n' "$(stat -c %s "$DIRECTORY$path")"
+    cat "$DIRECTORY$path"
+else
+    printf 'HTTP/1.0 404 Not Found\r\nContent-Length: 0\r\n\r\n'
+fi
+"#;
 
 struct Lab {
     directory: tempfile::TempDir,
@@ -106,7 +118,7 @@ struct Guest {
 }
 
 impl Guest {
-    fn start(lab: &Lab, name: &str, disk: &Path, config: &Path, arguments: &[String]) -> Self {
+    fn start(lab: &Lab, name: &str, disk: &Path, arguments: &[String]) -> Self {
         let console = lab.path(&format!("{name}.log"));
         let qmp = lab.path(&format!("{name}.qmp"));
         let process = Command::new("qemu-system-x86_64")
@@ -126,12 +138,8 @@ impl Guest {
             .arg(format!("unix:{},server=on,wait=off", qmp.display()))
             .arg("-drive")
             .arg(format!("if=virtio,file={}", disk.display()))
-            .arg("-drive")
-            .arg(format!(
-                "if=virtio,format=raw,readonly=on,file={}",
-                config.display()
-            ))
             .args(arguments)
+            .env("DIRECTORY", lab.path("config"))
             .kill_on_drop(true)
             .spawn()
             .unwrap();
@@ -204,10 +212,13 @@ async fn boots_on_bios_becomes_the_instance_and_keeps_its_files() {
     );
     let config = lab.config_drive("web-1.example", None).await;
     let disk = lab.disk().await;
-    let hardware =
-        arguments("-m 128 -netdev user,id=n,restrict=on -device virtio-net-pci,netdev=n");
+    let hardware = arguments(&format!(
+        "-m 128 -drive if=virtio,format=raw,readonly=on,file={} \
+         -netdev user,id=n,restrict=on -device virtio-net-pci,netdev=n",
+        config.display()
+    ));
 
-    let mut guest = Guest::start(&lab, "first", &disk, &config, &hardware);
+    let mut guest = Guest::start(&lab, "first", &disk, &hardware);
     guest.line("corten-guest: reached userland in ").await;
     guest.line("corten-guest: hostname: web-1.example").await;
     guest.line("corten-guest: addresses: 10.0.2.15").await;
@@ -221,7 +232,7 @@ async fn boots_on_bios_becomes_the_instance_and_keeps_its_files() {
     guest.line("user data: root has grown").await;
     guest.power_down().await;
 
-    let mut guest = Guest::start(&lab, "second", &disk, &config, &hardware);
+    let mut guest = Guest::start(&lab, "second", &disk, &hardware);
     guest.line("corten-guest: reached userland in ").await;
     assert_eq!(guest.line("corten-guest: ssh host key: ").await, host_key);
     guest.line("corten-guest: hostname: web-1.example").await;
@@ -240,17 +251,53 @@ async fn boots_on_uefi_and_takes_its_static_addresses_from_the_config_drive() {
     let variables = lab.path("vars.fd");
     std::fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &variables).unwrap();
     let hardware = arguments(&format!(
-        "-m 192 -netdev user,id=n,restrict=on -device virtio-net-pci,netdev=n,mac=52:54:00:c0:27:01,romfile= \
+        "-m 192 -drive if=virtio,format=raw,readonly=on,file={} -netdev user,id=n,restrict=on -device virtio-net-pci,netdev=n,mac=52:54:00:c0:27:01,romfile= \
          -drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd \
          -drive if=pflash,format=raw,file={}",
+        config.display(),
         variables.display()
     ));
 
-    let mut guest = Guest::start(&lab, "uefi", &disk, &config, &hardware);
+    let mut guest = Guest::start(&lab, "uefi", &disk, &hardware);
     guest.line("corten-guest: reached userland in ").await;
     guest.line("corten-guest: hostname: metal-1").await;
-    guest.line("corten-guest: addresses: 10.0.2.77").await;
-    guest.line("user data: fd00::5/64").await;
+    guest
+        .line("corten-guest: addresses: 10.0.2.77 fd00::5")
+        .await;
     guest.line("user data: default via 10.0.2.2").await;
     guest.power_down().await;
+}
+
+#[tokio::test]
+async fn without_a_config_drive_asks_the_metadata_service_and_a_copy_gets_its_own_host_key() {
+    let lab = Lab::new().await;
+    lab.config_drive("net-1", None).await;
+    let disk = lab.disk().await;
+    let service = lab.path("metadata-service");
+    std::fs::write(&service, METADATA_SERVICE).unwrap();
+    std::fs::set_permissions(&service, PermissionsExt::from_mode(0o755)).unwrap();
+    let hardware = arguments(&format!(
+        "-m 128 -device virtio-net-pci,netdev=n -netdev user,id=n,net=169.254.169.0/24,\
+         dhcpstart=169.254.169.10,guestfwd=tcp:169.254.169.254:80-cmd:{}",
+        service.display()
+    ));
+
+    let mut guest = Guest::start(&lab, "original", &disk, &hardware);
+    guest.line("corten-guest: reached userland in ").await;
+    guest.line("corten-guest: hostname: net-1").await;
+    let host_key = guest.line("corten-guest: ssh host key: ").await;
+    guest.line("user data: finished with status 0").await;
+    guest.power_down().await;
+
+    let meta = lab.path("config/openstack/latest/meta_data.json");
+    let text = std::fs::read_to_string(&meta).unwrap();
+    let copied = text
+        .replace("000000000001", "000000000002")
+        .replace("net-1", "net-2");
+    std::fs::write(&meta, copied).unwrap();
+    let mut guest = Guest::start(&lab, "copy", &disk, &hardware);
+    guest.line("corten-guest: reached userland in ").await;
+    guest.line("corten-guest: hostname: net-2").await;
+    assert_ne!(guest.line("corten-guest: ssh host key: ").await, host_key);
+    guest.line("user data: finished with status 0").await;
 }

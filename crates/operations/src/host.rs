@@ -47,6 +47,38 @@ pub async fn register(cx: &Context, id: HostId, name: &str, facts: HostFacts) ->
     Ok(host)
 }
 
+/// [`register`] with what the host itself says of its machine.
+pub async fn register_capacity(cx: &Context, id: HostId, capacity: &corten_host::HostCapacity) -> Result<Host, Failure> {
+    let facts = HostFacts {
+        capacity: hosts::Resources {
+            vcpus: capacity.vcpus.into(),
+            memory_mib: capacity.memory_mib,
+            disk_gib: capacity.disk_gib,
+        },
+        cpu: hosts::CpuInfo {
+            arch: capacity.cpu_arch.clone(),
+            vendor: capacity.cpu_vendor.clone(),
+            model: capacity.cpu_model.clone(),
+            sockets: 1,
+            cores: capacity.vcpus,
+            threads: 1,
+            features: capacity.cpu_features.clone(),
+        },
+        address: "127.0.0.1".to_owned(),
+        hypervisor_type: "QEMU".to_owned(),
+        hypervisor_version: version_number(&capacity.hypervisor_version),
+        booted_at: cx.now(),
+    };
+    register(cx, id, &capacity.hostname, facts).await
+}
+
+/// Major × 1,000,000 + minor × 1,000 + release of `7.2.22`.
+fn version_number(text: &str) -> i64 {
+    let mut parts = text.split('.').map(|part| part.parse::<i64>().unwrap_or(0));
+    let mut next = || parts.next().unwrap_or(0);
+    next() * 1_000_000 + next() * 1_000 + next()
+}
+
 /// A program of the control plane starts.
 pub async fn register_service(cx: &Context, program: &str, host: &str) -> Result<Service, Failure> {
     let mut tx = cx.store.write().await?;
@@ -309,36 +341,4 @@ mod tests {
         seen.service.forced_down = true;
         assert!(!seen.is_up(now.minus(services::DOWN_AFTER)));
     }
-}
-
-/// [`register`] with what the host itself says of its machine.
-pub async fn register_capacity(cx: &Context, id: HostId, capacity: &corten_host::HostCapacity) -> Result<Host, Failure> {
-    let facts = HostFacts {
-        capacity: hosts::Resources {
-            vcpus: capacity.vcpus.into(),
-            memory_mib: capacity.memory_mib,
-            disk_gib: capacity.disk_gib,
-        },
-        cpu: hosts::CpuInfo {
-            arch: capacity.cpu_arch.clone(),
-            vendor: capacity.cpu_vendor.clone(),
-            model: capacity.cpu_model.clone(),
-            sockets: 1,
-            cores: capacity.vcpus,
-            threads: 1,
-            features: capacity.cpu_features.clone(),
-        },
-        address: "127.0.0.1".to_owned(),
-        hypervisor_type: "QEMU".to_owned(),
-        hypervisor_version: version_number(&capacity.hypervisor_version),
-        booted_at: cx.now(),
-    };
-    register(cx, id, &capacity.hostname, facts).await
-}
-
-/// Major × 1,000,000 + minor × 1,000 + release of `7.2.22`.
-fn version_number(text: &str) -> i64 {
-    let mut parts = text.split('.').map(|part| part.parse::<i64>().unwrap_or(0));
-    let mut next = || parts.next().unwrap_or(0);
-    next() * 1_000_000 + next() * 1_000 + next()
 }

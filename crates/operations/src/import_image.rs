@@ -15,12 +15,15 @@ use crate::image::{self, ImportMethod, ImportRequest, move_to, no_such_image, ur
 use async_trait::async_trait;
 use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
 use corten_model::ids::ImageId;
-use corten_store::images::{self, Image, ImageStatus, Import, Staged};
-use corten_store::{Failure, Tx};
+use corten_store::identity::endpoint::Endpoint;
+use corten_store::identity::service::Service;
+use corten_store::images::{self, Image, ImageStatus, Import, Staged, Viewer};
+use corten_store::{Failure, Query, Tx};
 use futures_util::StreamExt;
 use reqwest::redirect::Policy;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +34,8 @@ const MAX_TRIES: i64 = 3;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest silence in the middle of a download.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// What the names of properties start with that describe the bytes. Glance's default of `glance_download_properties`.
+const COPIED_PROPERTIES: [&str; 5] = ["hw_", "trait:", "os_distro", "os_secure_boot", "os_type"];
 const MAX_REDIRECTS: usize = 10;
 
 pub struct ImportImage(pub Arc<Context>);
@@ -165,25 +170,105 @@ fn classify(cx: &StepCx, failure: Failure) -> StepError {
     }
 }
 
+/// Takes over what a copied image says about its bytes.
+fn describe_like(image: &mut Image, source: Image) {
+    image.disk_format = source.disk_format;
+    image.container_format = source.container_format;
+    let copied = source.properties.into_iter().filter(|(name, _)| {
+        COPIED_PROPERTIES
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+    });
+    image.properties.extend(copied);
+}
+
 impl ImportImage {
     async fn fetch(&self, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
-        let ImportMethod::WebDownload { uri } = input.method() else {
-            return Err(StepError::Fail(
-                "Only a web-download is fetched.".to_owned(),
-            ));
-        };
         let part = new_part(subject(cx)?);
-        let received = self.download(&uri, &part, cx).await?;
+        let (received, source) = match input.method() {
+            ImportMethod::WebDownload { uri } => (self.download(&uri, &part, cx).await?, None),
+            ImportMethod::GlanceDownload {
+                glance_image_id,
+                glance_region,
+                glance_service_interface,
+            } => {
+                self.check_region(&glance_region, &glance_service_interface, cx)
+                    .await?;
+                let source = self.source(glance_image_id, cx).await?;
+                let path = image::file_path(&self.0, source.id);
+                let received = image::copy_in(&self.0, &part, &path)
+                    .await
+                    .map_err(|failure| classify(cx, failure))?;
+                (received, Some(source))
+            }
+            ImportMethod::GlanceDirect | ImportMethod::CopyImage => {
+                return Err(StepError::Fail("This method fetches nothing.".to_owned()));
+            }
+        };
         let mut tx = cx.commit().await?;
         let mut image = lock(&mut tx, subject(cx)?).await?;
         image.staged = Some(Staged {
             file: part,
             content: received.content.clone(),
         });
+        if let Some(source) = source {
+            describe_like(&mut image, source);
+        }
         images::update(&mut tx, &image).await?;
         let committed = tx.next(Place::Control, Step::Verify).await?;
         received.keep();
         Ok(committed)
+    }
+
+    /// The image service of `region` must be this one: there is no way to another cloud's.
+    async fn check_region(
+        &self,
+        region: &str,
+        interface: &str,
+        cx: &StepCx,
+    ) -> Result<(), StepError> {
+        let mut tx = cx.read().await?;
+        let services = Query::<Service>::new()
+            .equals("kind", "image")
+            .all(&mut tx)
+            .await?;
+        let endpoints = Query::<Endpoint>::new()
+            .any_of(
+                "service_id",
+                services.iter().map(|service| service.id.as_str()),
+            )
+            .equals("interface", interface)
+            .all(&mut tx)
+            .await?;
+        let regions: HashSet<_> = endpoints
+            .iter()
+            .filter_map(|endpoint| endpoint.region_id.as_deref())
+            .collect();
+        if regions == HashSet::from([region]) {
+            return Ok(());
+        }
+        Err(StepError::Fail(format!(
+            "Region '{region}' has no {interface} image service that is this one; images of other clouds are imported \
+             by web-download."
+        )))
+    }
+
+    /// The image to copy, if the project of the new one sees it.
+    async fn source(&self, id: ImageId, cx: &StepCx) -> Result<Image, StepError> {
+        let missing = || StepError::Fail(no_such_image(id).message);
+        let project = cx.operation().project_id.clone().ok_or_else(missing)?;
+        let mut tx = cx.read().await?;
+        let image = images::get(&mut tx, id).await?.ok_or_else(missing)?;
+        if !image::sees(&mut tx, &Viewer::Project(project), &image).await? {
+            return Err(missing());
+        }
+        if image.status != ImageStatus::Active {
+            return Err(StepError::Fail(format!(
+                "Image {id} is {}, not active.",
+                image.status
+            )));
+        }
+        Ok(image)
     }
 
     async fn download(&self, uri: &str, part: &str, cx: &StepCx) -> Result<Received, StepError> {

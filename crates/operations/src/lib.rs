@@ -21,6 +21,7 @@ pub mod public_key;
 pub mod quota;
 pub mod rebuild_instance;
 pub mod rescue_instance;
+pub mod resource_provider;
 pub mod server_group;
 pub mod service_calls;
 pub mod settings;

@@ -13,21 +13,29 @@ use corten_model::origin::Origin;
 use corten_store::instances::{self, Instance};
 use corten_store::{Failure, operations, record};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
+
+/// How often every guest is looked at although no event came: the safety net.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// Watches one host until its event stream ends. Looks at every guest first, so that nothing that happened while
 /// nobody watched is missed.
 pub async fn watch(cx: Arc<Context>, host: HostId, hands: Arc<dyn Hands>) {
     let mut events = hands.subscribe();
-    look_at_all(&cx, host, hands.as_ref()).await;
+    let mut look = tokio::time::interval(LOOK);
     loop {
-        match events.recv().await {
-            Ok(event) => seen(&cx, host, hands.as_ref(), event).await,
-            Err(RecvError::Lagged(missed)) => {
-                tracing::warn!(%host, missed, "events were missed; looking at every guest");
-                look_at_all(&cx, host, hands.as_ref()).await;
-            }
-            Err(RecvError::Closed) => return,
+        tokio::select! {
+            event = events.recv() => match event {
+                Ok(event) => seen(&cx, host, hands.as_ref(), event).await,
+                Err(RecvError::Lagged(missed)) => {
+                    tracing::warn!(%host, missed, "events were missed; looking at every guest");
+                    look.reset_immediately();
+                }
+                Err(RecvError::Closed) => return,
+            },
+            // The first tick is at once.
+            _ = look.tick() => look_at_all(&cx, host, hands.as_ref()).await,
         }
     }
 }
@@ -44,7 +52,8 @@ async fn seen(cx: &Context, host: HostId, hands: &dyn Hands, event: GuestEvent) 
     }
 }
 
-async fn look_at_all(cx: &Context, host: HostId, hands: &dyn Hands) {
+/// Looks at every guest of a host, and puts right what differs from its instance.
+pub async fn look_at_all(cx: &Context, host: HostId, hands: &dyn Hands) {
     let guests = match hands.observe_all().await {
         Ok(guests) => guests,
         Err(error) => {

@@ -97,7 +97,7 @@ impl Guest {
              Starting services\n\
              cloud-init: hostname is {name}\n\
              cloud-init: finished\n\
-             userland reached\n\
+             reached userland\n\
              {name} login: \n",
             memory = self.spec.memory_mib,
             vcpus = self.spec.vcpus,

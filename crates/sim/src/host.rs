@@ -2,13 +2,12 @@
 
 use crate::config::SimConfig;
 use crate::faults::{Faults, Moment, TaskKind};
-use crate::fences::Fences;
 use crate::guest::Guest;
 use crate::leaks::Leaks;
 use crate::tasks::{self, Images, Pids};
 use async_trait::async_trait;
 use corten_host::{
-    Acceleration, Accelerator, Confinement, ConsoleSockets, Diagnostics, ExitCause, Fence,
+    Acceleration, Accelerator, Confinement, ConsoleSockets, Diagnostics, ExitCause, Fence, Fences,
     GuestEvent, GuestSpec, Hands, HostCapacity, HostError, Observation, Report, Task,
 };
 use corten_model::ids::InstanceId;

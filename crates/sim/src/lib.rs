@@ -7,7 +7,6 @@
 
 mod config;
 mod faults;
-mod fences;
 mod guest;
 mod host;
 mod leaks;

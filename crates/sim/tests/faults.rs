@@ -65,6 +65,13 @@ async fn a_worker_that_lost_its_lease_is_refused_even_after_the_guest_is_gone() 
         lab.host.leaks().guests.is_empty(),
         "the straggler made a guest"
     );
+    let superseded = lab
+        .perform_as(OperationId::random(), 6, create.clone())
+        .await;
+    assert!(
+        matches!(superseded, Err(HostError::Fenced { seen: 8, .. })),
+        "{superseded:?}"
+    );
     lab.perform_as(operation, 9, create).await.unwrap();
 }
 

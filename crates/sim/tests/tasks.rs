@@ -264,7 +264,7 @@ async fn the_console_log_grows_with_each_boot_and_is_bounded() {
     let tail = lab.host.console_log(id, Some(2)).await.unwrap();
     assert_eq!(
         String::from_utf8(tail).unwrap(),
-        "userland reached\nweb login: \n"
+        "reached userland\nweb login: \n"
     );
     lab.host.write_console(id, &"x".repeat(1 << 20));
     let length = lab.console(id).await.len();

@@ -161,6 +161,8 @@ pub struct HostUsage {
     pub agent: Seen,
     pub used: Resources,
     pub instances: u64,
+    /// Rises with every change of the host and every claim on it.
+    pub generation: u64,
 }
 
 impl HostUsage {
@@ -174,7 +176,7 @@ impl HostUsage {
 pub async fn with_usage(tx: &mut Tx) -> Result<Vec<HostUsage>> {
     let failed = classify(Host::TABLE, "listing hosts with their usage");
     let rows = sqlx::query(
-        "SELECT h.body AS host, s.body AS service, s.seen_at AS seen_at, \
+        "SELECT h.body AS host, h.generation AS generation, s.body AS service, s.seen_at AS seen_at, \
                 COALESCE(a.instances, 0) AS instances, COALESCE(a.vcpus, 0) AS vcpus, \
                 COALESCE(a.memory_mib, 0) AS memory_mib, COALESCE(a.disk_gib, 0) AS disk_gib \
          FROM hosts h JOIN compute_services s ON s.id = h.service_id \
@@ -204,6 +206,7 @@ pub async fn with_usage(tx: &mut Tx) -> Result<Vec<HostUsage>> {
                 },
                 used: resources(row).map_err(&failed)?,
                 instances: unsigned(row, "instances").map_err(&failed)?,
+                generation: unsigned(row, "generation").map_err(&failed)?,
             })
         })
         .collect()

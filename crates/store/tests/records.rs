@@ -1,5 +1,5 @@
 //! Rows on both engines: written, read, changed, listed and counted, alone and by many at once.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

@@ -50,7 +50,7 @@ pub(super) fn list_viewer(cx: &Context, actor: &Actor) -> Result<Viewer, Refusal
 }
 
 /// Does this viewer see that image, if they name it?
-pub(super) async fn sees(tx: &mut Tx, viewer: &Viewer, image: &Image) -> Result<bool, Failure> {
+pub(crate) async fn sees(tx: &mut Tx, viewer: &Viewer, image: &Image) -> Result<bool, Failure> {
     let Viewer::Project(project) = viewer else {
         return Ok(true);
     };

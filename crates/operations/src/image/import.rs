@@ -20,7 +20,12 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What `/v2/info/import` lists.
-pub const METHODS: [&str; 3] = ["glance-direct", "web-download", "copy-image"];
+pub const METHODS: [&str; 4] = [
+    "glance-direct",
+    "web-download",
+    "glance-download",
+    "copy-image",
+];
 
 /// Where the bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +35,13 @@ pub enum ImportMethod {
     GlanceDirect,
     WebDownload {
         uri: String,
+    },
+    /// Another image of the same cloud, with the properties that describe its bytes.
+    GlanceDownload {
+        glance_image_id: ImageId,
+        glance_region: String,
+        /// `public`, `internal` or `admin`.
+        glance_service_interface: String,
     },
     /// More copies of an active image, in other stores.
     CopyImage,
@@ -64,7 +76,9 @@ pub async fn import(
     let mut image = changeable(&mut tx, cx, actor, id, action::IMAGES_WRITE).await?;
     match &request.method {
         ImportMethod::CopyImage => copy(&mut tx, cx, actor, &mut image, &request).await?,
-        ImportMethod::GlanceDirect | ImportMethod::WebDownload { .. } => {
+        ImportMethod::GlanceDirect
+        | ImportMethod::WebDownload { .. }
+        | ImportMethod::GlanceDownload { .. } => {
             let input = Input::Api {
                 image_id: id,
                 import_req: request,
@@ -110,9 +124,9 @@ async fn start(
 ) -> Result<OperationId, Failure> {
     let (command, step) = match input.method() {
         ImportMethod::GlanceDirect => (ImageCommand::ImportStaged, Step::Verify),
-        ImportMethod::WebDownload { .. } | ImportMethod::CopyImage => {
-            (ImageCommand::ImportRemote, Step::Fetch)
-        }
+        ImportMethod::WebDownload { .. }
+        | ImportMethod::GlanceDownload { .. }
+        | ImportMethod::CopyImage => (ImageCommand::ImportRemote, Step::Fetch),
     };
     check_ready(image, command)?;
     let to = decide(image.status, command).map_err(Refusal::conflict)?;

@@ -38,9 +38,10 @@ pub use recover::recover;
 pub use state::{deactivate, reactivate};
 pub use upload::{Incoming, stage, store_from_file, upload};
 
+pub(crate) use access::sees;
 pub(crate) use import::uri_refusal;
 pub(crate) use state::move_to;
-pub(crate) use upload::inspected_size;
+pub(crate) use upload::{copy_in, inspected_size};
 
 use corten_model::refusal::Refusal;
 use std::fmt::Display;

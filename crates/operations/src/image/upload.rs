@@ -335,7 +335,8 @@ pub async fn store_from_file(
     Ok(image.ok_or_else(|| no_such_image(id))?)
 }
 
-async fn copy_in(cx: &Context, part: &str, source: &Path) -> Result<Received, Failure> {
+/// Takes in a file of this machine.
+pub(crate) async fn copy_in(cx: &Context, part: &str, source: &Path) -> Result<Received, Failure> {
     use tokio::io::AsyncReadExt as _;
     let reading = |error| Failure::outside(format!("reading {}", source.display()), error);
     let mut file = tokio::fs::File::open(source).await.map_err(reading)?;

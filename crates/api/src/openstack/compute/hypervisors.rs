@@ -40,7 +40,7 @@ fn brief(usage: &HostUsage, mv: Microversion, now: Timestamp) -> Value {
 }
 
 fn full(usage: &HostUsage, mv: Microversion, now: Timestamp) -> Value {
-    let HostUsage { host, agent, used, instances } = usage;
+    let HostUsage { host, agent, used, instances, generation: _ } = usage;
     let service = &agent.service;
     let mut view = brief(usage, mv, now);
     view["hypervisor_type"] = json!(host.facts.hypervisor_type);

@@ -3,15 +3,32 @@
 //! What the resources share: [`bearer`] (who asks, with everything the token says), [`listing`] (filters, pages and
 //! links of a collection), [`fields`] (fields of an update that can be absent, null or given).
 
+mod application_credentials;
 mod auth;
 mod auth_body;
 mod bearer;
+mod consumers;
+mod credentials;
+mod domain_config;
 mod domains;
+mod ec2;
+mod endpoint_filter;
+mod endpoints;
 mod fields;
+mod grants;
+mod groups;
+mod limits;
 mod listing;
+mod policies;
 mod projects;
+mod regions;
+mod registered_limits;
+mod role_assignments;
+mod roles;
+mod services;
 mod tags;
 mod token_body;
+mod trusts;
 mod users;
 mod versions;
 
@@ -30,9 +47,26 @@ pub fn routes() -> Router<App> {
     let v3 = Router::new()
         .merge(auth::routes())
         .merge(domains::routes())
+        .merge(domain_config::routes())
         .merge(projects::routes())
         .merge(tags::routes())
-        .merge(users::routes());
+        .merge(users::routes())
+        .merge(groups::routes())
+        .merge(roles::routes())
+        .merge(grants::routes())
+        .merge(role_assignments::routes())
+        .merge(application_credentials::routes())
+        .merge(credentials::routes())
+        .merge(ec2::routes())
+        .merge(regions::routes())
+        .merge(services::routes())
+        .merge(endpoints::routes())
+        .merge(endpoint_filter::routes())
+        .merge(policies::routes())
+        .merge(consumers::routes())
+        .merge(trusts::routes())
+        .merge(limits::routes())
+        .merge(registered_limits::routes());
     let routes = Router::new().merge(versions::routes()).nest("/v3", v3);
     rendered_by(routes, error_body).layer(from_fn(with_headers))
 }

@@ -93,6 +93,26 @@ fn import_method(method: &Map<String, Value>) -> Result<ImportMethod, Refusal> {
                 uri: uri.to_owned(),
             })
         }
+        "glance-download" => {
+            let field = |name: &str| method.get(name).and_then(Value::as_str);
+            let required = |name: &str| {
+                field(name).ok_or_else(|| {
+                    Refusal::invalid(format!(
+                        "'{name}' needs to be set for glance-download import method."
+                    ))
+                })
+            };
+            let id = required("glance_image_id")?;
+            Ok(ImportMethod::GlanceDownload {
+                glance_region: required("glance_region")?.to_owned(),
+                glance_image_id: id.parse().map_err(|_| {
+                    Refusal::invalid(format!("Remote image id does not look like a UUID: {id}"))
+                })?,
+                glance_service_interface: field("glance_service_interface")
+                    .unwrap_or("public")
+                    .to_owned(),
+            })
+        }
         unknown => Err(Refusal::invalid(format!(
             "Unknown import method name '{unknown}'. It is one of: {}.",
             METHODS.join(", ")

@@ -22,7 +22,7 @@ pub fn routes() -> Router<App> {
         .route("/v2/", get(choices))
 }
 
-async fn choices(BaseUrl(base): BaseUrl) -> (StatusCode, Json<Value>) {
+pub async fn choices(BaseUrl(base): BaseUrl) -> (StatusCode, Json<Value>) {
     (StatusCode::MULTIPLE_CHOICES, Json(body(&base)))
 }
 

@@ -1,6 +1,55 @@
+//! Placement: which host has how much of what, and who holds it. A read API over the rows of the scheduler; hosts and
+//! operations write them, never a client.
+
+mod allocations;
+mod candidates;
+mod classes;
+mod microversion;
+mod providers;
+mod query;
+
 use crate::app::App;
-use axum::Router;
+use crate::params::BaseUrl;
+use crate::problem::rendered_by;
+use axum::http::{StatusCode, Uri};
+use axum::middleware::from_fn;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use microversion::Microversion;
+use serde_json::{Value, json};
 
 pub fn routes() -> Router<App> {
-    Router::new()
+    let router = Router::new()
+        .route("/", get(versions))
+        .merge(allocations::routes())
+        .merge(candidates::routes())
+        .merge(classes::routes())
+        .merge(providers::routes())
+        .fallback(fallback);
+    rendered_by(router, body).layer(from_fn(microversion::negotiate))
+}
+
+/// The version document is also at the prefix with a slash, which a nested route cannot name.
+async fn fallback(uri: Uri, base: BaseUrl) -> Response {
+    if uri.path() == "/" { versions(base).await.into_response() } else { StatusCode::NOT_FOUND.into_response() }
+}
+
+async fn versions(BaseUrl(base): BaseUrl) -> Json<Value> {
+    Json(json!({"versions": [{
+        "id": "v1.0",
+        "status": "CURRENT",
+        "min_version": Microversion::MIN.to_string(),
+        "max_version": Microversion::MAX.to_string(),
+        "links": [{"rel": "self", "href": format!("{base}/placement/")}],
+    }]}))
+}
+
+/// Placement's error body; [`microversion::negotiate`] adds what depends on the request.
+fn body(status: StatusCode, message: &str) -> Value {
+    json!({"errors": [{
+        "status": status.as_u16(),
+        "title": status.canonical_reason().unwrap_or("Error"),
+        "detail": message,
+    }]})
 }
