@@ -43,12 +43,13 @@ lint: ## check format, lints and the house rules
 	@scripts/lint
 
 docs: ## write the generated documents anew
-	@CORTEN_BLESS=1 cargo test --quiet --workspace --tests -- docs
+	@CORTEN_BLESS=1 cargo test --quiet -p corten-model --test lifecycle_docs
 
 bench: ## measure, beside the figures of OpenStack
 	@scripts/deps build run test
-	@scripts/venv
-	@scripts/bench
+	@cargo build --release --bin corten
+	@benches/run
+	@scripts/with-postgres cargo run --quiet --release -p corten-store --features testing --example measure
 
 tempest: ## run OpenStack's own tests against the running cloud (LIST=…, ACCEPTANCE=folder)
 	@scripts/tempest "$(ACCEPTANCE)" "$(LIST)"

@@ -41,6 +41,11 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     if bytes.is_empty() {
         return Err(Refusal::invalid("The request body is empty; a JSON object is expected."));
     }
+    if bytes.windows(6).any(|part| part == br"\u0000") {
+        return Err(Refusal::invalid(
+            "Malformed request body: no text of this API may hold the character U+0000.",
+        ));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let place = error.path().to_string();
@@ -81,6 +86,7 @@ mod tests {
     #[test]
     fn a_wrong_body_is_refused_with_the_place_and_the_rule() {
         assert!(refused("").contains("empty"));
+        assert!(refused(r#"{"server": {"name": "a\u0000"}}"#).contains("U+0000"));
         assert!(refused("{").contains("not valid JSON"));
         assert!(refused(r#"{"server": {"name": 7}}"#).starts_with("Invalid input for field/attribute server.name."));
         assert!(refused(r#"{"server": {"name": "a", "colour": 1}}"#).contains("unknown field `colour`"));

@@ -23,6 +23,7 @@ async fn index(BaseUrl(base): BaseUrl) -> Json<serde_json::Value> {
         "image": service("/image"),
         "compute": service("/compute/v2.1"),
         "placement": service("/placement"),
+        "native": service("/v1"),
         "metrics": service("/metrics"),
         "health": service("/healthz"),
     }}))

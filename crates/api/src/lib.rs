@@ -2,13 +2,15 @@
 //!
 //! A handler parses, calls the floor below and renders; no business rule lives here. What every request has in common
 //! is in this folder: [`app`] (the state), [`auth`] (who asks), [`body`] and [`params`] (what was sent), [`problem`]
-//! (what goes wrong), [`trace`] (request ids, logs, metrics). Each service has a folder under [`openstack`].
+//! (what goes wrong), [`trace`] (request ids, logs, metrics). Each OpenStack service has a folder under [`openstack`];
+//! [`native`] is our own API.
 
 pub mod app;
 pub mod auth;
 pub mod body;
 pub mod consoles;
 pub mod health;
+pub mod native;
 pub mod openstack;
 pub mod params;
 pub mod problem;
@@ -21,13 +23,18 @@ use axum::Router;
 
 /// Everything that is served, ready to listen.
 pub fn router(app: App) -> Router {
+    routes().layer(axum::middleware::from_fn(trace::trace)).with_state(app)
+}
+
+/// Every route there is.
+pub fn routes() -> Router<App> {
     Router::new()
         .merge(health::routes())
         .merge(consoles::routes())
+        .nest("/v1", native::routes())
         .nest("/identity", openstack::identity::routes())
         .nest("/image", openstack::image::routes())
+        .merge(openstack::image::root())
         .nest("/compute", openstack::compute::routes())
         .nest("/placement", openstack::placement::routes())
-        .layer(axum::middleware::from_fn(trace::trace))
-        .with_state(app)
 }

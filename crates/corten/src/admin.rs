@@ -40,7 +40,7 @@ pub async fn run(config: &Config, command: AdminCommand) -> anyhow::Result<()> {
         AdminCommand::Operation(OperationCommand::Cancel { id }) => cancel(&store, id).await,
         AdminCommand::RotateTokenKeys => {
             Iam::open(store, config.identity.clone()).await?.rotate_keys()?;
-            println!("The staged key is the primary now; restart or wait for replicas to read it.");
+            say!("The staged key is the primary now; restart or wait for replicas to read it.");
             Ok(())
         }
     }
@@ -49,9 +49,9 @@ pub async fn run(config: &Config, command: AdminCommand) -> anyhow::Result<()> {
 async fn list(store: &Store, all: bool) -> anyhow::Result<()> {
     let mut tx = store.read().await?;
     let found = operations::list(&mut tx, Filter { running: !all, ..Filter::default() }).await?;
-    println!("{:36}  {:22}  {:10}  {:>8}  {:36}  note", "id", "kind", "status", "age", "subject");
+    say!("{:36}  {:22}  {:10}  {:>8}  {:36}  note", "id", "kind", "status", "age", "subject");
     for operation in found {
-        println!(
+        say!(
             "{:36}  {:22}  {:10}  {:>6} s  {:36}  {}",
             operation.id,
             operation.kind,
@@ -71,23 +71,23 @@ fn age_secs(operation: &Operation) -> u64 {
 async fn show(store: &Store, id: OperationId) -> anyhow::Result<()> {
     let mut tx = store.read().await?;
     let Some(operation) = operations::get(&mut tx, id).await? else { bail!("there is no operation {id}") };
-    println!("id        {}", operation.id);
-    println!("kind      {}", operation.kind);
-    println!("subject   {} {}", operation.subject_kind, operation.subject_id);
-    println!("status    {}", operation.status.as_str());
-    println!("step      {} at {}, attempt {}", operation.step, operation.place, operation.attempt);
-    println!("request   {}", operation.request_id);
-    println!("started   {}", operation.created_at.seconds_z());
-    println!("deadline  {}", operation.deadline.seconds_z());
+    say!("id        {}", operation.id);
+    say!("kind      {}", operation.kind);
+    say!("subject   {} {}", operation.subject_kind, operation.subject_id);
+    say!("status    {}", operation.status.as_str());
+    say!("step      {} at {}, attempt {}", operation.step, operation.place, operation.attempt);
+    say!("request   {}", operation.request_id);
+    say!("started   {}", operation.created_at.seconds_z());
+    say!("deadline  {}", operation.deadline.seconds_z());
     if let Some(owner) = &operation.lease_owner {
-        println!("worker    {owner}, epoch {}", operation.epoch);
+        say!("worker    {owner}, epoch {}", operation.epoch);
     }
     if !operation.note.is_empty() {
-        println!("note      {}", operation.note);
+        say!("note      {}", operation.note);
     }
     for transition in transitions::of_operation(&mut tx, id).await? {
         let from = transition.from.as_deref().unwrap_or("-");
-        println!("{}  {from} → {}  ({})", transition.at.micros_z(), transition.to, transition.why);
+        say!("{}  {from} → {}  ({})", transition.at.micros_z(), transition.to, transition.why);
     }
     Ok(())
 }
@@ -98,6 +98,6 @@ async fn cancel(store: &Store, id: OperationId) -> anyhow::Result<()> {
         bail!("operation {id} does not run");
     }
     tx.commit().await?;
-    println!("Operation {id} will stop at its next step and clean up.");
+    say!("Operation {id} will stop at its next step and clean up.");
     Ok(())
 }

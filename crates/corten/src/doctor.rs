@@ -56,13 +56,13 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
             Grade::Weak => "weak",
             Grade::Bad => "BAD ",
         };
-        println!("{mark}  {what}");
+        say!("{mark}  {what}");
         if let Some(remedy) = remedy {
-            println!("      → {remedy}");
+            say!("      → {remedy}");
         }
     }
     let bad = findings.iter().filter(|finding| finding.grade == Grade::Bad).count();
-    println!("\n{} findings, {bad} of them bad.", findings.len());
+    say!("\n{} findings, {bad} of them bad.", findings.len());
     Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -1,5 +1,13 @@
 //! The binary: `up`, `down`, `destroy`, `serve`, `doctor`, `image …`, `admin …`.
 
+/// Prints a line for people. A reader that went away (`corten up | head`) is no error.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod admin;
 mod cli;
 mod client;

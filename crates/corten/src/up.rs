@@ -22,7 +22,7 @@ struct Report(Vec<(&'static str, Duration)>);
 
 impl Report {
     async fn step<T>(&mut self, name: &'static str, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-        println!("· {name}");
+        say!("· {name}");
         let started = Instant::now();
         let outcome = work.await;
         self.0.push((name, started.elapsed()));
@@ -30,9 +30,9 @@ impl Report {
     }
 
     fn print(&self) {
-        println!("\nTime of each step:");
+        say!("\nTime of each step:");
         for (name, span) in &self.0 {
-            println!("  {:>8.2} s  {name}", span.as_secs_f64());
+            say!("  {:>8.2} s  {name}", span.as_secs_f64());
         }
     }
 }
@@ -41,7 +41,7 @@ impl Report {
 pub async fn up(place: &Place, bare: bool) -> anyhow::Result<()> {
     let config = config::load(place)?;
     if let Some(pid) = process::running(&config.data) {
-        println!("The cloud is running already (pid {}); nothing was changed.", pid.as_raw_nonzero());
+        say!("The cloud is running already (pid {}); nothing was changed.", pid.as_raw_nonzero());
         hints(&config);
         return Ok(());
     }
@@ -87,20 +87,20 @@ async fn first_instance(config: &Config, report: &mut Report) -> anyhow::Result<
     let existing = find(&demo, "/compute/v2.1/servers?name=^first$", "servers").await?;
     let id = match existing {
         Some(server) => {
-            println!("  The instance 'first' is there already.");
+            say!("  The instance 'first' is there already.");
             id_of(&server)?
         }
         None => {
             let id = report.step("Creating the instance 'first'", create(&demo)).await?;
             let log = report.step("Waiting for its guest to reach userland", userland(&demo, &id)).await?;
-            println!("\nThe end of its console log:");
+            say!("\nThe end of its console log:");
             for line in log.lines().rev().take(12).collect::<Vec<_>>().into_iter().rev() {
-                println!("  │ {line}");
+                say!("  │ {line}");
             }
             id
         }
     };
-    println!("\nInstance 'first' of project 'demo': {id}");
+    say!("\nInstance 'first' of project 'demo': {id}");
     Ok(())
 }
 
@@ -191,7 +191,7 @@ async fn userland(demo: &Client, id: &str) -> anyhow::Result<String> {
 
 fn hints(config: &Config) {
     let data = config.data.display();
-    println!(
+    say!(
         "\nThe cloud answers at {}.\n\nNext, with the stock client (pip install python-openstackclient):\n  \
          export OS_CLIENT_CONFIG_FILE={data}/clouds.yaml\n  \
          openstack --os-cloud demo server list\n  \
@@ -207,9 +207,9 @@ fn hints(config: &Config) {
 pub async fn down(place: &Place) -> anyhow::Result<()> {
     let config = config::load(place)?;
     if process::stop(&config.data).await? {
-        println!("The control plane is stopped. Guests go on running; `corten up` adopts them.");
+        say!("The control plane is stopped. Guests go on running; `corten up` adopts them.");
     } else {
-        println!("The control plane does not run; nothing was changed.");
+        say!("The control plane does not run; nothing was changed.");
     }
     Ok(())
 }
@@ -218,17 +218,17 @@ pub async fn down(place: &Place) -> anyhow::Result<()> {
 pub async fn destroy(place: &Place, yes: bool) -> anyhow::Result<()> {
     let config = config::load(place)?;
     if !config.data.exists() {
-        println!("There is nothing at {}.", config.data.display());
+        say!("There is nothing at {}.", config.data.display());
         return Ok(());
     }
     if !yes && !confirmed(&config)? {
-        println!("Nothing was removed.");
+        say!("Nothing was removed.");
         return Ok(());
     }
     process::stop(&config.data).await?;
     remove_guests(&config).await.context("cannot remove the guests")?;
     std::fs::remove_dir_all(&config.data).with_context(|| format!("cannot remove {}", config.data.display()))?;
-    println!("The cloud at {} is gone.", config.data.display());
+    say!("The cloud at {} is gone.", config.data.display());
     Ok(())
 }
 

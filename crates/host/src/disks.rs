@@ -106,7 +106,7 @@ impl DiskMaker<'_> {
         self.images.record(&image.sha512).ok_or_else(missing)
     }
 
-    async fn make_ephemeral(&self, directory: &Path, gib: u64) -> Result<(), HostError> {
+    pub async fn make_ephemeral(&self, directory: &Path, gib: u64) -> Result<(), HostError> {
         let path = directory.join(guest_dir::EPHEMERAL);
         make_sparse(&path, gib * GIB)?;
         let mkfs = program::require(Path::new("mkfs.ext4"))?;
@@ -119,7 +119,7 @@ impl DiskMaker<'_> {
         self.hand_over(&path)
     }
 
-    async fn make_swap(&self, directory: &Path, mib: u64) -> Result<(), HostError> {
+    pub async fn make_swap(&self, directory: &Path, mib: u64) -> Result<(), HostError> {
         let path = directory.join(guest_dir::SWAP);
         make_sparse(&path, mib << 20)?;
         let mkswap = program::require(Path::new("mkswap"))?;

@@ -20,6 +20,13 @@ use std::path::{Path, PathBuf};
 pub const ROOT: &str = "root.qcow2";
 pub const EPHEMERAL: &str = "ephemeral.raw";
 pub const SWAP: &str = "swap.raw";
+/// What the ephemeral disk is once the guest was reshaped.
+pub const EPHEMERAL_LAYER: &str = "ephemeral.qcow2";
+/// The disks from before a reshape that can be reverted, under the guest's own; and the shape of that time.
+pub const ROOT_BEFORE: &str = "root.qcow2.before";
+pub const EPHEMERAL_BEFORE: &str = "ephemeral.raw.before";
+pub const EPHEMERAL_LAYER_BEFORE: &str = "ephemeral.qcow2.before";
+pub const BEFORE: &str = "before.json";
 pub const CONFIG_DRIVE: &str = "config.iso";
 pub const RESCUE: &str = "rescue.qcow2";
 pub const RESCUE_CONFIG_DRIVE: &str = "rescue-config.iso";

@@ -37,6 +37,6 @@ pub use hands::{
 pub use host::QemuHost;
 pub use machine::{DiskBus, Machine};
 pub use spec::{
-    ConfigDrive, ConfigDriveFile, DiskFormat, DiskSpec, Firmware, GuestSpec, ImageRef, NicSpec,
+    ConfigDrive, ConfigDriveFile, DiskFormat, DiskSpec, Firmware, GuestSpec, ImageRef, NicSpec, Shape,
 };
 pub use task::{Fence, ImageRecord, RebootKind, Report, StopKind, Task};

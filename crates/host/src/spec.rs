@@ -33,6 +33,47 @@ pub struct GuestSpec {
     pub machine_properties: BTreeMap<String, String>,
 }
 
+/// What a flavor decides about a guest: the part of its spec that a resize changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    pub vcpus: u32,
+    pub memory_mib: u64,
+    pub root_gib: u64,
+    pub ephemeral_gib: u64,
+    pub swap_mib: u64,
+}
+
+impl GuestSpec {
+    pub fn shape(&self) -> Shape {
+        Shape {
+            vcpus: self.vcpus,
+            memory_mib: self.memory_mib,
+            root_gib: self.root_gib,
+            ephemeral_gib: self.ephemeral_gib,
+            swap_mib: self.swap_mib,
+        }
+    }
+
+    /// The same guest in another shape.
+    pub fn reshaped(self, shape: Shape) -> Self {
+        let Shape {
+            vcpus,
+            memory_mib,
+            root_gib,
+            ephemeral_gib,
+            swap_mib,
+        } = shape;
+        Self {
+            vcpus,
+            memory_mib,
+            root_gib,
+            ephemeral_gib,
+            swap_mib,
+            ..self
+        }
+    }
+}
+
 /// An image file that this host can read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRef {

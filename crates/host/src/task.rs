@@ -3,7 +3,7 @@
 //! Every task is idempotent: after a crash at any point it is given again, and the end is the same. Every task carries a
 //! [`Fence`], so that a worker that lost its lease cannot undo what its successor did.
 
-use crate::spec::{ConfigDrive, DiskFormat, DiskSpec, GuestSpec, ImageRef};
+use crate::spec::{ConfigDrive, DiskFormat, DiskSpec, GuestSpec, ImageRef, Shape};
 use corten_model::ids::{InstanceId, OperationId};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -95,6 +95,22 @@ pub enum Task {
         id: InstanceId,
         disk: String,
     },
+    /// Power the guest off as `Stop` does and give it another shape; does not start it. Its disks stay as they were
+    /// under new ones, until `ConfirmShape` or `RevertShape`. Disks are never made smaller.
+    Reshape {
+        id: InstanceId,
+        shape: Shape,
+        graceful_secs: Option<u32>,
+    },
+    /// Make the last reshape final: what was kept for a revert goes into the guest's disks. A running guest keeps running.
+    ConfirmShape {
+        id: InstanceId,
+    },
+    /// Cut the power and bring back shape and disks from before the last reshape; does not start. What the guest wrote
+    /// to its own disks since then is gone.
+    RevertShape {
+        id: InstanceId,
+    },
     /// Write the root disk, flattened, to an image file. A running guest keeps running.
     Snapshot {
         id: InstanceId,
@@ -126,6 +142,9 @@ impl Task {
             | Self::UpdateConfigDrive { id, .. }
             | Self::AttachDisk { id, .. }
             | Self::DetachDisk { id, .. }
+            | Self::Reshape { id, .. }
+            | Self::ConfirmShape { id }
+            | Self::RevertShape { id }
             | Self::Snapshot { id, .. }
             | Self::DeleteGuest { id } => Some(*id),
         }

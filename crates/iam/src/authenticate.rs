@@ -210,17 +210,6 @@ impl Iam {
                 tx.commit().await?;
             }
         }
-        let expires_at = now_user
-            .passwords
-            .last()
-            .and_then(|password| password.expires_at);
-        if expires_at.is_some_and(|expiry| expiry <= self.now()) {
-            return Err(Refusal::unauthenticated(format!(
-                "The password is expired and needs to be changed for user: {}.",
-                proven.id
-            ))
-            .into());
-        }
         Ok(())
     }
 
@@ -355,6 +344,14 @@ impl Iam {
         if let Some(parent) = &proven.parent {
             audit_ids.extend(parent.audit_ids.last().cloned());
             expires_at = parent.expires_at;
+        }
+        // A token that outlived its credential would be remembered as good.
+        if let Some(expiry) = proven
+            .application_credential
+            .as_ref()
+            .and_then(|credential| credential.expires_at)
+        {
+            expires_at = expires_at.min(expiry);
         }
         Payload {
             user_id: proven.user_id.clone(),

@@ -18,6 +18,11 @@ pub fn check_length(kind: &str, name: &str, limit: usize) -> Result<(), Refusal>
             "The name of a {kind} cannot be empty."
         )));
     }
+    if name.contains('\0') {
+        return Err(Refusal::invalid(format!(
+            "The name of a {kind} cannot hold the character NUL."
+        )));
+    }
     let length = name.chars().count();
     if length > limit {
         return Err(Refusal::invalid(format!(

@@ -46,7 +46,7 @@ pub(crate) async fn ensure(tx: &mut Tx, id: &str) -> Result<(), Failure> {
 }
 
 fn check_id(id: &str) -> Result<(), Refusal> {
-    if id.is_empty() || id.chars().count() > 255 {
+    if id.is_empty() || id.contains('\0') || id.chars().count() > 255 {
         return Err(Refusal::invalid(
             "The id of a region has 1 to 255 characters.",
         ));

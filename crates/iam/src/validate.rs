@@ -11,15 +11,15 @@ use crate::view::{
     ApplicationCredentialView, ProjectView, Reference, ScopeView, TokenView, TrustView, UserView,
 };
 use crate::{action, token};
-use corten_model::ids::{DomainId, RequestId, RoleId};
+use corten_model::ids::{DomainId, RequestId, RoleId, UserId};
 use corten_model::refusal::{Reason, Refusal};
 use corten_model::time::Timestamp;
+use corten_store::identity;
 use corten_store::identity::application_credential::ApplicationCredential;
 use corten_store::identity::project::{self, Project};
 use corten_store::identity::revocation::{self, Revocation};
 use corten_store::identity::trust::Trust;
 use corten_store::identity::user::User;
-use corten_store::identity::{self};
 use corten_store::{Failure, Tx, record};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -139,13 +139,8 @@ impl Iam {
             return Ok(view);
         }
         let payload = token::Payload::open(token, &self.token_keys).ok_or_else(gone)?;
-        if payload.expires_at <= now
-            || revocation::any(
-                &mut tx,
-                &payload.audit_ids[..1.min(payload.audit_ids.len())],
-            )
-            .await?
-        {
+        let audit_id = payload.audit_ids.first().ok_or_else(gone)?;
+        if payload.expires_at <= now || revocation::is_revoked(&mut tx, audit_id).await? {
             return Err(gone());
         }
         let view = self
@@ -279,11 +274,7 @@ fn gone() -> Failure {
     Refusal::not_found("Failed to validate token: it is not, or no longer, a valid token.").into()
 }
 
-async fn enabled_user(
-    tx: &mut Tx,
-    id: &corten_model::ids::UserId,
-    issued_at: Timestamp,
-) -> Result<User, Failure> {
+async fn enabled_user(tx: &mut Tx, id: &UserId, issued_at: Timestamp) -> Result<User, Failure> {
     let user = record::get::<User>(tx, id)
         .await?
         .filter(|user| user.enabled);
@@ -369,7 +360,7 @@ async fn resolve_scope(
 /// The roles a user has at a place, within a limit if power was lent.
 async fn roles_in_force(
     tx: &mut Tx,
-    user: &corten_model::ids::UserId,
+    user: &UserId,
     place: &Place,
     limit: Option<&[RoleId]>,
 ) -> Result<Vec<Reference<RoleId>>, Failure> {

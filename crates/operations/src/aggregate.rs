@@ -44,26 +44,37 @@ pub async fn create(
         number: sequences::next(&mut tx, "aggregates").await?,
         name,
         hosts: Vec::new(),
-        metadata: availability_zone.map(|zone| (AVAILABILITY_ZONE.to_owned(), zone)).into_iter().collect(),
+        metadata: availability_zone
+            .map(|zone| (AVAILABILITY_ZONE.to_owned(), zone))
+            .into_iter()
+            .collect(),
         created_at: cx.now(),
         updated_at: None,
     };
-    record::insert(&mut tx, &aggregate).await.map_err(|error| name_taken(error, &aggregate.name))?;
+    record::insert(&mut tx, &aggregate)
+        .await
+        .map_err(|error| name_taken(error, &aggregate.name))?;
     tx.commit().await?;
     Ok(aggregate)
 }
 
 fn name_taken(error: Error, name: &str) -> Failure {
     match error {
-        Error::Exists { .. } => Refusal::conflict(format!("Aggregate {name} already exists.")).into(),
+        Error::Exists { .. } => {
+            Refusal::conflict(format!("Aggregate {name} already exists.")).into()
+        }
         other => other.into(),
     }
 }
 
 /// The aggregate with this number, locked, and all others.
 async fn lock(tx: &mut Tx, number: i64) -> Result<(Aggregate, Vec<Aggregate>), Failure> {
-    let found = aggregates::by_number(tx, number).await?.ok_or_else(|| missing(number))?;
-    let aggregate = record::lock::<Aggregate>(tx, found.uuid).await?.ok_or_else(|| missing(number))?;
+    let found = aggregates::by_number(tx, number)
+        .await?
+        .ok_or_else(|| missing(number))?;
+    let aggregate = record::lock::<Aggregate>(tx, found.uuid)
+        .await?
+        .ok_or_else(|| missing(number))?;
     let mut others = aggregates::all(tx).await?;
     others.retain(|other| other.uuid != aggregate.uuid);
     Ok((aggregate, others))
@@ -88,7 +99,9 @@ pub async fn update(
         change_metadata(&mut tx, &mut aggregate, &others, change).await?;
     }
     aggregate.updated_at = Some(cx.now());
-    record::update(&mut tx, &aggregate).await.map_err(|error| name_taken(error, &aggregate.name))?;
+    record::update(&mut tx, &aggregate)
+        .await
+        .map_err(|error| name_taken(error, &aggregate.name))?;
     tx.commit().await?;
     Ok(aggregate)
 }
@@ -118,17 +131,30 @@ async fn change_metadata(
 ) -> Result<(), Failure> {
     if let Some(zone) = change.get(AVAILABILITY_ZONE) {
         let wrong = |reason: String| {
-            Refusal::invalid(format!("Cannot update aggregate {}. Reason: {reason}.", aggregate.number))
+            Refusal::invalid(format!(
+                "Cannot update aggregate {}. Reason: {reason}.",
+                aggregate.number
+            ))
         };
-        let zone = zone.as_deref().filter(|zone| !zone.is_empty()).ok_or_else(|| {
-            wrong(format!("Aggregate {} does not support empty named availability zone", aggregate.name))
-        })?;
+        let zone = zone
+            .as_deref()
+            .filter(|zone| !zone.is_empty())
+            .ok_or_else(|| {
+                wrong(format!(
+                    "Aggregate {} does not support empty named availability zone",
+                    aggregate.name
+                ))
+            })?;
         let elsewhere = other_zones(others, &aggregate.hosts, zone);
         if !elsewhere.is_empty() {
             return Err(wrong(already_in(&elsewhere)).into());
         }
-        if aggregate.availability_zone() != Some(zone) && count_instances(tx, &aggregate.hosts).await? > 0 {
-            return Err(wrong("One or more hosts contain instances in this zone".to_owned()).into());
+        if aggregate.availability_zone() != Some(zone)
+            && count_instances(tx, &aggregate.hosts).await? > 0
+        {
+            return Err(
+                wrong("One or more hosts contain instances in this zone".to_owned()).into(),
+            );
         }
     }
     for (key, value) in change {
@@ -151,12 +177,19 @@ fn other_zones<'a>(others: &'a [Aggregate], hosts: &[String], zone: &str) -> Vec
 }
 
 fn already_in(zones: &[&str]) -> String {
-    format!("One or more hosts already in availability zone(s) {}", zones.join(", "))
+    format!(
+        "One or more hosts already in availability zone(s) {}",
+        zones.join(", ")
+    )
 }
 
 async fn count_instances(tx: &mut Tx, names: &[String]) -> Result<u64, Failure> {
     let usage = hosts::with_usage(tx).await?;
-    Ok(usage.iter().filter(|usage| names.contains(&usage.host.name)).map(|usage| usage.instances).sum())
+    Ok(usage
+        .iter()
+        .filter(|usage| names.contains(&usage.host.name))
+        .map(|usage| usage.instances)
+        .sum())
 }
 
 /// An aggregate with hosts is not deleted: its hosts would change their availability zone unasked.
@@ -176,7 +209,12 @@ pub async fn delete(cx: &Context, actor: &Actor, number: i64) -> Result<(), Fail
     Ok(())
 }
 
-pub async fn add_host(cx: &Context, actor: &Actor, number: i64, host: &str) -> Result<Aggregate, Failure> {
+pub async fn add_host(
+    cx: &Context,
+    actor: &Actor,
+    number: i64,
+    host: &str,
+) -> Result<Aggregate, Failure> {
     cx.policy.check(actor, HOSTS_WRITE, &Target::cloud())?;
     let mut tx = cx.store.write().await?;
     let (mut aggregate, others) = lock(&mut tx, number).await?;
@@ -184,12 +222,16 @@ pub async fn add_host(cx: &Context, actor: &Actor, number: i64, host: &str) -> R
         return Err(Refusal::no_such("Compute host", host).into());
     }
     if aggregate.hosts.iter().any(|member| member == host) {
-        return Err(Refusal::conflict(format!("Aggregate {number} already has host {host}.")).into());
+        return Err(
+            Refusal::conflict(format!("Aggregate {number} already has host {host}.")).into(),
+        );
     }
     if let Some(zone) = aggregate.availability_zone() {
         let hosts = [host.to_owned()];
         let wrong = |reason: &str| {
-            Refusal::conflict(format!("Cannot add host to aggregate {number}. Reason: {reason}."))
+            Refusal::conflict(format!(
+                "Cannot add host to aggregate {number}. Reason: {reason}."
+            ))
         };
         let elsewhere = other_zones(&others, &hosts, zone);
         if !elsewhere.is_empty() {
@@ -197,7 +239,9 @@ pub async fn add_host(cx: &Context, actor: &Actor, number: i64, host: &str) -> R
         }
         let zone_before = zone_of(&others, host);
         if zone_before != Some(zone) {
-            stays_in_zone(&mut tx, &hosts, zone_before, Some(zone)).await?.map_err(|reason| wrong(&reason))?;
+            stays_in_zone(&mut tx, &hosts, zone_before, Some(zone))
+                .await?
+                .map_err(|reason| wrong(&reason))?;
         }
     }
     aggregate.hosts.push(host.to_owned());
@@ -207,17 +251,37 @@ pub async fn add_host(cx: &Context, actor: &Actor, number: i64, host: &str) -> R
     Ok(aggregate)
 }
 
-pub async fn remove_host(cx: &Context, actor: &Actor, number: i64, host: &str) -> Result<Aggregate, Failure> {
+pub async fn remove_host(
+    cx: &Context,
+    actor: &Actor,
+    number: i64,
+    host: &str,
+) -> Result<Aggregate, Failure> {
     cx.policy.check(actor, HOSTS_WRITE, &Target::cloud())?;
     let mut tx = cx.store.write().await?;
     let (mut aggregate, others) = lock(&mut tx, number).await?;
-    let index = aggregate.hosts.iter().position(|member| member == host).ok_or_else(|| {
-        Refusal::not_found(format!("Cannot remove host {host} in aggregate {number}: it is not in there."))
-    })?;
+    let index = aggregate
+        .hosts
+        .iter()
+        .position(|member| member == host)
+        .ok_or_else(|| {
+            Refusal::not_found(format!(
+                "Cannot remove host {host} in aggregate {number}: it is not in there."
+            ))
+        })?;
     let after = zone_of(&others, host);
     if aggregate.availability_zone().is_some() && after != aggregate.availability_zone() {
-        stays_in_zone(&mut tx, &[host.to_owned()], aggregate.availability_zone(), after).await?.map_err(|reason| {
-            Refusal::conflict(format!("Cannot remove host from aggregate {number}. Reason: {reason}."))
+        stays_in_zone(
+            &mut tx,
+            &[host.to_owned()],
+            aggregate.availability_zone(),
+            after,
+        )
+        .await?
+        .map_err(|reason| {
+            Refusal::conflict(format!(
+                "Cannot remove host from aggregate {number}. Reason: {reason}."
+            ))
         })?;
     }
     aggregate.hosts.remove(index);
@@ -241,16 +305,23 @@ pub async fn cache_images(
         wanted.push(image_ref(cx, &image_of(cx, actor, *image).await?)?);
     }
     let mut tx = cx.store.read().await?;
-    let aggregate = aggregates::by_number(&mut tx, number).await?.ok_or_else(|| missing(number))?;
+    let aggregate = aggregates::by_number(&mut tx, number)
+        .await?
+        .ok_or_else(|| missing(number))?;
     for usage in hosts::with_usage(&mut tx).await? {
         if !aggregate.hosts.contains(&usage.host.name) {
             continue;
         }
-        let Ok(hands) = cx.hosts.get(usage.host.id) else { continue };
+        let Ok(hands) = cx.hosts.get(usage.host.id) else {
+            continue;
+        };
         let wanted = wanted.clone();
         tokio::spawn(async move {
             for image in wanted {
-                let fence = Fence { operation: OperationId::random(), epoch: 1 };
+                let fence = Fence {
+                    operation: OperationId::random(),
+                    epoch: 1,
+                };
                 if let Err(error) = hands.perform(fence, Task::EnsureImage { image }).await {
                     tracing::warn!(host = usage.host.name, %error, "an image was not cached ahead");
                 }
@@ -298,7 +369,10 @@ mod tests {
             number,
             name: format!("a{number}"),
             hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
-            metadata: zone.map(|zone| (AVAILABILITY_ZONE.to_owned(), zone.to_owned())).into_iter().collect(),
+            metadata: zone
+                .map(|zone| (AVAILABILITY_ZONE.to_owned(), zone.to_owned()))
+                .into_iter()
+                .collect(),
             created_at: Timestamp(0),
             updated_at: None,
         }
@@ -306,14 +380,20 @@ mod tests {
 
     #[test]
     fn a_host_has_the_zone_of_the_aggregate_that_names_one() {
-        let all = [aggregate(1, None, &["h1", "h2"]), aggregate(2, Some("east"), &["h1"])];
+        let all = [
+            aggregate(1, None, &["h1", "h2"]),
+            aggregate(2, Some("east"), &["h1"]),
+        ];
         assert_eq!(zone_of(&all, "h1"), Some("east"));
         assert_eq!(zone_of(&all, "h2"), None);
     }
 
     #[test]
     fn a_second_zone_for_a_host_is_seen_the_same_zone_twice_is_no_conflict() {
-        let others = [aggregate(1, Some("east"), &["h1"]), aggregate(2, Some("west"), &["h2"])];
+        let others = [
+            aggregate(1, Some("east"), &["h1"]),
+            aggregate(2, Some("west"), &["h2"]),
+        ];
         assert_eq!(other_zones(&others, &["h1".to_owned()], "north"), ["east"]);
         assert!(other_zones(&others, &["h1".to_owned()], "east").is_empty());
         assert!(other_zones(&others, &["h3".to_owned()], "north").is_empty());

@@ -1,5 +1,5 @@
 //! The commands that are one task for the host: start, stop, soft and hard reboot, pause, unpause, suspend, resume,
-//! unrescue.
+//! unrescue, restore.
 //!
 //! ```text
 //!  Approach ──▶ Act ──▶ done (the state that the life cycle says)
@@ -37,7 +37,7 @@ pub enum Step {
 }
 
 impl CommandInstance {
-    pub const COMMANDS: [Command; 9] = [
+    pub const COMMANDS: [Command; 10] = [
         Command::Start,
         Command::Stop,
         Command::SoftReboot,
@@ -47,12 +47,13 @@ impl CommandInstance {
         Command::Suspend,
         Command::Resume,
         Command::Unrescue,
+        Command::Restore,
     ];
 
     fn task(&self, id: InstanceId) -> Result<Task, StepError> {
         let graceful_secs = Some(self.cx.settings.compute.shutdown_timeout_secs);
         Ok(match self.command {
-            Command::Start => Task::Start { id },
+            Command::Start | Command::Restore => Task::Start { id },
             Command::Stop => Task::Stop { id, graceful_secs },
             Command::SoftReboot => Task::Reboot { id, graceful_secs },
             Command::HardReboot => Task::Reboot { id, graceful_secs: None },
@@ -82,6 +83,7 @@ impl Workflow for CommandInstance {
             Command::Suspend => "suspend_instance",
             Command::Resume => "resume_instance",
             Command::Unrescue => "unrescue_instance",
+            Command::Restore => "restore_instance",
             _ => "unknown_command",
         }
     }

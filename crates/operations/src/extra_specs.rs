@@ -45,26 +45,64 @@ const KNOWN: &[(&str, Kind)] = &[
     (r"aggregate_instance_extra_specs:.+", Text),
     (r"capabilities:\w+(:\w+)*", Text),
     (r"hw:cpu_policy", OneOf(&["dedicated", "shared", "mixed"])),
-    (r"hw:cpu_thread_policy", OneOf(&["prefer", "isolate", "require"])),
+    (
+        r"hw:cpu_thread_policy",
+        OneOf(&["prefer", "isolate", "require"]),
+    ),
     (r"hw:emulator_threads_policy", OneOf(&["isolate", "share"])),
     (r"hw:(cpu_dedicated_mask|cpu_realtime_mask)", Like(CPU_MASK)),
-    (r"hw:mem_page_size", Like(r"large|small|any|\d+([kKMGT]i?)?(b|bit|B)?")),
-    (r"hw:(cpu_(max_)?(sockets|cores|threads)|numa_nodes)", POSITIVE),
-    (r"hw:numa_cpus\.\d+", Like(r"\^?\d+((-\d+)?(,\^?\d+(-\d+)?)?)*")),
+    (
+        r"hw:mem_page_size",
+        Like(r"large|small|any|\d+([kKMGT]i?)?(b|bit|B)?"),
+    ),
+    (
+        r"hw:(cpu_(max_)?(sockets|cores|threads)|numa_nodes)",
+        POSITIVE,
+    ),
+    (
+        r"hw:numa_cpus\.\d+",
+        Like(r"\^?\d+((-\d+)?(,\^?\d+(-\d+)?)?)*"),
+    ),
     (r"hw:numa_mem\.\d+", POSITIVE),
-    (r"hw:pci_numa_affinity_policy", OneOf(&["required", "preferred", "legacy", "socket"])),
+    (
+        r"hw:pci_numa_affinity_policy",
+        OneOf(&["required", "preferred", "legacy", "socket"]),
+    ),
     (r"hw:pmem", Text),
     (r"hw:serial_port_count", NATURAL),
     (r"hw:redirected_usb_ports", Whole(0, 15)),
-    (r"hw:mem_encryption_model", OneOf(&["amd-sev", "amd-sev-es", "amd-sev-snp"])),
+    (
+        r"hw:mem_encryption_model",
+        OneOf(&["amd-sev", "amd-sev-es", "amd-sev-snp"]),
+    ),
     (r"hw:tpm_model", OneOf(&["tpm-tis", "tpm-crb"])),
     (r"hw:tpm_version", OneOf(&["1.2", "2.0"])),
-    (r"hw:tpm_secret_security", OneOf(&["user", "host", "deployment"])),
-    (r"hw:watchdog_action", OneOf(&["none", "pause", "poweroff", "reset", "disabled"])),
-    (r"hw:viommu_model", OneOf(&["intel", "smmuv3", "virtio", "auto"])),
-    (r"hw:sound_model", OneOf(&["sb16", "es1370", "pcspk", "ac97", "ich6", "ich9", "usb", "virtio"])),
-    (r"hw:usb_model", OneOf(&["none", "qemu-xhci", "nec-xhci", "piix3-uhci"])),
-    (r"hw:ephemeral_encryption_format", OneOf(&["plain", "luks", "luksv2"])),
+    (
+        r"hw:tpm_secret_security",
+        OneOf(&["user", "host", "deployment"]),
+    ),
+    (
+        r"hw:watchdog_action",
+        OneOf(&["none", "pause", "poweroff", "reset", "disabled"]),
+    ),
+    (
+        r"hw:viommu_model",
+        OneOf(&["intel", "smmuv3", "virtio", "auto"]),
+    ),
+    (
+        r"hw:sound_model",
+        OneOf(&[
+            "sb16", "es1370", "pcspk", "ac97", "ich6", "ich9", "usb", "virtio",
+        ]),
+    ),
+    (
+        r"hw:usb_model",
+        OneOf(&["none", "qemu-xhci", "nec-xhci", "piix3-uhci"]),
+    ),
+    (
+        r"hw:ephemeral_encryption_format",
+        OneOf(&["plain", "luks", "luksv2"]),
+    ),
     (
         r"hw:(cpu_realtime|hide_hypervisor_id|locked_memory|boot_menu|vif_multiqueue_enabled|mem_encryption|pmu|virtio_packed_ring|ephemeral_encryption)",
         Truth,
@@ -75,16 +113,31 @@ const KNOWN: &[(&str, Kind)] = &[
     (r"hide_hypervisor_id", Truth),
     (r"group_policy", OneOf(&["isolate", "none"])),
     (r"os:secure_boot", OneOf(&["disabled", "required"])),
-    (r"pci_passthrough:alias", Like(r"[^:]+:\d+(?:\s*,\s*[^:]+:\d+)*")),
-    (r"quota:(cpu|memory|disk_io|vif)_(limit|shares_share)", NATURAL),
+    (
+        r"pci_passthrough:alias",
+        Like(r"[^:]+:\d+(?:\s*,\s*[^:]+:\d+)*"),
+    ),
+    (
+        r"quota:(cpu|memory|disk_io|vif)_(limit|shares_share)",
+        NATURAL,
+    ),
     (r"quota:(cpu|memory|disk_io|vif)_reservation", ANY),
-    (r"quota:(cpu|memory|disk_io|vif)_shares_level", OneOf(&["custom", "high", "normal", "low"])),
+    (
+        r"quota:(cpu|memory|disk_io|vif)_shares_level",
+        OneOf(&["custom", "high", "normal", "low"]),
+    ),
     (r"quota:cpu_(shares|period)", NATURAL),
     (r"quota:cpu_quota", ANY),
     (r"quota:disk_(read|write|total)_(bytes|iops)_sec", NATURAL),
-    (r"quota:vif_(inbound|outbound)_(average|peak|burst)", NATURAL),
+    (
+        r"quota:vif_(inbound|outbound)_(average|peak|burst)",
+        NATURAL,
+    ),
     (r"resources([a-zA-Z0-9_-]{1,64})?:[A-Z0-9_]+", ANY),
-    (r"trait([a-zA-Z0-9_-]{1,64})?:[A-Z0-9_]+", OneOf(&["required", "forbidden"])),
+    (
+        r"trait([a-zA-Z0-9_-]{1,64})?:[A-Z0-9_]+",
+        OneOf(&["required", "forbidden"]),
+    ),
     (r"vmware:(hw_version|storage_policy)", Text),
 ];
 
@@ -95,8 +148,12 @@ fn whole_match(pattern: &str) -> Option<Regex> {
     Regex::new(&format!("^(?:{pattern})$")).ok()
 }
 
-static PATTERNS: LazyLock<Vec<(Regex, &'static Kind)>> =
-    LazyLock::new(|| KNOWN.iter().filter_map(|(pattern, kind)| Some((whole_match(pattern)?, kind))).collect());
+static PATTERNS: LazyLock<Vec<(Regex, &'static Kind)>> = LazyLock::new(|| {
+    KNOWN
+        .iter()
+        .filter_map(|(pattern, kind)| Some((whole_match(pattern)?, kind)))
+        .collect()
+});
 
 static IN_NAMESPACE: LazyLock<Option<Regex>> = LazyLock::new(|| whole_match(NAMESPACES));
 
@@ -110,32 +167,53 @@ pub fn check(key: &str, value: &str, strict: bool) -> Result<(), Refusal> {
         )));
     }
     if value.chars().count() > 255 {
-        return Err(Refusal::invalid(format!("The value of extra spec '{key}' is too long: at most 255 characters.")));
+        return Err(Refusal::invalid(format!(
+            "The value of extra spec '{key}' is too long: at most 255 characters."
+        )));
     }
     if !strict && !key.starts_with("corten:") {
         return Ok(());
     }
     match PATTERNS.iter().find(|(pattern, _)| pattern.is_match(key)) {
         Some((_, kind)) => check_value(key, value, kind),
-        None if IN_NAMESPACE.as_ref().is_some_and(|namespace| namespace.is_match(key)) => Err(Refusal::invalid(
-            format!("Validation failed; extra spec '{key}' does not appear to be a valid extra spec."),
-        )),
+        None if IN_NAMESPACE
+            .as_ref()
+            .is_some_and(|namespace| namespace.is_match(key)) =>
+        {
+            Err(Refusal::invalid(format!(
+                "Validation failed; extra spec '{key}' does not appear to be a valid extra spec."
+            )))
+        }
         None => Ok(()),
     }
 }
 
 fn check_value(key: &str, value: &str, kind: &Kind) -> Result<(), Refusal> {
-    let wrong = |rule: String| Err(Refusal::invalid(format!("Validation failed; extra spec '{key}': '{value}' {rule}")));
+    let wrong = |rule: String| {
+        Err(Refusal::invalid(format!(
+            "Validation failed; extra spec '{key}': '{value}' {rule}"
+        )))
+    };
     match kind {
         Text => Ok(()),
         Truth => {
-            let words = ["1", "t", "true", "on", "y", "yes", "0", "f", "false", "off", "n", "no"];
-            if words.contains(&value.to_ascii_lowercase().as_str()) { Ok(()) } else { wrong("is not a valid boolean-like value.".to_owned()) }
+            let words = [
+                "1", "t", "true", "on", "y", "yes", "0", "f", "false", "off", "n", "no",
+            ];
+            if words.contains(&value.to_ascii_lowercase().as_str()) {
+                Ok(())
+            } else {
+                wrong("is not a valid boolean-like value.".to_owned())
+            }
         }
         Whole(least, most) => match value.parse::<i64>() {
             Err(_) => wrong("is not a valid integer value.".to_owned()),
-            Ok(number) if number > *most => wrong(format!("is greater than the max value of '{most}'.")),
-            Ok(number) if number < *least => wrong(format!("is less than the min value of '{least}'.")),
+            Ok(number) if number > *most => {
+                wrong(format!("is greater than the max value of '{most}'."))
+            }
+            Ok(number) if number < *least => {
+                wrong(format!("is less than the min value of '{least}'."))
+            }
             Ok(_) => Ok(()),
         },
         OneOf(words) if words.contains(&value) => Ok(()),
@@ -184,7 +262,10 @@ mod tests {
             ("trait:X", "wanted"),
         ] {
             assert!(check(key, value, true).is_err(), "{key}={value}");
-            assert!(check(key, value, false).is_ok(), "{key}={value} before 2.86");
+            assert!(
+                check(key, value, false).is_ok(),
+                "{key}={value} before 2.86"
+            );
         }
     }
 
@@ -200,7 +281,10 @@ mod tests {
         // K109, K110
         assert!(check(CLASS, "metal", false).is_ok());
         assert!(check(CLASS, "steel", false).is_err());
-        assert_eq!(class(&BTreeMap::from([(CLASS.to_owned(), "metal".to_owned())])), InstanceClass::Metal);
+        assert_eq!(
+            class(&BTreeMap::from([(CLASS.to_owned(), "metal".to_owned())])),
+            InstanceClass::Metal
+        );
         assert_eq!(class(&BTreeMap::new()), InstanceClass::Vm);
     }
 }

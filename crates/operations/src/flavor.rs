@@ -122,20 +122,30 @@ impl Listing {
             Some(false) => !flavor.is_public,
         };
         visible
-            && self.min_memory_mib.is_none_or(|least| i64::from(flavor.memory_mib) >= least)
-            && self.min_disk_gib.is_none_or(|least| i64::from(flavor.disk_gib) >= least)
+            && self
+                .min_memory_mib
+                .is_none_or(|least| i64::from(flavor.memory_mib) >= least)
+            && self
+                .min_disk_gib
+                .is_none_or(|least| i64::from(flavor.disk_gib) >= least)
     }
 
     fn sort(&self, flavors: &mut [Flavor]) {
         flavors.sort_by(|a, b| {
             let order = self.sort_key.compare(a, b).then(a.number.cmp(&b.number));
-            if self.descending { order.reverse() } else { order }
+            if self.descending {
+                order.reverse()
+            } else {
+                order
+            }
         });
     }
 }
 
 fn sees_private(cx: &Context, actor: &Actor) -> bool {
-    cx.policy.check(actor, FLAVORS_READ_PRIVATE, &Target::cloud()).is_ok()
+    cx.policy
+        .check(actor, FLAVORS_READ_PRIVATE, &Target::cloud())
+        .is_ok()
 }
 
 pub fn missing(id: &FlavorId) -> Refusal {
@@ -146,10 +156,21 @@ pub fn missing(id: &FlavorId) -> Refusal {
 pub async fn list(cx: &Context, actor: &Actor, listing: &Listing) -> Result<Vec<Flavor>, Failure> {
     cx.policy.check(actor, FLAVORS_READ, &Target::cloud())?;
     let all_seeing = sees_private(cx, actor);
-    let listing = if all_seeing { listing.clone() } else { Listing { is_public: Some(true), ..listing.clone() } };
+    let listing = if all_seeing {
+        listing.clone()
+    } else {
+        Listing {
+            is_public: Some(true),
+            ..listing.clone()
+        }
+    };
     let mut tx = cx.store.read().await?;
     let ours = match actor.project_id() {
-        Some(project) => flavors::access_for(&mut tx, project).await?.into_iter().map(|row| row.flavor_id).collect(),
+        Some(project) => flavors::access_for(&mut tx, project)
+            .await?
+            .into_iter()
+            .map(|row| row.flavor_id)
+            .collect(),
         None => BTreeSet::new(),
     };
     let mut found = flavors::all(&mut tx).await?;
@@ -164,17 +185,30 @@ pub async fn show(cx: &Context, actor: &Actor, id: &FlavorId) -> Result<Flavor, 
 }
 
 /// The flavor, if this actor may use it; what they may not use does not exist for them.
-pub async fn visible(cx: &Context, tx: &mut Tx, actor: &Actor, id: &FlavorId) -> Result<Flavor, Failure> {
+pub async fn visible(
+    cx: &Context,
+    tx: &mut Tx,
+    actor: &Actor,
+    id: &FlavorId,
+) -> Result<Flavor, Failure> {
     cx.policy.check(actor, FLAVORS_READ, &Target::cloud())?;
-    let flavor = record::get::<Flavor>(tx, id).await?.ok_or_else(|| missing(id))?;
+    let flavor = record::get::<Flavor>(tx, id)
+        .await?
+        .ok_or_else(|| missing(id))?;
     if flavor.is_public || sees_private(cx, actor) {
         return Ok(flavor);
     }
     let granted = match actor.project_id() {
-        Some(project) => record::get::<FlavorAccess>(tx, FlavorAccess::key(id, project)).await?.is_some(),
+        Some(project) => record::get::<FlavorAccess>(tx, FlavorAccess::key(id, project))
+            .await?
+            .is_some(),
         None => false,
     };
-    if granted { Ok(flavor) } else { Err(missing(id).into()) }
+    if granted {
+        Ok(flavor)
+    } else {
+        Err(missing(id).into())
+    }
 }
 
 pub async fn create(cx: &Context, actor: &Actor, new: NewFlavor) -> Result<Flavor, Failure> {
@@ -220,10 +254,14 @@ async fn insert(cx: &Context, tx: &mut Tx, new: NewFlavor) -> Result<Flavor, Fai
         created_at: cx.now(),
         updated_at: None,
     };
-    record::insert(tx, &flavor).await.map_err(|error| match error {
-        Error::Exists { .. } => Refusal::conflict(format!("Flavor with ID {} already exists.", flavor.id)).into(),
-        other => Failure::from(other),
-    })?;
+    record::insert(tx, &flavor)
+        .await
+        .map_err(|error| match error {
+            Error::Exists { .. } => {
+                Refusal::conflict(format!("Flavor with ID {} already exists.", flavor.id)).into()
+            }
+            other => Failure::from(other),
+        })?;
     Ok(flavor)
 }
 
@@ -250,7 +288,9 @@ async fn change(
 ) -> Result<Flavor, Failure> {
     cx.policy.check(actor, FLAVORS_WRITE, &Target::cloud())?;
     let mut tx = cx.store.write().await?;
-    let mut flavor = record::lock::<Flavor>(&mut tx, id).await?.ok_or_else(|| missing(id))?;
+    let mut flavor = record::lock::<Flavor>(&mut tx, id)
+        .await?
+        .ok_or_else(|| missing(id))?;
     apply(&mut flavor)?;
     flavor.updated_at = Some(cx.now());
     record::update(&mut tx, &flavor).await?;
@@ -288,9 +328,17 @@ pub async fn set_extra_specs(
     .await
 }
 
-pub async fn unset_extra_spec(cx: &Context, actor: &Actor, id: &FlavorId, key: &str) -> Result<(), Failure> {
+pub async fn unset_extra_spec(
+    cx: &Context,
+    actor: &Actor,
+    id: &FlavorId,
+    key: &str,
+) -> Result<(), Failure> {
     change(cx, actor, id, |flavor| {
-        flavor.extra_specs.remove(key).ok_or_else(|| no_extra_spec(id, key))?;
+        flavor
+            .extra_specs
+            .remove(key)
+            .ok_or_else(|| no_extra_spec(id, key))?;
         flavor.class = extra_specs::class(&flavor.extra_specs);
         Ok(())
     })
@@ -303,10 +351,17 @@ pub fn no_extra_spec(id: &FlavorId, key: &str) -> Refusal {
 }
 
 /// The projects that may use a private flavor; a public one has no such list (404, as in Nova).
-pub async fn access(cx: &Context, actor: &Actor, id: &FlavorId) -> Result<Vec<FlavorAccess>, Failure> {
-    cx.policy.check(actor, FLAVORS_READ_PRIVATE, &Target::cloud())?;
+pub async fn access(
+    cx: &Context,
+    actor: &Actor,
+    id: &FlavorId,
+) -> Result<Vec<FlavorAccess>, Failure> {
+    cx.policy
+        .check(actor, FLAVORS_READ_PRIVATE, &Target::cloud())?;
     let mut tx = cx.store.read().await?;
-    let flavor = record::get::<Flavor>(&mut tx, id).await?.ok_or_else(|| missing(id))?;
+    let flavor = record::get::<Flavor>(&mut tx, id)
+        .await?
+        .ok_or_else(|| missing(id))?;
     if flavor.is_public {
         return Err(Refusal::not_found("Access list not available for public flavors.").into());
     }
@@ -324,19 +379,28 @@ pub async fn grant(
     cx.policy.check(actor, FLAVORS_WRITE, &Target::cloud())?;
     let mut tx = cx.store.write().await?;
     if record::get::<Project>(&mut tx, project).await?.is_none() {
-        return Err(Refusal::invalid(format!("Project ID {project} is not a valid project.")).into());
+        return Err(
+            Refusal::invalid(format!("Project ID {project} is not a valid project.")).into(),
+        );
     }
-    let flavor = record::lock::<Flavor>(&mut tx, id).await?.ok_or_else(|| missing(id))?;
+    let flavor = record::lock::<Flavor>(&mut tx, id)
+        .await?
+        .ok_or_else(|| missing(id))?;
     if flavor.is_public && refuse_public {
         return Err(Refusal::conflict("Can not add access to a public flavor.").into());
     }
-    let row = FlavorAccess { flavor_id: id.clone(), project_id: project.clone() };
-    record::insert(&mut tx, &row).await.map_err(|error| match error {
-        Error::Exists { .. } => Failure::from(Refusal::conflict(format!(
-            "Flavor access already exists for flavor {id} and project {project} combination."
-        ))),
-        other => other.into(),
-    })?;
+    let row = FlavorAccess {
+        flavor_id: id.clone(),
+        project_id: project.clone(),
+    };
+    record::insert(&mut tx, &row)
+        .await
+        .map_err(|error| match error {
+            Error::Exists { .. } => Failure::from(Refusal::conflict(format!(
+                "Flavor access already exists for flavor {id} and project {project} combination."
+            ))),
+            other => other.into(),
+        })?;
     let rows = flavors::access_of(&mut tx, id).await?;
     tx.commit().await?;
     Ok(rows)
@@ -350,9 +414,14 @@ pub async fn revoke(
 ) -> Result<Vec<FlavorAccess>, Failure> {
     cx.policy.check(actor, FLAVORS_WRITE, &Target::cloud())?;
     let mut tx = cx.store.write().await?;
-    record::lock::<Flavor>(&mut tx, id).await?.ok_or_else(|| missing(id))?;
+    record::lock::<Flavor>(&mut tx, id)
+        .await?
+        .ok_or_else(|| missing(id))?;
     if !record::delete::<FlavorAccess>(&mut tx, FlavorAccess::key(id, project)).await? {
-        return Err(Refusal::not_found(format!("Flavor access not found for {id} / {project} combination.")).into());
+        return Err(Refusal::not_found(format!(
+            "Flavor access not found for {id} / {project} combination."
+        ))
+        .into());
     }
     let rows = flavors::access_of(&mut tx, id).await?;
     tx.commit().await?;
@@ -423,22 +492,61 @@ mod tests {
     #[test]
     fn private_flavors_are_listed_for_those_who_have_access() {
         let ours = BTreeSet::from([FlavorId::from("f2")]);
-        let listing = Listing { is_public: Some(true), ..Listing::default() };
+        let listing = Listing {
+            is_public: Some(true),
+            ..Listing::default()
+        };
         assert!(listing.wants(&flavor(1, 64, true), &ours));
         assert!(listing.wants(&flavor(2, 64, false), &ours));
         assert!(!listing.wants(&flavor(3, 64, false), &ours));
-        let private = Listing { is_public: Some(false), ..Listing::default() };
-        assert!(private.wants(&flavor(3, 64, false), &ours) && !private.wants(&flavor(1, 64, true), &ours));
+        let private = Listing {
+            is_public: Some(false),
+            ..Listing::default()
+        };
+        assert!(
+            private.wants(&flavor(3, 64, false), &ours)
+                && !private.wants(&flavor(1, 64, true), &ours)
+        );
         assert!(Listing::default().wants(&flavor(3, 64, false), &ours));
     }
 
     #[test]
     fn lists_are_sorted_by_any_column_and_then_by_age() {
-        let mut flavors = vec![flavor(3, 64, true), flavor(1, 128, true), flavor(2, 64, true)];
-        Listing { sort_key: SortKey::Memory, ..Listing::default() }.sort(&mut flavors);
-        assert_eq!(flavors.iter().map(|flavor| flavor.number).collect::<Vec<_>>(), [2, 3, 1]);
-        Listing { sort_key: SortKey::Name, descending: true, ..Listing::default() }.sort(&mut flavors);
-        assert_eq!(flavors.iter().map(|flavor| flavor.number).collect::<Vec<_>>(), [3, 2, 1]);
-        assert!(SortKey::parse("colour").unwrap_err().message.contains("memory_mb"));
+        let mut flavors = vec![
+            flavor(3, 64, true),
+            flavor(1, 128, true),
+            flavor(2, 64, true),
+        ];
+        Listing {
+            sort_key: SortKey::Memory,
+            ..Listing::default()
+        }
+        .sort(&mut flavors);
+        assert_eq!(
+            flavors
+                .iter()
+                .map(|flavor| flavor.number)
+                .collect::<Vec<_>>(),
+            [2, 3, 1]
+        );
+        Listing {
+            sort_key: SortKey::Name,
+            descending: true,
+            ..Listing::default()
+        }
+        .sort(&mut flavors);
+        assert_eq!(
+            flavors
+                .iter()
+                .map(|flavor| flavor.number)
+                .collect::<Vec<_>>(),
+            [3, 2, 1]
+        );
+        assert!(
+            SortKey::parse("colour")
+                .unwrap_err()
+                .message
+                .contains("memory_mb")
+        );
     }
 }

@@ -18,7 +18,12 @@ pub const INTERNAL_ZONE: &str = "internal";
 
 /// An agent starts: its host is made or brought up to date. The host keeps its id, its numbers and whether an
 /// administrator disabled it.
-pub async fn register(cx: &Context, id: HostId, name: &str, facts: HostFacts) -> Result<Host, Failure> {
+pub async fn register(
+    cx: &Context,
+    id: HostId,
+    name: &str,
+    facts: HostFacts,
+) -> Result<Host, Failure> {
     let mut tx = cx.store.write().await?;
     let service = ensure_service(cx, &mut tx, services::COMPUTE, name).await?;
     let host = match record::lock::<Host>(&mut tx, id).await? {
@@ -37,8 +42,14 @@ pub async fn register(cx: &Context, id: HostId, name: &str, facts: HostFacts) ->
         }
         None => {
             let number = sequences::next(&mut tx, "hosts").await?;
-            let host =
-                Host { id, number, name: name.to_owned(), service_id: service.id, facts, created_at: cx.now() };
+            let host = Host {
+                id,
+                number,
+                name: name.to_owned(),
+                service_id: service.id,
+                facts,
+                created_at: cx.now(),
+            };
             record::insert(&mut tx, &host).await?;
             host
         }
@@ -48,7 +59,11 @@ pub async fn register(cx: &Context, id: HostId, name: &str, facts: HostFacts) ->
 }
 
 /// [`register`] with what the host itself says of its machine.
-pub async fn register_capacity(cx: &Context, id: HostId, capacity: &corten_host::HostCapacity) -> Result<Host, Failure> {
+pub async fn register_capacity(
+    cx: &Context,
+    id: HostId,
+    capacity: &corten_host::HostCapacity,
+) -> Result<Host, Failure> {
     let facts = HostFacts {
         capacity: hosts::Resources {
             vcpus: capacity.vcpus.into(),
@@ -87,7 +102,12 @@ pub async fn register_service(cx: &Context, program: &str, host: &str) -> Result
     Ok(service)
 }
 
-async fn ensure_service(cx: &Context, tx: &mut Tx, program: &str, host: &str) -> Result<Service, Failure> {
+async fn ensure_service(
+    cx: &Context,
+    tx: &mut Tx,
+    program: &str,
+    host: &str,
+) -> Result<Service, Failure> {
     let service = match services::find(tx, program, host).await? {
         Some(service) => service,
         None => {
@@ -132,12 +152,22 @@ pub async fn list(cx: &Context, actor: &Actor) -> Result<Vec<HostUsage>, Failure
 }
 
 /// The living instances of the given hosts.
-pub async fn instances_on(cx: &Context, actor: &Actor, hosts: &[HostId]) -> Result<Vec<Instance>, Failure> {
+pub async fn instances_on(
+    cx: &Context,
+    actor: &Actor,
+    hosts: &[HostId],
+) -> Result<Vec<Instance>, Failure> {
     cx.policy.check(actor, HOSTS_READ, &Target::cloud())?;
     let mut tx = cx.store.read().await?;
     let mut found = Vec::new();
     for hosts in hosts.chunks(500) {
-        found.extend(Query::<Instance>::new().any_of("host_id", hosts).equals("deleted", false).all(&mut tx).await?);
+        found.extend(
+            Query::<Instance>::new()
+                .any_of("host_id", hosts)
+                .equals("deleted", false)
+                .all(&mut tx)
+                .await?,
+        );
     }
     Ok(found)
 }
@@ -152,14 +182,23 @@ pub struct ServiceInZone {
 async fn in_zones(cx: &Context, tx: &mut Tx) -> Result<Vec<ServiceInZone>, Failure> {
     let zones = aggregates::zones(tx).await?;
     let all = services::all(tx).await?;
-    Ok(all.into_iter().map(|seen| ServiceInZone { zone: zone_of(cx, &zones, &seen.service), seen }).collect())
+    Ok(all
+        .into_iter()
+        .map(|seen| ServiceInZone {
+            zone: zone_of(cx, &zones, &seen.service),
+            seen,
+        })
+        .collect())
 }
 
 fn zone_of(cx: &Context, zones: &BTreeMap<String, String>, service: &Service) -> String {
     if service.program != services::COMPUTE {
         return INTERNAL_ZONE.to_owned();
     }
-    zones.get(&service.host).cloned().unwrap_or_else(|| cx.settings.compute.default_availability_zone.clone())
+    zones
+        .get(&service.host)
+        .cloned()
+        .unwrap_or_else(|| cx.settings.compute.default_availability_zone.clone())
 }
 
 /// Every service, oldest first.
@@ -179,7 +218,10 @@ pub async fn zones(cx: &Context, actor: &Actor) -> Result<BTreeMap<String, Vec<S
 }
 
 /// [`zones`] with the hosts in them, for who may see hosts.
-pub async fn zones_in_detail(cx: &Context, actor: &Actor) -> Result<BTreeMap<String, Vec<Seen>>, Failure> {
+pub async fn zones_in_detail(
+    cx: &Context,
+    actor: &Actor,
+) -> Result<BTreeMap<String, Vec<Seen>>, Failure> {
     cx.policy.check(actor, HOSTS_READ, &Target::cloud())?;
     zones(cx, actor).await
 }
@@ -195,9 +237,15 @@ pub enum ServiceRef {
 impl ServiceRef {
     async fn lock(&self, tx: &mut Tx) -> Result<Service, Failure> {
         let (found, missing) = match self {
-            Self::Id(id) => (record::lock::<Service>(tx, *id).await?, format!("Service {id} could not be found.")),
+            Self::Id(id) => (
+                record::lock::<Service>(tx, *id).await?,
+                format!("Service {id} could not be found."),
+            ),
             Self::Number(number) => {
-                let found = Query::<Service>::new().equals("number", *number).first(tx).await?;
+                let found = Query::<Service>::new()
+                    .equals("number", *number)
+                    .first(tx)
+                    .await?;
                 (found, format!("Service {number} could not be found."))
             }
             Self::Place { program, host } => (
@@ -206,7 +254,9 @@ impl ServiceRef {
             ),
         };
         let found = found.ok_or_else(|| Refusal::not_found(&missing))?;
-        Ok(record::lock::<Service>(tx, found.id).await?.ok_or_else(|| Refusal::not_found(missing))?)
+        Ok(record::lock::<Service>(tx, found.id)
+            .await?
+            .ok_or_else(|| Refusal::not_found(missing))?)
     }
 }
 
@@ -231,7 +281,10 @@ pub async fn change_service(
     let mut service = which.lock(&mut tx).await?;
     apply(&mut service, change, cx.now())?;
     record::update(&mut tx, &service).await?;
-    let changed = in_zones(cx, &mut tx).await?.into_iter().find(|entry| entry.seen.service.id == service.id);
+    let changed = in_zones(cx, &mut tx)
+        .await?
+        .into_iter()
+        .find(|entry| entry.seen.service.id == service.id);
     tx.commit().await?;
     changed.ok_or_else(|| Refusal::no_such("Service", service.id).into())
 }
@@ -243,10 +296,16 @@ fn apply(service: &mut Service, change: ServiceChange, now: Timestamp) -> Result
             service.program
         )));
     }
-    let ServiceChange { enabled, disabled_reason, forced_down } = change;
+    let ServiceChange {
+        enabled,
+        disabled_reason,
+        forced_down,
+    } = change;
     match enabled {
         Some(true) if disabled_reason.is_some() => {
-            return Err(Refusal::invalid("Specifying 'disabled_reason' with status 'enabled' is invalid."));
+            return Err(Refusal::invalid(
+                "Specifying 'disabled_reason' with status 'enabled' is invalid.",
+            ));
         }
         Some(enabled) => {
             service.enabled = enabled;
@@ -267,11 +326,19 @@ fn apply(service: &mut Service, change: ServiceChange, now: Timestamp) -> Result
 }
 
 /// Removes a service that is gone for good, and its host with it. Refused while the host has instances.
-pub async fn delete_service(cx: &Context, actor: &Actor, which: &ServiceRef) -> Result<(), Failure> {
+pub async fn delete_service(
+    cx: &Context,
+    actor: &Actor,
+    which: &ServiceRef,
+) -> Result<(), Failure> {
     cx.policy.check(actor, HOSTS_WRITE, &Target::cloud())?;
     let mut tx = cx.store.write().await?;
     let service = which.lock(&mut tx).await?;
-    if let Some(host) = Query::<Host>::new().equals("service_id", service.id.to_string()).first(&mut tx).await? {
+    if let Some(host) = Query::<Host>::new()
+        .equals("service_id", service.id.to_string())
+        .first(&mut tx)
+        .await?
+    {
         if !hosts::allocations_on(&mut tx, host.id).await?.is_empty() {
             return Err(Refusal::conflict(
                 "Unable to delete compute service that is hosting instances. Migrate or delete the instances first.",
@@ -313,11 +380,18 @@ mod tests {
     fn a_reason_comes_and_goes_with_being_disabled() {
         let mut agent = service(services::COMPUTE);
         let reason = Some("new disk".to_owned());
-        let off = ServiceChange { enabled: Some(false), disabled_reason: reason.clone(), forced_down: None };
+        let off = ServiceChange {
+            enabled: Some(false),
+            disabled_reason: reason.clone(),
+            forced_down: None,
+        };
         apply(&mut agent, off, Timestamp(1)).unwrap();
         assert!(!agent.enabled);
         assert_eq!(agent.disabled_reason, reason);
-        let on = ServiceChange { enabled: Some(true), ..ServiceChange::default() };
+        let on = ServiceChange {
+            enabled: Some(true),
+            ..ServiceChange::default()
+        };
         apply(&mut agent, on, Timestamp(2)).unwrap();
         assert!(agent.enabled);
         assert_eq!(agent.disabled_reason, None);
@@ -325,17 +399,39 @@ mod tests {
 
     #[test]
     fn an_empty_change_and_a_control_plane_service_are_refused() {
-        assert!(apply(&mut service(services::COMPUTE), ServiceChange::default(), Timestamp(1)).is_err());
-        let down = ServiceChange { forced_down: Some(true), ..ServiceChange::default() };
-        assert!(apply(&mut service("nova-scheduler"), down, Timestamp(1)).unwrap_err().message.contains("nova-scheduler"));
-        let contradiction = ServiceChange { enabled: Some(true), disabled_reason: Some("x".to_owned()), forced_down: None };
+        assert!(
+            apply(
+                &mut service(services::COMPUTE),
+                ServiceChange::default(),
+                Timestamp(1)
+            )
+            .is_err()
+        );
+        let down = ServiceChange {
+            forced_down: Some(true),
+            ..ServiceChange::default()
+        };
+        assert!(
+            apply(&mut service("nova-scheduler"), down, Timestamp(1))
+                .unwrap_err()
+                .message
+                .contains("nova-scheduler")
+        );
+        let contradiction = ServiceChange {
+            enabled: Some(true),
+            disabled_reason: Some("x".to_owned()),
+            forced_down: None,
+        };
         assert!(apply(&mut service(services::COMPUTE), contradiction, Timestamp(1)).is_err());
     }
 
     #[test]
     fn a_service_is_down_when_it_is_not_heard_of_or_forced_down() {
         let now = Timestamp(1_000_000_000);
-        let mut seen = Seen { service: service(services::COMPUTE), at: now.minus(services::DOWN_AFTER) };
+        let mut seen = Seen {
+            service: service(services::COMPUTE),
+            at: now.minus(services::DOWN_AFTER),
+        };
         assert!(seen.is_up(now));
         assert!(!seen.is_up(Timestamp(now.micros() + 1)));
         seen.service.forced_down = true;

@@ -11,7 +11,7 @@
 use crate::context::Context;
 use crate::error_text;
 use crate::image::files::{self, Received, Writer, new_part, part_path};
-use crate::image::{self, ImportMethod, ImportRequest, move_to, no_such_image, uri_refusal};
+use crate::image::{self, ImportMethod, move_to, no_such_image, uri_refusal};
 use async_trait::async_trait;
 use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
 use corten_model::ids::ImageId;
@@ -22,12 +22,9 @@ use corten_store::{Failure, Query, Tx};
 use futures_util::StreamExt;
 use reqwest::redirect::Policy;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
-
-pub const KIND: &str = "import_image";
 
 /// A server that does not answer is asked so often.
 const MAX_TRIES: i64 = 3;
@@ -40,33 +37,11 @@ const MAX_REDIRECTS: usize = 10;
 
 pub struct ImportImage(pub Arc<Context>);
 
-/// What the operation was asked, in the shape in which a task shows it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Input {
-    /// `POST /v2/images/ID/import`.
-    Api {
-        image_id: ImageId,
-        import_req: ImportRequest,
-        backend: Vec<String>,
-    },
-    /// `POST /v2/tasks` of type `import`.
-    Task {
-        import_from: String,
-        #[serde(flatten)]
-        sent: Map<String, Value>,
-    },
-}
-
-impl Input {
-    pub fn method(&self) -> ImportMethod {
-        match self {
-            Self::Api { import_req, .. } => import_req.method.clone(),
-            Self::Task { import_from, .. } => ImportMethod::WebDownload {
-                uri: import_from.clone(),
-            },
-        }
-    }
+pub struct Input {
+    pub method: ImportMethod,
+    /// The image was made for this import, and goes with it if it fails.
+    pub made_image: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -85,7 +60,7 @@ impl Workflow for ImportImage {
     type Input = Input;
 
     fn kind(&self) -> &'static str {
-        KIND
+        "import_image"
     }
 
     fn budget(&self, step: &Step) -> Duration {
@@ -104,8 +79,13 @@ impl Workflow for ImportImage {
         }
     }
 
-    /// What was staged is dropped and the image waits for its bytes again.
-    async fn give_up(&self, why: GiveUp, _: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+    /// What was staged is dropped, and the image waits for its bytes again, or goes if it was made for this.
+    async fn give_up(
+        &self,
+        why: GiveUp,
+        input: &Input,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
         let cause = why.to_string();
         let mut tx = cx.commit().await?;
         let mut staged = None;
@@ -117,15 +97,19 @@ impl Workflow for ImportImage {
                 failed: true,
             });
             let note = format!("import failed: {cause}");
-            move_to(
-                &mut tx,
-                &mut image,
-                ImageStatus::Queued,
-                &note,
-                &cx.origin(),
-                cx.now(),
-            )
-            .await?;
+            if input.made_image {
+                image::remove_row(&mut tx, &image, &note, &cx.origin(), cx.now()).await?;
+            } else {
+                move_to(
+                    &mut tx,
+                    &mut image,
+                    ImageStatus::Queued,
+                    &note,
+                    &cx.origin(),
+                    cx.now(),
+                )
+                .await?;
+            }
         }
         let committed = match why {
             GiveUp::Cancelled => tx.cancelled(&cause).await?,
@@ -185,16 +169,16 @@ fn describe_like(image: &mut Image, source: Image) {
 impl ImportImage {
     async fn fetch(&self, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
         let part = new_part(subject(cx)?);
-        let (received, source) = match input.method() {
-            ImportMethod::WebDownload { uri } => (self.download(&uri, &part, cx).await?, None),
+        let (received, source) = match &input.method {
+            ImportMethod::WebDownload { uri } => (self.download(uri, &part, cx).await?, None),
             ImportMethod::GlanceDownload {
                 glance_image_id,
                 glance_region,
                 glance_service_interface,
             } => {
-                self.check_region(&glance_region, &glance_service_interface, cx)
+                self.check_region(glance_region, glance_service_interface, cx)
                     .await?;
-                let source = self.source(glance_image_id, cx).await?;
+                let source = self.source(*glance_image_id, cx).await?;
                 let path = image::file_path(&self.0, source.id);
                 let received = image::copy_in(&self.0, &part, &path)
                     .await
@@ -215,9 +199,9 @@ impl ImportImage {
             describe_like(&mut image, source);
         }
         images::update(&mut tx, &image).await?;
-        let committed = tx.next(Place::Control, Step::Verify).await?;
-        received.keep();
-        Ok(committed)
+        let outcome = tx.next(Place::Control, Step::Verify).await;
+        image::keep_if_referred(&self.0, subject(cx)?, received).await;
+        outcome
     }
 
     /// The image service of `region` must be this one: there is no way to another cloud's.

@@ -32,9 +32,15 @@ fn missing(name: &str, user: &UserId) -> Refusal {
 }
 
 pub async fn create(cx: &Context, actor: &Actor, new: NewKeyPair) -> Result<Created, Failure> {
-    let NewKeyPair { user_id, name, kind, public_key } = new;
+    let NewKeyPair {
+        user_id,
+        name,
+        kind,
+        public_key,
+    } = new;
     let user_id = user_id.unwrap_or_else(|| actor.user_id.clone());
-    cx.policy.check(actor, KEYPAIRS_CREATE, &Target::user(&user_id))?;
+    cx.policy
+        .check(actor, KEYPAIRS_CREATE, &Target::user(&user_id))?;
     // Before the key is made, which takes a while, and again with the row.
     quota::check_key_pairs(cx, &mut cx.store.read().await?, actor, &user_id).await?;
     let made = match public_key {
@@ -58,20 +64,32 @@ pub async fn create(cx: &Context, actor: &Actor, new: NewKeyPair) -> Result<Crea
         created_by: actor.user_id.clone(),
         created_at: cx.now(),
     };
-    record::insert(&mut tx, &key_pair).await.map_err(|error| match error {
-        Error::Exists { .. } => {
-            Failure::from(Refusal::conflict(format!("Key pair '{}' already exists.", key_pair.name)))
-        }
-        other => other.into(),
-    })?;
+    record::insert(&mut tx, &key_pair)
+        .await
+        .map_err(|error| match error {
+            Error::Exists { .. } => Failure::from(Refusal::conflict(format!(
+                "Key pair '{}' already exists.",
+                key_pair.name
+            ))),
+            other => other.into(),
+        })?;
     tx.commit().await?;
-    Ok(Created { key_pair, private_key: made.private_key })
+    Ok(Created {
+        key_pair,
+        private_key: made.private_key,
+    })
 }
 
 /// One of a user's key pairs; the actor's own if no user is named.
-pub async fn show(cx: &Context, actor: &Actor, user: Option<UserId>, name: &str) -> Result<KeyPair, Failure> {
+pub async fn show(
+    cx: &Context,
+    actor: &Actor,
+    user: Option<UserId>,
+    name: &str,
+) -> Result<KeyPair, Failure> {
     let user = user.unwrap_or_else(|| actor.user_id.clone());
-    cx.policy.check(actor, KEYPAIRS_READ, &Target::user(&user))?;
+    cx.policy
+        .check(actor, KEYPAIRS_READ, &Target::user(&user))?;
     let found = record::get(&mut cx.store.read().await?, KeyPair::key(&user, name)).await?;
     Ok(found.ok_or_else(|| missing(name, &user))?)
 }
@@ -85,7 +103,8 @@ pub async fn list(
     limit: usize,
 ) -> Result<Vec<KeyPair>, Failure> {
     let user = user.unwrap_or_else(|| actor.user_id.clone());
-    cx.policy.check(actor, KEYPAIRS_READ, &Target::user(&user))?;
+    cx.policy
+        .check(actor, KEYPAIRS_READ, &Target::user(&user))?;
     let mut tx = cx.store.read().await?;
     let marker = match marker {
         None => None,
@@ -100,15 +119,25 @@ pub async fn list(
 
 /// Only who made it, or the user it belongs to, may delete a key pair; an administrator may not (K130). Servers that
 /// have it keep it (K135).
-pub async fn delete(cx: &Context, actor: &Actor, user: Option<UserId>, name: &str) -> Result<(), Failure> {
+pub async fn delete(
+    cx: &Context,
+    actor: &Actor,
+    user: Option<UserId>,
+    name: &str,
+) -> Result<(), Failure> {
     let user = user.unwrap_or_else(|| actor.user_id.clone());
     let mut tx = cx.store.write().await?;
     let key_pair = record::lock::<KeyPair>(&mut tx, KeyPair::key(&user, name)).await?;
     let target = match &key_pair {
-        Some(key_pair) if key_pair.created_by == actor.user_id => Target::user(&key_pair.created_by),
+        Some(key_pair) if key_pair.created_by == actor.user_id => {
+            Target::user(&key_pair.created_by)
+        }
         _ => Target::user(&user),
     };
-    cx.policy.check_hidden(actor, KEYPAIRS_DELETE, KEYPAIRS_READ, &target, || missing(name, &user))?;
+    cx.policy
+        .check_hidden(actor, KEYPAIRS_DELETE, KEYPAIRS_READ, &target, || {
+            missing(name, &user)
+        })?;
     if key_pair.is_none() {
         return Err(missing(name, &user).into());
     }

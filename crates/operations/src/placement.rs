@@ -5,7 +5,7 @@ use crate::settings::Compute;
 use corten_model::ids::{HostId, InstanceId};
 use corten_scheduler::{self as scheduler, Request, Stock};
 use corten_store::hosts::{self, Allocation, Host, Resources};
-use corten_store::instances::{self, Instance};
+use corten_store::instances::{self, Flavor, Instance};
 use corten_store::server_groups::{GroupPolicy, ServerGroup};
 use corten_store::{Error, Tx, aggregates, record};
 use serde_json::Value;
@@ -118,19 +118,46 @@ pub fn promised(compute: &Compute, host: &Host) -> Resources {
 
 /// Claims what an instance asks for on a host; false if another claim was faster and it does not fit any more.
 pub async fn claim(tx: &mut Tx, cx: &Context, instance: &Instance, host: HostId) -> Result<bool, Error> {
-    let flavor = &instance.intent.flavor;
-    let amount = |number: i64| u64::try_from(number).unwrap_or(0);
-    let allocation = Allocation {
+    let allocation = allocation(cx, instance, host, resources(&instance.intent.flavor));
+    hosts::claim(tx, &allocation, |host| promised(&cx.settings.compute, host)).await
+}
+
+/// Claims more for an instance on the host it is on; false if that does not fit, and then the caller rolls back.
+pub async fn claim_more(
+    tx: &mut Tx,
+    cx: &Context,
+    instance: &Instance,
+    host: HostId,
+    whole: Resources,
+) -> Result<bool, Error> {
+    hosts::release(tx, instance.id, Some(host)).await?;
+    let allocation = allocation(cx, instance, host, whole);
+    hosts::claim(tx, &allocation, |host| promised(&cx.settings.compute, host)).await
+}
+
+/// Gives back what an instance holds on its host beyond its flavor.
+pub async fn claim_less(tx: &mut Tx, cx: &Context, instance: &Instance, host: HostId) -> Result<(), Error> {
+    hosts::release(tx, instance.id, Some(host)).await?;
+    record::insert(tx, &allocation(cx, instance, host, resources(&instance.intent.flavor))).await
+}
+
+fn allocation(cx: &Context, instance: &Instance, host: HostId, resources: Resources) -> Allocation {
+    Allocation {
         host_id: host,
         instance_id: instance.id,
         project_id: instance.project_id.clone(),
         user_id: instance.user_id.clone(),
-        resources: Resources {
-            vcpus: amount(flavor.vcpus),
-            memory_mib: amount(flavor.memory_mib),
-            disk_gib: amount(flavor.disk_gib()),
-        },
+        resources,
         created_at: cx.now(),
-    };
-    hosts::claim(tx, &allocation, |host| promised(&cx.settings.compute, host)).await
+    }
+}
+
+/// What a flavor takes of a host.
+pub fn resources(flavor: &Flavor) -> Resources {
+    let amount = |number: i64| u64::try_from(number).unwrap_or(0);
+    Resources {
+        vcpus: amount(flavor.vcpus),
+        memory_mib: amount(flavor.memory_mib),
+        disk_gib: amount(flavor.disk_gib()),
+    }
 }

@@ -3,6 +3,13 @@
 //! The limit of a resource is the first that is set of: the user's in the project, the project's, the class
 //! `default`'s, and the operator's in `corten.toml`. -1 means no limit.
 
+mod check;
+
+pub use check::{
+    check_group_members, check_injected_files, check_instances, check_key_pairs,
+    check_metadata_items, check_server_groups,
+};
+
 use crate::context::Context;
 use crate::settings;
 use corten_iam::action::compute::{LIMITS_READ, QUOTAS_READ, QUOTAS_WRITE};
@@ -13,8 +20,7 @@ use corten_model::refusal::Refusal;
 use corten_store::identity::project::Project;
 use corten_store::instances::{self, Instance, Usage};
 use corten_store::quotas::{self, Limits, Quota, QuotaClass};
-use corten_store::server_groups::{self, ServerGroup};
-use corten_store::{Failure, Query, Tx, keypairs, record};
+use corten_store::{Failure, Query, Tx, keypairs, record, server_groups};
 use std::collections::BTreeMap;
 
 /// The class whose limits every project starts from.
@@ -58,8 +64,21 @@ fn operators_limits(settings: &settings::Quota) -> Limits {
 
 /// What servers take, under the names of their quotas.
 fn named(amount: Usage) -> [(&'static str, i64); 3] {
-    let Usage { instances, vcpus, memory_mib } = amount;
-    [("cores", vcpus), ("instances", instances), ("ram", memory_mib)]
+    let Usage {
+        instances,
+        vcpus,
+        memory_mib,
+    } = amount;
+    [
+        ("cores", vcpus),
+        ("instances", instances),
+        ("ram", memory_mib),
+    ]
+}
+
+/// A resource's limit; -1 means none.
+fn limit_of(limits: &Limits, name: &str) -> i64 {
+    limits.get(name).copied().unwrap_or(-1)
 }
 
 /// The resources that have a quota, with the operator's limits.
@@ -75,7 +94,13 @@ pub async fn limits(
     user: Option<&UserId>,
 ) -> Result<Limits, Failure> {
     let mut limits = class_limits(cx, tx, DEFAULT_CLASS).await?;
-    for key in [Some(Quota::key(project, None)), user.map(|user| Quota::key(project, Some(user)))].into_iter().flatten() {
+    for key in [
+        Some(Quota::key(project, None)),
+        user.map(|user| Quota::key(project, Some(user))),
+    ]
+    .into_iter()
+    .flatten()
+    {
         if let Some(quota) = record::get::<Quota>(tx, key).await? {
             limits.extend(quota.limits);
         }
@@ -92,18 +117,34 @@ async fn class_limits(cx: &Context, tx: &mut Tx, class: &str) -> Result<Limits, 
 }
 
 /// What a project, or a user in it, has of each resource that can be counted.
-pub async fn in_use(tx: &mut Tx, project: &ProjectId, user: Option<&UserId>) -> Result<BTreeMap<String, i64>, Failure> {
+pub async fn in_use(
+    tx: &mut Tx,
+    project: &ProjectId,
+    user: Option<&UserId>,
+) -> Result<BTreeMap<String, i64>, Failure> {
     let amount = servers_of(tx, project, user).await?;
-    let mut used: BTreeMap<_, _> = named(amount).into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
-    used.insert("server_groups".to_owned(), server_groups::count(tx, project, user).await?);
+    let mut used: BTreeMap<_, _> = named(amount)
+        .into_iter()
+        .map(|(name, count)| (name.to_owned(), count))
+        .collect();
+    used.insert(
+        "server_groups".to_owned(),
+        server_groups::count(tx, project, user).await?,
+    );
     if let Some(user) = user {
         used.insert("key_pairs".to_owned(), keypairs::count(tx, user).await?);
     }
     Ok(used)
 }
 
-async fn servers_of(tx: &mut Tx, project: &ProjectId, user: Option<&UserId>) -> Result<Usage, Failure> {
-    let Some(user) = user else { return Ok(instances::usage(tx, project).await?) };
+async fn servers_of(
+    tx: &mut Tx,
+    project: &ProjectId,
+    user: Option<&UserId>,
+) -> Result<Usage, Failure> {
+    let Some(user) = user else {
+        return Ok(instances::usage(tx, project).await?);
+    };
     let living = Query::<Instance>::new()
         .equals("project_id", project)
         .equals("user_id", user)
@@ -117,139 +158,6 @@ async fn servers_of(tx: &mut Tx, project: &ProjectId, user: Option<&UserId>) -> 
     }))
 }
 
-/// Refuses with 403 if `more` would exceed the project's quota or the user's in it. The caller writes what it asked
-/// for in the same transaction; until that ends, nobody else passes this check for the project.
-pub async fn check_instances(
-    tx: &mut Tx,
-    cx: &Context,
-    project: &ProjectId,
-    user: &UserId,
-    more: Usage,
-) -> Result<(), Failure> {
-    quotas::serialize(tx, project).await?;
-    let used = servers_of(tx, project, None).await?;
-    fits(more, used, &limits(cx, tx, project, None).await?)?;
-    if record::get::<Quota>(tx, Quota::key(project, Some(user))).await?.is_some() {
-        let used = servers_of(tx, project, Some(user)).await?;
-        fits(more, used, &limits(cx, tx, project, Some(user)).await?)?;
-    }
-    Ok(())
-}
-
-/// Nova's sentence, with every resource that is short.
-fn fits(more: Usage, used: Usage, limits: &Limits) -> Result<(), Refusal> {
-    let mut short = Vec::new();
-    for ((name, more), (_, used)) in named(more).into_iter().zip(named(used)) {
-        let limit = limit_of(limits, name);
-        if limit >= 0 && more > 0 && used + more > limit {
-            short.push((name, more, used, limit));
-        }
-    }
-    if short.is_empty() {
-        return Ok(());
-    }
-    let join = |part: fn(&(&str, i64, i64, i64)) -> String| short.iter().map(part).collect::<Vec<_>>().join(", ");
-    let names = join(|(name, ..)| (*name).to_owned());
-    Err(Refusal::over_quota(format!(
-        "Quota exceeded for {names}: Requested {}, but already used {} of {} {names}",
-        join(|(_, more, ..)| more.to_string()),
-        join(|(_, _, used, _)| used.to_string()),
-        join(|(.., limit)| limit.to_string()),
-    )))
-}
-
-/// A resource's limit; -1 means none.
-fn limit_of(limits: &Limits, name: &str) -> i64 {
-    limits.get(name).copied().unwrap_or(-1)
-}
-
-/// Refuses with 403 if a server would have more metadata than its project allows.
-pub async fn check_metadata_items(tx: &mut Tx, cx: &Context, project: &ProjectId, items: i64) -> Result<(), Failure> {
-    let limit = limit_of(&limits(cx, tx, project, None).await?, "metadata_items");
-    if limit >= 0 && items > limit {
-        return Err(Refusal::over_quota(format!("Maximum number of metadata items exceeds {limit}: {items} were given."))
-            .into());
-    }
-    Ok(())
-}
-
-/// Refuses with 403 if a server group would get more members than its project allows.
-pub async fn check_group_members(tx: &mut Tx, cx: &Context, group: &ServerGroup, more: i64) -> Result<(), Failure> {
-    let limit = limit_of(&limits(cx, tx, &group.project_id, None).await?, "server_group_members");
-    let members = server_groups::members(tx, std::slice::from_ref(group)).await?.len() as i64;
-    if limit >= 0 && members + more > limit {
-        return Err(Refusal::over_quota(format!(
-            "Quota exceeded, too many servers in group: {members} of {limit} are in '{}', {more} more were asked for.",
-            group.name
-        ))
-        .into());
-    }
-    Ok(())
-}
-
-/// Refuses with 403 if the files to be put into a server are too many or too large: for each, the length of its path
-/// and of its content in bytes.
-pub async fn check_injected_files(
-    tx: &mut Tx,
-    cx: &Context,
-    project: &ProjectId,
-    files: &[(usize, usize)],
-) -> Result<(), Failure> {
-    let limits = limits(cx, tx, project, None).await?;
-    let over = |name: &str, size: usize| {
-        let limit = limit_of(&limits, name);
-        usize::try_from(limit).is_ok_and(|limit| size > limit).then_some(limit)
-    };
-    let refuse = |text: String| Err(Failure::from(Refusal::over_quota(text)));
-    if let Some(limit) = over("injected_files", files.len()) {
-        return refuse(format!("Personality file limit exceeded: {} files, at most {limit} are allowed", files.len()));
-    }
-    for (path, content) in files {
-        if let Some(limit) = over("injected_file_path_bytes", *path) {
-            return refuse(format!("Personality file path exceeds maximum {limit}: it has {path} bytes"));
-        }
-        if let Some(limit) = over("injected_file_content_bytes", *content) {
-            return refuse(format!("Personality file content exceeds maximum {limit}: it has {content} bytes"));
-        }
-    }
-    Ok(())
-}
-
-/// Refuses with 403 if a user has as many key pairs as they may.
-pub async fn check_key_pairs(cx: &Context, tx: &mut Tx, actor: &Actor, user: &UserId) -> Result<(), Failure> {
-    let limits = match actor.project_id() {
-        Some(project) => limits(cx, tx, project, Some(user)).await?,
-        None => class_limits(cx, tx, DEFAULT_CLASS).await?,
-    };
-    let count = keypairs::count(tx, user).await?;
-    room_for_one("key_pairs", "key pairs", count, &limits)
-}
-
-/// Refuses with 403 if a project, or the user in it, has as many server groups as it may.
-pub async fn check_server_groups(
-    cx: &Context,
-    tx: &mut Tx,
-    project: &ProjectId,
-    user: &UserId,
-) -> Result<(), Failure> {
-    quotas::serialize(tx, project).await?;
-    let count = server_groups::count(tx, project, None).await?;
-    room_for_one("server_groups", "server groups", count, &limits(cx, tx, project, None).await?)?;
-    let count = server_groups::count(tx, project, Some(user)).await?;
-    room_for_one("server_groups", "server groups", count, &limits(cx, tx, project, Some(user)).await?)
-}
-
-fn room_for_one(resource: &str, words: &str, count: i64, limits: &Limits) -> Result<(), Failure> {
-    let limit = limit_of(limits, resource);
-    if limit >= 0 && count >= limit {
-        return Err(Refusal::over_quota(format!(
-            "Quota exceeded, too many {words}: {count} of {limit} are used. Delete some, or ask for a larger quota."
-        ))
-        .into());
-    }
-    Ok(())
-}
-
 /// A project's limits beside what it has.
 #[derive(Debug)]
 pub struct Report {
@@ -260,13 +168,21 @@ pub struct Report {
 async fn project_must_exist(tx: &mut Tx, project: &ProjectId) -> Result<(), Failure> {
     match record::get::<Project>(tx, project).await? {
         Some(_) => Ok(()),
-        None => Err(Refusal::invalid(format!("Project ID {project} is not a valid project.")).into()),
+        None => {
+            Err(Refusal::invalid(format!("Project ID {project} is not a valid project.")).into())
+        }
     }
 }
 
 /// The quota of a project, or of a user in it.
-pub async fn show(cx: &Context, actor: &Actor, project: &ProjectId, user: Option<&UserId>) -> Result<Report, Failure> {
-    cx.policy.check(actor, QUOTAS_READ, &Target::project(project))?;
+pub async fn show(
+    cx: &Context,
+    actor: &Actor,
+    project: &ProjectId,
+    user: Option<&UserId>,
+) -> Result<Report, Failure> {
+    cx.policy
+        .check(actor, QUOTAS_READ, &Target::project(project))?;
     let mut tx = cx.store.read().await?;
     project_must_exist(&mut tx, project).await?;
     report(cx, &mut tx, project, user).await
@@ -278,21 +194,30 @@ async fn report(
     project: &ProjectId,
     user: Option<&UserId>,
 ) -> Result<Report, Failure> {
-    Ok(Report { limits: limits(cx, tx, project, user).await?, used: in_use(tx, project, user).await? })
+    Ok(Report {
+        limits: limits(cx, tx, project, user).await?,
+        used: in_use(tx, project, user).await?,
+    })
 }
 
 /// The quota of the actor's own project, or of another for who may read that.
-pub async fn for_limits(cx: &Context, actor: &Actor, other: Option<&ProjectId>) -> Result<Report, Failure> {
+pub async fn for_limits(
+    cx: &Context,
+    actor: &Actor,
+    other: Option<&ProjectId>,
+) -> Result<Report, Failure> {
     let project = other.or(actor.project_id()).ok_or_else(|| {
         Refusal::invalid("Limits belong to a project: ask with a token that is scoped to one, or name it as tenant_id.")
     })?;
-    cx.policy.check(actor, LIMITS_READ, &Target::project(project))?;
+    cx.policy
+        .check(actor, LIMITS_READ, &Target::project(project))?;
     report(cx, &mut cx.store.read().await?, project, None).await
 }
 
 /// What a project has until somebody sets its quota.
 pub async fn defaults(cx: &Context, actor: &Actor, project: &ProjectId) -> Result<Limits, Failure> {
-    cx.policy.check(actor, QUOTAS_READ, &Target::project(project))?;
+    cx.policy
+        .check(actor, QUOTAS_READ, &Target::project(project))?;
     let mut tx = cx.store.read().await?;
     project_must_exist(&mut tx, project).await?;
     class_limits(cx, &mut tx, DEFAULT_CLASS).await
@@ -308,7 +233,8 @@ pub async fn set(
     changes: Limits,
     force: bool,
 ) -> Result<Limits, Failure> {
-    cx.policy.check(actor, QUOTAS_WRITE, &Target::project(project))?;
+    cx.policy
+        .check(actor, QUOTAS_WRITE, &Target::project(project))?;
     let mut tx = cx.store.write().await?;
     project_must_exist(&mut tx, project).await?;
     if !force {
@@ -318,7 +244,12 @@ pub async fn set(
             None => Limits::new(),
         };
         for (name, limit) in &changes {
-            within(name, *limit, used.get(name).copied().unwrap_or(0), limit_of(&above, name))?;
+            within(
+                name,
+                *limit,
+                used.get(name).copied().unwrap_or(0),
+                limit_of(&above, name),
+            )?;
         }
     }
     let key = Quota::key(project, user);
@@ -328,7 +259,11 @@ pub async fn set(
             record::update(&mut tx, &quota).await?;
         }
         None => {
-            let quota = Quota { project_id: project.clone(), user_id: user.cloned(), limits: changes };
+            let quota = Quota {
+                project_id: project.clone(),
+                user_id: user.cloned(),
+                limits: changes,
+            };
             record::insert(&mut tx, &quota).await?;
         }
     }
@@ -344,14 +279,22 @@ fn within(name: &str, limit: i64, least: i64, most: i64) -> Result<(), Refusal> 
         )));
     }
     if most >= 0 && (limit < 0 || limit > most) {
-        return Err(Refusal::invalid(format!("Quota limit {limit} for {name} must be less than or equal to {most}.")));
+        return Err(Refusal::invalid(format!(
+            "Quota limit {limit} for {name} must be less than or equal to {most}."
+        )));
     }
     Ok(())
 }
 
 /// Back to the defaults, for a project with all its users, or for one user in it.
-pub async fn reset(cx: &Context, actor: &Actor, project: &ProjectId, user: Option<&UserId>) -> Result<(), Failure> {
-    cx.policy.check(actor, QUOTAS_WRITE, &Target::project(project))?;
+pub async fn reset(
+    cx: &Context,
+    actor: &Actor,
+    project: &ProjectId,
+    user: Option<&UserId>,
+) -> Result<(), Failure> {
+    cx.policy
+        .check(actor, QUOTAS_WRITE, &Target::project(project))?;
     let mut tx = cx.store.write().await?;
     match user {
         None => quotas::delete_project(&mut tx, project).await?,
@@ -369,7 +312,12 @@ pub async fn show_class(cx: &Context, actor: &Actor, class: &str) -> Result<Limi
     class_limits(cx, &mut cx.store.read().await?, class).await
 }
 
-pub async fn set_class(cx: &Context, actor: &Actor, class: &str, changes: Limits) -> Result<Limits, Failure> {
+pub async fn set_class(
+    cx: &Context,
+    actor: &Actor,
+    class: &str,
+    changes: Limits,
+) -> Result<Limits, Failure> {
     cx.policy.check(actor, QUOTAS_WRITE, &Target::cloud())?;
     if class.is_empty() || class.chars().count() > 255 {
         return Err(Refusal::invalid("The name of a quota class has 1 to 255 characters.").into());
@@ -380,7 +328,16 @@ pub async fn set_class(cx: &Context, actor: &Actor, class: &str, changes: Limits
             found.limits.extend(changes);
             record::update(&mut tx, &found).await?;
         }
-        None => record::insert(&mut tx, &QuotaClass { name: class.to_owned(), limits: changes }).await?,
+        None => {
+            record::insert(
+                &mut tx,
+                &QuotaClass {
+                    name: class.to_owned(),
+                    limits: changes,
+                },
+            )
+            .await?
+        }
     }
     let limits = class_limits(cx, &mut tx, class).await?;
     tx.commit().await?;
@@ -391,40 +348,14 @@ pub async fn set_class(cx: &Context, actor: &Actor, class: &str, changes: Limits
 mod tests {
     use super::*;
 
-    fn limits(instances: i64, cores: i64, ram: i64) -> Limits {
-        [("instances", instances), ("cores", cores), ("ram", ram)].map(|(name, limit)| (name.to_owned(), limit)).into()
-    }
-
-    #[test]
-    fn what_exceeds_a_quota_is_named_with_what_is_used() {
-        let one = Usage { instances: 1, vcpus: 2, memory_mib: 64 };
-        let used = Usage { instances: 10, vcpus: 20, memory_mib: 640 };
-        let refusal = fits(one, used, &limits(10, -1, 51_200)).unwrap_err();
-        assert_eq!(
-            refusal.message,
-            "Quota exceeded for instances: Requested 1, but already used 10 of 10 instances"
-        );
-        let refusal = fits(one, used, &limits(10, 21, -1)).unwrap_err();
-        assert_eq!(
-            refusal.message,
-            "Quota exceeded for cores, instances: Requested 2, 1, but already used 20, 10 of 21, 10 cores, instances"
-        );
-    }
-
-    #[test]
-    fn no_limit_is_no_limit_and_over_use_blocks_only_more() {
-        let one = Usage { instances: 1, vcpus: 1, memory_mib: 64 };
-        let used = Usage { instances: 99, vcpus: 99, memory_mib: 99_999 };
-        assert!(fits(one, used, &limits(-1, -1, -1)).is_ok());
-        // A resize to less memory passes although the quota was lowered below what is used.
-        let smaller = Usage { instances: 0, vcpus: 0, memory_mib: -64 };
-        assert!(fits(smaller, used, &limits(1, 1, 1)).is_ok());
-        assert!(fits(one, Usage::default(), &limits(0, 1, 64)).is_err());
-    }
-
     #[test]
     fn a_limit_stays_between_what_is_used_and_what_the_project_has() {
-        assert!(within("cores", 4, 5, -1).unwrap_err().message.contains("greater than or equal to already used"));
+        assert!(
+            within("cores", 4, 5, -1)
+                .unwrap_err()
+                .message
+                .contains("greater than or equal to already used")
+        );
         assert!(within("cores", -1, 5, -1).is_ok());
         assert!(within("cores", -1, 5, 20).is_err());
         assert!(within("cores", 21, 5, 20).is_err());

@@ -33,13 +33,17 @@ pub async fn list(
     offset: usize,
     limit: usize,
 ) -> Result<Vec<WithMembers>, Failure> {
-    let sees_all = cx.policy.check(actor, SERVERS_READ_ALL, &Target::cloud()).is_ok();
+    let sees_all = cx
+        .policy
+        .check(actor, SERVERS_READ_ALL, &Target::cloud())
+        .is_ok();
     let project = actor.project_id();
     let mut tx = cx.store.read().await?;
     let groups = if all_projects && sees_all {
         server_groups::list(&mut tx, None).await?
     } else if let Some(project) = project {
-        cx.policy.check(actor, SERVER_GROUPS_READ, &Target::project(project))?;
+        cx.policy
+            .check(actor, SERVER_GROUPS_READ, &Target::project(project))?;
         server_groups::list(&mut tx, Some(project)).await?
     } else {
         Vec::new()
@@ -50,16 +54,35 @@ pub async fn list(
 
 async fn with_members(tx: &mut Tx, groups: Vec<ServerGroup>) -> Result<Vec<WithMembers>, Failure> {
     let members = server_groups::members(tx, &groups).await?;
-    let of = |id| members.iter().filter(|(group, _)| *group == id).map(|(_, instance)| *instance).collect();
-    Ok(groups.into_iter().map(|group| WithMembers { members: of(group.id), group }).collect())
+    let of = |id| {
+        members
+            .iter()
+            .filter(|(group, _)| *group == id)
+            .map(|(_, instance)| *instance)
+            .collect()
+    };
+    Ok(groups
+        .into_iter()
+        .map(|group| WithMembers {
+            members: of(group.id),
+            group,
+        })
+        .collect())
 }
 
 pub async fn show(cx: &Context, actor: &Actor, id: ServerGroupId) -> Result<WithMembers, Failure> {
     let mut tx = cx.store.read().await?;
-    let group = record::get::<ServerGroup>(&mut tx, id).await?.ok_or_else(|| missing(id))?;
+    let group = record::get::<ServerGroup>(&mut tx, id)
+        .await?
+        .ok_or_else(|| missing(id))?;
     let hidden = |_| missing(id);
-    cx.policy.check(actor, SERVER_GROUPS_READ, &of_project(&group)).map_err(hidden)?;
-    with_members(&mut tx, vec![group]).await?.pop().ok_or_else(|| missing(id).into())
+    cx.policy
+        .check(actor, SERVER_GROUPS_READ, &of_project(&group))
+        .map_err(hidden)?;
+    with_members(&mut tx, vec![group])
+        .await?
+        .pop()
+        .ok_or_else(|| missing(id).into())
 }
 
 pub async fn create(
@@ -70,9 +93,12 @@ pub async fn create(
     max_server_per_host: Option<u32>,
 ) -> Result<WithMembers, Failure> {
     let project = actor.project_id().ok_or_else(|| {
-        Refusal::forbidden("A server group belongs to a project (K128): ask with a token that is scoped to one.")
+        Refusal::forbidden(
+            "A server group belongs to a project (K128): ask with a token that is scoped to one.",
+        )
     })?;
-    cx.policy.check(actor, SERVER_GROUPS_WRITE, &Target::project(project))?;
+    cx.policy
+        .check(actor, SERVER_GROUPS_WRITE, &Target::project(project))?;
     if max_server_per_host.is_some() && policy != GroupPolicy::AntiAffinity {
         return Err(Refusal::invalid("Only anti-affinity policy supports rules.").into());
     }
@@ -89,15 +115,25 @@ pub async fn create(
     };
     record::insert(&mut tx, &group).await?;
     tx.commit().await?;
-    Ok(WithMembers { group, members: Vec::new() })
+    Ok(WithMembers {
+        group,
+        members: Vec::new(),
+    })
 }
 
 /// Its members stay where they are.
 pub async fn delete(cx: &Context, actor: &Actor, id: ServerGroupId) -> Result<(), Failure> {
     let mut tx = cx.store.write().await?;
-    let group = record::lock::<ServerGroup>(&mut tx, id).await?.ok_or_else(|| missing(id))?;
-    cx.policy
-        .check_hidden(actor, SERVER_GROUPS_WRITE, SERVER_GROUPS_READ, &of_project(&group), || missing(id))?;
+    let group = record::lock::<ServerGroup>(&mut tx, id)
+        .await?
+        .ok_or_else(|| missing(id))?;
+    cx.policy.check_hidden(
+        actor,
+        SERVER_GROUPS_WRITE,
+        SERVER_GROUPS_READ,
+        &of_project(&group),
+        || missing(id),
+    )?;
     record::delete::<ServerGroup>(&mut tx, id).await?;
     tx.commit().await?;
     Ok(())

@@ -17,12 +17,22 @@ pub fn check(cx: &Context, actor: &Actor) -> Result<(), Refusal> {
 }
 
 /// The living servers with these ids.
-pub async fn servers(cx: &Context, actor: &Actor, ids: &[InstanceId]) -> Result<Vec<Instance>, Failure> {
+pub async fn servers(
+    cx: &Context,
+    actor: &Actor,
+    ids: &[InstanceId],
+) -> Result<Vec<Instance>, Failure> {
     check(cx, actor)?;
     let mut tx = cx.store.read().await?;
     let mut found = Vec::new();
     for ids in ids.chunks(500) {
-        found.extend(Query::<Instance>::new().any_of("id", ids).equals("deleted", false).all(&mut tx).await?);
+        found.extend(
+            Query::<Instance>::new()
+                .any_of("id", ids)
+                .equals("deleted", false)
+                .all(&mut tx)
+                .await?,
+        );
     }
     Ok(found)
 }
@@ -42,10 +52,18 @@ pub async fn console(cx: &Context, actor: &Actor, token: &str) -> Result<Console
     let unknown = || Refusal::not_found("Token not found");
     let mut tx = cx.store.read().await?;
     let hash = hex::encode(Sha256::digest(token));
-    let row = record::get::<ConsoleToken>(&mut tx, hash).await?.ok_or_else(unknown)?;
+    let row = record::get::<ConsoleToken>(&mut tx, hash)
+        .await?
+        .ok_or_else(unknown)?;
     if cx.now() > row.expires_at {
         return Err(unknown().into());
     }
-    let instance = instances::get(&mut tx, row.instance_id).await?.ok_or_else(unknown)?;
-    Ok(Console { instance_id: instance.id, kind: row.kind, host: instance.host_name.ok_or_else(unknown)? })
+    let instance = instances::get(&mut tx, row.instance_id)
+        .await?
+        .ok_or_else(unknown)?;
+    Ok(Console {
+        instance_id: instance.id,
+        kind: row.kind,
+        host: instance.host_name.ok_or_else(unknown)?,
+    })
 }

@@ -50,6 +50,9 @@ pub struct Compute {
     pub default_availability_zone: String,
     /// How long a console token is good for, in seconds.
     pub console_token_ttl_secs: u64,
+    /// After this many seconds a resize that its owner neither confirmed nor reverted is confirmed by itself; 0 waits
+    /// for ever (K55).
+    pub resize_confirm_window_secs: u64,
     /// After this many seconds a deleted server is reclaimed; 0 deletes at once.
     pub reclaim_instance_interval_secs: u64,
 }
@@ -65,6 +68,7 @@ impl Default for Compute {
             reserved_host_memory_mib: 512,
             default_availability_zone: "nova".to_owned(),
             console_token_ttl_secs: 600,
+            resize_confirm_window_secs: 86_400,
             reclaim_instance_interval_secs: 0,
         }
     }

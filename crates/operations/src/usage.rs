@@ -24,7 +24,9 @@ pub struct Span {
 impl Span {
     pub fn new(start: Timestamp, end: Timestamp) -> Result<Self, Refusal> {
         if start > end {
-            return Err(Refusal::invalid("Invalid start time. The start time cannot occur after the end time."));
+            return Err(Refusal::invalid(
+                "Invalid start time. The start time cannot occur after the end time.",
+            ));
         }
         Ok(Self { start, end })
     }
@@ -85,7 +87,8 @@ pub async fn of_project(
     span: Span,
     page: &Page,
 ) -> Result<Vec<ServerUsage>, Failure> {
-    cx.policy.check(actor, USAGE_READ, &Target::project(project))?;
+    cx.policy
+        .check(actor, USAGE_READ, &Target::project(project))?;
     report(cx, Some(project), span, page).await
 }
 
@@ -101,7 +104,10 @@ pub async fn of_all(
     let last = servers.last().map(|server| server.instance_id);
     let mut projects: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for server in servers {
-        projects.entry(server.project_id.clone()).or_default().push(server);
+        projects
+            .entry(server.project_id.clone())
+            .or_default()
+            .push(server);
     }
     Ok((projects, last))
 }
@@ -116,26 +122,45 @@ async fn report(
     let start = match &page.marker {
         None => 0,
         Some(marker) => {
-            let index = instances.iter().position(|instance| instance.id.to_string() == *marker);
+            let index = instances
+                .iter()
+                .position(|instance| instance.id.to_string() == *marker);
             index.ok_or_else(|| Refusal::invalid(format!("marker [{marker}] not found")))? + 1
         }
     };
     let now = cx.now();
-    let rest = instances.into_iter().skip(start).take(page.limit.unwrap_or(usize::MAX));
-    Ok(rest.filter_map(|instance| server_usage(&instance, span, now)).collect())
+    let rest = instances
+        .into_iter()
+        .skip(start)
+        .take(page.limit.unwrap_or(usize::MAX));
+    Ok(rest
+        .filter_map(|instance| server_usage(&instance, span, now))
+        .collect())
 }
 
 /// The instances that were launched before the span's end and not gone before its start.
-async fn in_span(tx: &mut Tx, project: Option<&ProjectId>, span: Span) -> Result<Vec<Instance>, Failure> {
+async fn in_span(
+    tx: &mut Tx,
+    project: Option<&ProjectId>,
+    span: Span,
+) -> Result<Vec<Instance>, Failure> {
     let launched = || {
-        let query = Query::<Instance>::new().at_least("launched_at", 1).at_most("launched_at", span.end);
+        let query = Query::<Instance>::new()
+            .at_least("launched_at", 1)
+            .at_most("launched_at", span.end);
         match project {
             Some(project) => query.equals("project_id", project),
             None => query,
         }
     };
     let mut found = launched().equals("deleted", false).all(tx).await?;
-    found.extend(launched().equals("deleted", true).at_least("terminated_at", span.start).all(tx).await?);
+    found.extend(
+        launched()
+            .equals("deleted", true)
+            .at_least("terminated_at", span.start)
+            .all(tx)
+            .await?,
+    );
     found.sort_by_key(|instance| (instance.created_at, instance.id));
     Ok(found)
 }
@@ -153,9 +178,17 @@ fn server_usage(instance: &Instance, span: Span, now: Timestamp) -> Option<Serve
         disk_gib: flavor.root_gib + flavor.ephemeral_gib,
         launched_at,
         terminated_at: instance.terminated_at,
-        state: if instance.terminated_at.is_some() { "terminated" } else { instance.state.vm.as_str() },
+        state: if instance.terminated_at.is_some() {
+            "terminated"
+        } else {
+            instance.state.vm.as_str()
+        },
         hours: hours(launched_at, instance.terminated_at, span),
-        uptime_secs: instance.terminated_at.unwrap_or(now).since(launched_at).as_secs(),
+        uptime_secs: instance
+            .terminated_at
+            .unwrap_or(now)
+            .since(launched_at)
+            .as_secs(),
     })
 }
 
@@ -210,6 +243,14 @@ mod tests {
             uptime_secs: 0,
         };
         let totals = Totals::of(&[server(1.0, 1), server(0.5, 4)]);
-        assert_eq!(totals, Totals { hours: 1.5, vcpu_hours: 3.0, memory_mib_hours: 96.0, disk_gib_hours: 3.0 });
+        assert_eq!(
+            totals,
+            Totals {
+                hours: 1.5,
+                vcpu_hours: 3.0,
+                memory_mib_hours: 96.0,
+                disk_gib_hours: 3.0
+            }
+        );
     }
 }

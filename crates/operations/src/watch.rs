@@ -5,7 +5,7 @@
 //! operation alone moves its state.
 
 use crate::context::Context;
-use crate::instance::work;
+use crate::instance::{reshape, work};
 use corten_host::{Fence, GuestChange, GuestEvent, Hands, Observation, Task};
 use corten_model::ids::{HostId, InstanceId, OperationId};
 use corten_model::lifecycle::{PowerAction, apply, reconcile};
@@ -52,8 +52,8 @@ async fn seen(cx: &Context, host: HostId, hands: &dyn Hands, event: GuestEvent) 
     }
 }
 
-/// Looks at every guest of a host, and puts right what differs from its instance.
-pub async fn look_at_all(cx: &Context, host: HostId, hands: &dyn Hands) {
+/// Looks at every guest of a host, puts right what differs from its instance, and goes on with what waited too long.
+pub async fn look_at_all(cx: &Arc<Context>, host: HostId, hands: &dyn Hands) {
     let guests = match hands.observe_all().await {
         Ok(guests) => guests,
         Err(error) => {
@@ -64,6 +64,9 @@ pub async fn look_at_all(cx: &Context, host: HostId, hands: &dyn Hands) {
     for guest in &guests {
         let why = guest.last_exit.as_ref().map_or("seen by its host".to_owned(), ToString::to_string);
         settle(cx, host, hands, guest.id, Some(guest), &why).await;
+    }
+    if let Err(error) = reshape::end_overdue(cx, host).await {
+        tracing::error!(%host, error = %crate::error_text(&error), "cannot end what waited too long");
     }
 }
 

@@ -2,11 +2,18 @@
 
 use crate::command_instance::CommandInstance;
 use crate::context::Context;
+use crate::confirm_resize::ConfirmResize;
 use crate::create_instance::CreateInstance;
 use crate::delete_instance::DeleteInstance;
 use crate::import_image::ImportImage;
+use crate::offload_instance::OffloadInstance;
 use crate::rebuild_instance::RebuildInstance;
 use crate::rescue_instance::RescueInstance;
+use crate::resize_instance::ResizeInstance;
+use crate::revert_resize::RevertResize;
+use crate::shelve_instance::ShelveInstance;
+use crate::snapshot_instance::SnapshotInstance;
+use crate::unshelve_instance::UnshelveInstance;
 use corten_engine::Registry;
 use std::sync::Arc;
 
@@ -17,7 +24,16 @@ pub fn registry(cx: &Arc<Context>) -> Registry {
         .with(RebuildInstance(cx.clone()))
         .with(RescueInstance(cx.clone()))
         .with(DeleteInstance(cx.clone()))
+        .with(ResizeInstance(cx.clone()))
+        .with(ConfirmResize(cx.clone()))
+        .with(RevertResize(cx.clone()))
+        .with(ShelveInstance(cx.clone()))
+        .with(OffloadInstance(cx.clone()))
+        .with(UnshelveInstance(cx.clone()))
         .with(ImportImage(cx.clone()));
+    let registry = SnapshotInstance::COMMANDS
+        .into_iter()
+        .fold(registry, |registry, command| registry.with(SnapshotInstance { cx: cx.clone(), command }));
     CommandInstance::COMMANDS
         .into_iter()
         .fold(registry, |registry, command| registry.with(CommandInstance { cx: cx.clone(), command }))

@@ -2,7 +2,7 @@
 
 use corten_host::{
     CpuDiagnostics, Diagnostics, DiskDiagnostics, ExitCause, Firmware, GuestChange, GuestSpec,
-    HostError, NicDiagnostics, Observation, Power,
+    HostError, NicDiagnostics, Observation, Power, Shape,
 };
 use corten_model::ids::{InstanceId, OperationId};
 use tokio::time::Instant;
@@ -19,6 +19,8 @@ pub struct Guest {
     pub memory_saved: bool,
     /// Boots from a rescue disk.
     pub rescue: Option<Rescue>,
+    /// The shape that can be gone back to.
+    pub before: Option<Before>,
     /// The last operation whose reboot is done.
     pub rebooted_by: Option<OperationId>,
     pub last_exit: Option<ExitCause>,
@@ -33,6 +35,13 @@ pub struct Process {
     pub pid: u32,
     pub paused: bool,
     pub started_at: Instant,
+}
+
+/// What a reshape left behind until it is confirmed or reverted.
+pub struct Before {
+    pub shape: Shape,
+    /// The operation that reshaped.
+    pub by: OperationId,
 }
 
 pub struct Rescue {
@@ -53,6 +62,7 @@ impl Guest {
             process: None,
             memory_saved: false,
             rescue: None,
+            before: None,
             rebooted_by: None,
             last_exit: None,
             obeys,
@@ -194,8 +204,16 @@ impl Guest {
             .rescue
             .as_ref()
             .is_some_and(|rescue| rescue.has_config_drive);
+        let has_root = spec.image.is_some() || spec.root_gib > 0;
+        let before = self.before.as_ref().map(|before| before.shape);
         [
-            ("root.qcow2", spec.image.is_some() || spec.root_gib > 0),
+            ("root.qcow2", has_root),
+            ("root.qcow2.before", has_root && before.is_some()),
+            ("before.json", before.is_some()),
+            (
+                "ephemeral.raw.before",
+                before.is_some_and(|shape| shape.ephemeral_gib > 0),
+            ),
             ("ephemeral.raw", spec.ephemeral_gib > 0),
             ("swap.raw", spec.swap_mib > 0),
             ("uefi-variables.fd", spec.firmware == Firmware::Uefi),

@@ -353,6 +353,13 @@ impl State {
             }
             Task::AttachDisk { disk, .. } => guest.attach_disk(disk),
             Task::DetachDisk { disk, .. } => Ok(guest.detach_disk(&disk)),
+            Task::Reshape {
+                shape,
+                graceful_secs,
+                ..
+            } => guest.reshape(fence.operation, shape, graceful_secs, config),
+            Task::ConfirmShape { .. } => Ok(guest.confirm_shape()),
+            Task::RevertShape { .. } => Ok(guest.revert_shape()),
             Task::Snapshot { target, format, .. } => guest.snapshot(&target, format, config),
             Task::EnsureImage { .. }
             | Task::DropImage { .. }
@@ -365,7 +372,7 @@ impl State {
         if self.guest(spec.id).is_ok() {
             return Ok(Report::Already);
         }
-        tasks::check_spec(&spec, &self.images)?;
+        let spec = tasks::checked(spec, &self.images)?;
         let id = spec.id;
         self.place(id).guest = Some(Guest::new(spec, obeys));
         self.present += 1;

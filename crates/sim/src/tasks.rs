@@ -1,10 +1,10 @@
 //! What each task does to a simulated guest: the same rules as on a real host, on data.
 
 use crate::config::SimConfig;
-use crate::guest::{Guest, Rescue};
+use crate::guest::{Before, Guest, Rescue};
 use corten_host::{
     ConfigDrive, DiskFormat, DiskSpec, ExitCause, GuestChange, GuestSpec, HostError, ImageRecord,
-    ImageRef, Machine, RebootKind, Report, StopKind,
+    ImageRef, Machine, RebootKind, Report, Shape, StopKind,
 };
 use corten_model::ids::{InstanceId, OperationId};
 use std::collections::BTreeMap;
@@ -15,6 +15,8 @@ use std::path::{Component, Path};
 const GIB: u64 = 1 << 30;
 /// Disks beside its own that a guest can have, as on a real host.
 const DISKS_MAX: usize = 8;
+/// What the machine type carries, as on a real host.
+const VCPUS_MAX: u32 = 255;
 
 /// The host's image cache.
 #[derive(Default)]
@@ -71,28 +73,43 @@ impl Images {
     }
 }
 
-/// Can a guest of this spec be made here?
-pub fn check_spec(spec: &GuestSpec, images: &Images) -> Result<(), HostError> {
-    Machine::parse(&spec.machine_properties)?;
-    if !(1..=288).contains(&spec.vcpus) {
-        return invalid("vcpus", spec.vcpus, "a guest has 1 to 288 processors");
-    }
-    if spec.memory_mib == 0 {
-        return invalid("memory_mib", spec.memory_mib, "a guest needs memory");
-    }
-    spec.disks.iter().try_for_each(check_disk)?;
+/// The spec as a host runs it, if a guest can be made of it here.
+pub fn checked(spec: GuestSpec, images: &Images) -> Result<GuestSpec, HostError> {
+    let spec = possible(spec)?;
     if let Some(image) = &spec.image {
         let needed_bytes = images.cached(image)?.virtual_size_bytes;
-        if spec.root_gib > 0 && needed_bytes > spec.root_gib * GIB {
-            return Err(HostError::RootDiskTooSmall {
-                root_gib: spec.root_gib,
-                needed_bytes,
-            });
-        }
+        check_root(spec.root_gib, needed_bytes)?;
     }
     spec.config_drive
         .as_ref()
-        .map_or(Ok(()), check_config_drive)
+        .map_or(Ok(()), check_config_drive)?;
+    Ok(spec)
+}
+
+/// Refuses at once what could only fail at start. An image that asks for a firmware gets it.
+fn possible(spec: GuestSpec) -> Result<GuestSpec, HostError> {
+    let machine = Machine::parse(&spec.machine_properties)?;
+    if !(1..=VCPUS_MAX).contains(&spec.vcpus) {
+        invalid("vcpus", spec.vcpus, "a guest has 1 to 255 processors")?;
+    }
+    if spec.memory_mib == 0 {
+        invalid("memory_mib", spec.memory_mib, "a guest needs memory")?;
+    }
+    spec.disks.iter().try_for_each(check_disk)?;
+    Ok(GuestSpec {
+        firmware: machine.firmware.unwrap_or(spec.firmware),
+        ..spec
+    })
+}
+
+fn check_root(root_gib: u64, needed_bytes: u64) -> Result<(), HostError> {
+    if root_gib > 0 && needed_bytes > root_gib * GIB {
+        return Err(HostError::RootDiskTooSmall {
+            root_gib,
+            needed_bytes,
+        });
+    }
+    Ok(())
 }
 
 /// A disk as a host takes it. Whether its file exists is not asked: disks are data here.
@@ -252,10 +269,11 @@ impl Guest {
     }
 
     pub fn rebuild(&mut self, spec: GuestSpec, images: &Images) -> Result<Report, HostError> {
-        check_spec(&spec, images)?;
+        let spec = checked(spec, images)?;
         self.end(ExitCause::Requested);
         self.memory_saved = false;
         self.rescue = None;
+        self.before = None;
         self.last_exit = None;
         self.console.clear();
         self.has_config_drive = spec.config_drive.is_some();
@@ -327,6 +345,67 @@ impl Guest {
         }
     }
 
+    pub fn reshape(
+        &mut self,
+        operation: OperationId,
+        shape: Shape,
+        graceful_secs: Option<u32>,
+        config: &SimConfig,
+    ) -> Result<Report, HostError> {
+        if self
+            .before
+            .as_ref()
+            .is_some_and(|before| before.by == operation)
+        {
+            return Ok(Report::Already);
+        }
+        // A reshape that nobody confirmed is final for the next one.
+        self.before = None;
+        let old = self.spec.shape();
+        let target = possible(self.spec.clone().reshaped(shape))?;
+        for (field, old, new) in [
+            ("root_gib", old.root_gib, shape.root_gib),
+            ("ephemeral_gib", old.ephemeral_gib, shape.ephemeral_gib),
+        ] {
+            if new < old {
+                let rule = format!("a disk is never made smaller, and this one has {old} GiB");
+                invalid(field, new, &rule)?;
+            }
+        }
+        check_root(shape.root_gib, self.root_bytes(config))?;
+        self.stop(graceful_secs);
+        self.before = Some(Before {
+            shape: old,
+            by: operation,
+        });
+        self.spec = target;
+        Ok(Report::Done)
+    }
+
+    pub fn confirm_shape(&mut self) -> Report {
+        match self.before.take() {
+            Some(_) => Report::Done,
+            None => Report::Already,
+        }
+    }
+
+    pub fn revert_shape(&mut self) -> Report {
+        let Some(before) = self.before.take() else {
+            return Report::Already;
+        };
+        self.stop(None);
+        self.spec = self.spec.clone().reshaped(before.shape);
+        Report::Done
+    }
+
+    /// What the guest sees as the size of its root disk.
+    fn root_bytes(&self, config: &SimConfig) -> u64 {
+        match (self.spec.root_gib, &self.spec.image) {
+            (0, Some(_)) => config.image_virtual_size_bytes,
+            (gib, _) => gib * GIB,
+        }
+    }
+
     /// Writes an empty image of the root disk's size, so that what reads the snapshot finds a true one.
     pub fn snapshot(
         &self,
@@ -344,10 +423,7 @@ impl Guest {
                 rule: "take a snapshot of its volume instead".to_owned(),
             });
         }
-        let virtual_size_bytes = match self.spec.root_gib {
-            0 => config.image_virtual_size_bytes,
-            gib => gib * GIB,
-        };
+        let virtual_size_bytes = self.root_bytes(config);
         let written = File::create(target).and_then(|mut file| match format {
             DiskFormat::Raw => file.set_len(virtual_size_bytes),
             _ => file.write_all(&empty_qcow2(virtual_size_bytes)),

@@ -5,7 +5,7 @@ mod common;
 use common::{Lab, volume};
 use corten_host::{
     DiskFormat, ExitCause, GuestChange, GuestSpec, Hands, HostError, Power, RebootKind, Report,
-    StopKind, Task,
+    Shape, StopKind, Task,
 };
 use corten_model::ids::{InstanceId, OperationId};
 use corten_sim::SimConfig;
@@ -28,6 +28,17 @@ async fn every_task_given_twice_ends_as_if_given_once() {
             id,
             disk: volume("v1"),
         },
+        Task::Reshape {
+            id,
+            shape: Shape {
+                vcpus: 4,
+                ..spec.shape()
+            },
+            graceful_secs: Some(60),
+        },
+        Task::RevertShape { id },
+        Task::ConfirmShape { id },
+        Task::Start { id },
         Task::Snapshot {
             id,
             target: directory.path().join("snapshot.qcow2"),
@@ -329,4 +340,76 @@ async fn a_snapshot_is_a_file_of_the_root_disks_size() {
     };
     let error = lab.perform(vmdk).await.unwrap_err();
     assert!(error.to_string().contains("use raw or qcow2"), "{error}");
+}
+
+#[tokio::test]
+async fn a_reshape_can_be_gone_back_from_until_it_is_confirmed() {
+    let lab = Lab::new().await;
+    let id = lab.running().await;
+    let small = lab.spec().shape();
+    let large = Shape {
+        vcpus: 4,
+        root_gib: 8,
+        ..small
+    };
+    let reshape = |shape| Task::Reshape {
+        id,
+        shape,
+        graceful_secs: Some(60),
+    };
+    let by = OperationId::random();
+    assert_eq!(
+        lab.perform_as(by, 2, reshape(large)).await,
+        Ok(Report::Done)
+    );
+    assert_eq!(lab.power(id).await, Power::Shutdown);
+    assert_eq!(
+        lab.perform_as(by, 3, reshape(large)).await,
+        Ok(Report::Already)
+    );
+    lab.perform_as(by, 3, Task::Start { id }).await.unwrap();
+    assert_eq!(lab.host.diagnostics(id).await.unwrap().cpus.len(), 4);
+    lab.perform_as(by, 4, Task::RevertShape { id })
+        .await
+        .unwrap();
+    lab.perform_as(by, 4, Task::Start { id }).await.unwrap();
+    assert_eq!(lab.host.diagnostics(id).await.unwrap().cpus.len(), 2);
+}
+
+#[tokio::test]
+async fn a_reshape_is_reverted_or_confirmed_and_never_makes_a_disk_smaller() {
+    let lab = Lab::new().await;
+    let id = lab.running().await;
+    let small = lab.spec().shape();
+    let large = Shape {
+        vcpus: 4,
+        root_gib: 8,
+        ..small
+    };
+    let reshape = async |shape| {
+        let task = Task::Reshape {
+            id,
+            shape,
+            graceful_secs: None,
+        };
+        lab.perform_as(OperationId::random(), 1, task).await
+    };
+    reshape(large).await.unwrap();
+    let kept = format!("{id}/root.qcow2.before");
+    assert!(lab.host.leaks().disks.contains(&kept));
+    lab.perform(Task::RevertShape { id }).await.unwrap();
+    assert!(!lab.host.leaks().disks.contains(&kept));
+    reshape(large).await.unwrap();
+    lab.perform(Task::ConfirmShape { id }).await.unwrap();
+    assert_eq!(
+        lab.perform(Task::RevertShape { id }).await,
+        Ok(Report::Already)
+    );
+    let error = reshape(small).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("never made smaller, and this one has 8 GiB"),
+        "{error}"
+    );
 }

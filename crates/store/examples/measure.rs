@@ -70,7 +70,8 @@ const INDEX: &str = "CREATE INDEX things_of_project ON things (project, created_
 const INSERT: &str = "INSERT INTO things (id, generation, body, project, created_at) VALUES ($1, 1, $2, $3, $4) \
      ON CONFLICT DO NOTHING";
 const GET: &str = "SELECT id, body FROM things WHERE id = $1";
-const LIST: &str = "SELECT id, body FROM things WHERE project = $1 ORDER BY created_at, id LIMIT 1000";
+const LIST: &str =
+    "SELECT id, body FROM things WHERE project = $1 ORDER BY created_at, id LIMIT 1000";
 
 /// The middle one of many measurements.
 struct Samples(Vec<Duration>);
@@ -124,7 +125,12 @@ async fn through_the_store(store: &Store) -> Figures {
         let rows: Vec<Thing> = timed(&mut lists, async {
             let mut tx = store.read().await.unwrap();
             let query = Query::new().equals("project", things[0].project.as_str());
-            query.order_by("created_at", Direction::Ascending).limit(1000).all(&mut tx).await.unwrap()
+            query
+                .order_by("created_at", Direction::Ascending)
+                .limit(1000)
+                .all(&mut tx)
+                .await
+                .unwrap()
         })
         .await;
         assert_eq!(rows.len(), ROWS);
@@ -140,16 +146,22 @@ async fn through_the_store(store: &Store) -> Figures {
 macro_rules! on_own_driver {
     ($name:ident, $pool:ty, $begin_write:literal, $begin_read:literal) => {
         async fn $name(pool: &$pool) -> Figures {
-            sqlx::query("DROP TABLE IF EXISTS things").execute(pool).await.unwrap();
+            sqlx::query("DROP TABLE IF EXISTS things")
+                .execute(pool)
+                .await
+                .unwrap();
             for sql in [TABLE, INDEX] {
                 sqlx::query(sql).execute(pool).await.unwrap();
             }
             let things: Vec<_> = (0..ROWS).map(thing).collect();
-            let (mut inserts, mut gets, mut lists) = (Samples(vec![]), Samples(vec![]), Samples(vec![]));
+            let (mut inserts, mut gets, mut lists) =
+                (Samples(vec![]), Samples(vec![]), Samples(vec![]));
             for thing in &things {
                 timed(&mut inserts, async {
                     let mut tx = pool.begin_with($begin_write).await.unwrap();
-                    let query = sqlx::query(INSERT).bind(&thing.id).bind(serde_json::to_string(thing).unwrap());
+                    let query = sqlx::query(INSERT)
+                        .bind(&thing.id)
+                        .bind(serde_json::to_string(thing).unwrap());
                     let query = query.bind(&thing.project).bind(thing.created_at);
                     query.execute(&mut *tx).await.unwrap();
                     tx.commit().await.unwrap();
@@ -159,7 +171,11 @@ macro_rules! on_own_driver {
             for thing in &things {
                 timed(&mut gets, async {
                     let mut tx = pool.begin_with($begin_read).await.unwrap();
-                    let row: (String, String) = sqlx::query_as(GET).bind(&thing.id).fetch_one(&mut *tx).await.unwrap();
+                    let row: (String, String) = sqlx::query_as(GET)
+                        .bind(&thing.id)
+                        .fetch_one(&mut *tx)
+                        .await
+                        .unwrap();
                     serde_json::from_str::<Thing>(&row.1).unwrap()
                 })
                 .await;
@@ -167,19 +183,33 @@ macro_rules! on_own_driver {
             for _ in 0..ROUNDS {
                 let rows = timed(&mut lists, async {
                     let mut tx = pool.begin_with($begin_read).await.unwrap();
-                    let rows: Vec<(String, String)> =
-                        sqlx::query_as(LIST).bind(&things[0].project).fetch_all(&mut *tx).await.unwrap();
-                    rows.iter().map(|(_, body)| serde_json::from_str::<Thing>(body).unwrap()).collect::<Vec<_>>()
+                    let rows: Vec<(String, String)> = sqlx::query_as(LIST)
+                        .bind(&things[0].project)
+                        .fetch_all(&mut *tx)
+                        .await
+                        .unwrap();
+                    rows.iter()
+                        .map(|(_, body)| serde_json::from_str::<Thing>(body).unwrap())
+                        .collect::<Vec<_>>()
                 })
                 .await;
                 assert_eq!(rows.len(), ROWS);
             }
-            Figures { insert: inserts.median_micros(), get: gets.median_micros(), list: lists.median_micros() }
+            Figures {
+                insert: inserts.median_micros(),
+                get: gets.median_micros(),
+                list: lists.median_micros(),
+            }
         }
     };
 }
 
-on_own_driver!(on_sqlite_driver, sqlx::SqlitePool, "BEGIN IMMEDIATE", "BEGIN");
+on_own_driver!(
+    on_sqlite_driver,
+    sqlx::SqlitePool,
+    "BEGIN IMMEDIATE",
+    "BEGIN"
+);
 on_own_driver!(
     on_postgres_driver,
     sqlx::PgPool,
@@ -194,12 +224,17 @@ fn print(what: &str, figures: &Figures) {
 
 /// What of a list is spent on reading JSON.
 fn json_alone() -> f64 {
-    let bodies: Vec<_> = (0..ROWS).map(|number| serde_json::to_string(&thing(number)).unwrap()).collect();
+    let bodies: Vec<_> = (0..ROWS)
+        .map(|number| serde_json::to_string(&thing(number)).unwrap())
+        .collect();
     println!("a body has {} bytes", bodies[0].len());
     let mut samples = Samples(vec![]);
     for _ in 0..ROUNDS {
         let begun = Instant::now();
-        let things: Vec<Thing> = bodies.iter().map(|body| serde_json::from_str(body).unwrap()).collect();
+        let things: Vec<Thing> = bodies
+            .iter()
+            .map(|body| serde_json::from_str(body).unwrap())
+            .collect();
         samples.0.push(begun.elapsed());
         assert_eq!(things.len(), ROWS);
     }
@@ -207,32 +242,54 @@ fn json_alone() -> f64 {
 }
 
 async fn open(url: &str) -> sqlx::SqlitePool {
-    let options = SqlitePoolOptions::new().max_connections(1).after_connect(|connection, _| {
-        Box::pin(async move {
-            for pragma in ["journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "cache_size = -8192"] {
-                sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA {pragma}"))).execute(&mut *connection).await?;
-            }
-            Ok(())
-        })
-    });
+    let options = SqlitePoolOptions::new()
+        .max_connections(1)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                for pragma in [
+                    "journal_mode = WAL",
+                    "synchronous = FULL",
+                    "foreign_keys = ON",
+                    "cache_size = -8192",
+                ] {
+                    sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA {pragma}")))
+                        .execute(&mut *connection)
+                        .await?;
+                }
+                Ok(())
+            })
+        });
     options.connect(url).await.unwrap()
 }
 
 async fn measure(name: &str, store: &TestStore, own: Figures) {
     print(&format!("{name}, own driver"), &own);
-    print(&format!("{name}, through the store"), &through_the_store(store).await);
+    print(
+        &format!("{name}, through the store"),
+        &through_the_store(store).await,
+    );
 }
 
 #[tokio::main]
 async fn main() {
     let json = json_alone();
-    println!("{:<32} {:>10} {:>10} {:>14}", "microseconds, median", "insert", "get", "list of 1,000");
-    println!("{:<32} {:>10} {:>10} {:>14.0}", "reading 1,000 bodies alone", "", "", json);
+    println!(
+        "{:<32} {:>10} {:>10} {:>14}",
+        "microseconds, median", "insert", "get", "list of 1,000"
+    );
+    println!(
+        "{:<32} {:>10} {:>10} {:>14.0}",
+        "reading 1,000 bodies alone", "", "", json
+    );
     let other = testing::sqlite().await;
     let own = on_sqlite_driver(&open(other.url()).await).await;
     measure("SQLite", &testing::sqlite().await, own).await;
     let other = testing::postgres().await;
-    let pool = PgPoolOptions::new().max_connections(4).connect(other.url()).await.unwrap();
+    let pool = PgPoolOptions::new()
+        .max_connections(4)
+        .connect(other.url())
+        .await
+        .unwrap();
     let own = on_postgres_driver(&pool).await;
     pool.close().await;
     measure("PostgreSQL", &testing::postgres().await, own).await;

@@ -62,3 +62,14 @@ CREATE TABLE metadef_namespaces (
     updated_at BIGINT NOT NULL
 );
 CREATE UNIQUE INDEX metadef_namespaces_once ON metadef_namespaces (namespace);
+
+-- What imports were asked for; how far they are is told by their operations.
+CREATE TABLE image_tasks (
+    id TEXT PRIMARY KEY,
+    generation BIGINT NOT NULL,
+    body TEXT NOT NULL,
+    image_id TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX image_tasks_of_image ON image_tasks (image_id, created_at);
+CREATE INDEX image_tasks_by_age ON image_tasks (created_at);

@@ -1,8 +1,9 @@
 //! Opening a database and handing out transactions.
 //!
-//! SQLite allows one writer at a time, so its writers share one connection and queue for it; readers have their own
+//! SQLite allows one writer at a time, so its writers queue for one connection ([`crate::batch`]); readers have their own
 //! connections and see a snapshot (WAL). PostgreSQL takes all from one pool. A reader never waits for a writer.
 
+use crate::batch::{Turn, Writer};
 use crate::error::{Error, Result};
 use sqlx::any::AnyPoolOptions;
 use sqlx::{Any, AnyConnection, AnyPool, Executor, Transaction};
@@ -18,15 +19,6 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// Starts a transaction that will write. SQLite must take its write lock at once, or two writers that both read
-    /// first could not both go on.
-    fn begin_write(self) -> &'static str {
-        match self {
-            Self::Sqlite => "BEGIN IMMEDIATE",
-            Self::Postgres => "BEGIN",
-        }
-    }
-
     /// Starts a transaction that only reads, on one snapshot.
     fn begin_read(self) -> &'static str {
         match self {
@@ -60,16 +52,22 @@ pub struct Store {
 struct Inner {
     dialect: Dialect,
     readers: AnyPool,
-    writers: AnyPool,
+    writers: Writers,
     wake_ups: broadcast::Sender<WakeUp>,
     url: String,
+}
+
+/// Where transactions that write come from.
+enum Writers {
+    Pool(AnyPool),
+    One(Writer),
 }
 
 /// The channel name of PostgreSQL's LISTEN and NOTIFY.
 const WAKE_CHANNEL: &str = "corten_wake";
 
 impl Store {
-    /// Opens `sqlite:PATH` (made if absent), `sqlite::memory:` or `postgres://…`, and brings its schema up to date.
+    /// Opens `sqlite:PATH` (made if absent) or `postgres://…`, and brings its schema up to date.
     pub async fn open(url: &str) -> Result<Self> {
         sqlx::any::install_default_drivers();
         let dialect = if url.starts_with("postgres") {
@@ -81,13 +79,13 @@ impl Store {
             doing: "opening the database",
             source,
         };
-        let (writers, readers) = match dialect {
+        let (pool, writers, readers) = match dialect {
             Dialect::Postgres => {
                 let pool = pool_options(dialect, 16)
                     .connect(url)
                     .await
                     .map_err(opening)?;
-                (pool.clone(), pool)
+                (pool.clone(), Writers::Pool(pool.clone()), pool)
             }
             Dialect::Sqlite => {
                 let url = if url.contains('?') {
@@ -95,7 +93,7 @@ impl Store {
                 } else {
                     format!("{url}?mode=rwc")
                 };
-                let writers = pool_options(dialect, 1)
+                let pool = pool_options(dialect, 1)
                     .connect(&url)
                     .await
                     .map_err(opening)?;
@@ -103,11 +101,11 @@ impl Store {
                     .connect(&url)
                     .await
                     .map_err(opening)?;
-                (writers, readers)
+                (pool.clone(), Writers::One(Writer::new(pool)), readers)
             }
         };
         sqlx::migrate!("./migrations")
-            .run(&writers)
+            .run(&pool)
             .await
             .map_err(Error::Migration)?;
         let (wake_ups, _) = broadcast::channel(1024);
@@ -132,30 +130,26 @@ impl Store {
 
     /// A transaction that only reads, on one snapshot. Dropping it ends it.
     pub async fn read(&self) -> Result<Tx> {
-        self.begin(&self.inner.readers, self.inner.dialect.begin_read())
-            .await
+        let begin = self.inner.dialect.begin_read();
+        let inner = begin_in(&self.inner.readers, begin).await?;
+        Ok(self.tx(Inside::Alone(inner)))
     }
 
     /// A transaction that writes. It must be committed; dropping it undoes it.
     pub async fn write(&self) -> Result<Tx> {
-        self.begin(&self.inner.writers, self.inner.dialect.begin_write())
-            .await
+        Ok(self.tx(match &self.inner.writers {
+            Writers::Pool(pool) => Inside::Alone(begin_in(pool, "BEGIN").await?),
+            Writers::One(writer) => Inside::Batch(writer.begin().await?),
+        }))
     }
 
-    async fn begin(&self, pool: &AnyPool, statement: &'static str) -> Result<Tx> {
-        let inner = pool
-            .begin_with(statement)
-            .await
-            .map_err(|source| Error::Database {
-                doing: "beginning a transaction",
-                source,
-            })?;
-        Ok(Tx {
+    fn tx(&self, inner: Inside) -> Tx {
+        Tx {
             inner,
             store: self.clone(),
             wake_ups: Vec::new(),
             spoiled: false,
-        })
+        }
     }
 
     /// Hears of operations that became runnable, from this process and, on PostgreSQL, from every other. A listener
@@ -167,7 +161,10 @@ impl Store {
     /// Closes all connections; SQLite then merges its write-ahead log.
     pub async fn close(&self) {
         self.inner.readers.close().await;
-        self.inner.writers.close().await;
+        match &self.inner.writers {
+            Writers::Pool(pool) => pool.close().await,
+            Writers::One(writer) => writer.close().await,
+        }
     }
 
     async fn listen(&self) -> Result<()> {
@@ -223,9 +220,25 @@ fn pool_options(dialect: Dialect, connections: u32) -> AnyPoolOptions {
         })
 }
 
+async fn begin_in(pool: &AnyPool, statement: &'static str) -> Result<Transaction<'static, Any>> {
+    let begun = pool.begin_with(statement).await;
+    begun.map_err(|source| Error::Database {
+        doing: "beginning a transaction",
+        source,
+    })
+}
+
+/// What carries a transaction.
+enum Inside {
+    /// A transaction of the database.
+    Alone(Transaction<'static, Any>),
+    /// A turn in SQLite's present batch.
+    Batch(Turn),
+}
+
 /// One transaction.
 pub struct Tx {
-    inner: Transaction<'static, Any>,
+    inner: Inside,
     store: Store,
     wake_ups: Vec<WakeUp>,
     /// A write failed, so this transaction must not be committed.
@@ -235,7 +248,10 @@ pub struct Tx {
 impl Tx {
     /// The connection, for a query.
     pub fn conn(&mut self) -> &mut AnyConnection {
-        &mut self.inner
+        match &mut self.inner {
+            Inside::Alone(transaction) => transaction,
+            Inside::Batch(turn) => turn.connection(),
+        }
     }
 
     pub fn dialect(&self) -> Dialect {
@@ -274,10 +290,13 @@ impl Tx {
                     .map_err(|source| Error::Database { doing, source })?;
             }
         }
-        self.inner
-            .commit()
-            .await
-            .map_err(|source| Error::Database { doing, source })?;
+        match self.inner {
+            Inside::Alone(transaction) => {
+                let committed = transaction.commit().await;
+                committed.map_err(|source| Error::Database { doing, source })?;
+            }
+            Inside::Batch(turn) => turn.commit().await?,
+        }
         for wake_up in self.wake_ups {
             // No listener is no error: nobody works here.
             let _ = self.store.inner.wake_ups.send(wake_up);

@@ -11,6 +11,11 @@ pub enum Error {
         #[source]
         source: sqlx::Error,
     },
+    /// The transactions that were to be flushed together are not on disk; all of them are undone.
+    #[error("the commit is lost, nothing of it was kept: {why}")]
+    CommitLost { why: String },
+    #[error("the database's writer was busy for {secs} s")]
+    WriterBusy { secs: u64 },
     #[error("the schema could not be brought up to date")]
     Migration(#[source] sqlx::migrate::MigrateError),
     /// A unique constraint: the row, its name or its key exists.

@@ -24,9 +24,9 @@ pub struct Resources {
 impl Resources {
     pub fn plus(self, other: Self) -> Self {
         Self {
-            vcpus: self.vcpus + other.vcpus,
-            memory_mib: self.memory_mib + other.memory_mib,
-            disk_gib: self.disk_gib + other.disk_gib,
+            vcpus: self.vcpus.saturating_add(other.vcpus),
+            memory_mib: self.memory_mib.saturating_add(other.memory_mib),
+            disk_gib: self.disk_gib.saturating_add(other.disk_gib),
         }
     }
 

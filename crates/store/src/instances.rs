@@ -45,6 +45,12 @@ pub struct Instance {
     pub fault: Option<Fault>,
     /// Percent of what is being done, as Nova shows it.
     pub progress: i64,
+    /// A resize that is not final.
+    #[serde(default)]
+    pub resize: Option<Resize>,
+    /// The image that holds its root disk from when it is shelved until it is back.
+    #[serde(default)]
+    pub shelved_image_id: Option<ImageId>,
     pub deleted: bool,
 }
 
@@ -95,6 +101,17 @@ impl Flavor {
     pub fn disk_gib(&self) -> i64 {
         self.root_gib + self.ephemeral_gib + (self.swap_mib + 1023) / 1024
     }
+}
+
+/// A change of flavor that can be taken back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Resize {
+    pub old_flavor: Flavor,
+    pub new_flavor: Flavor,
+    /// It was Active when the resize was accepted, and will be after a revert.
+    pub was_active: bool,
+    /// Since when it waits for its owner's word; `None` while the resize is under way.
+    pub waits_since: Option<Timestamp>,
 }
 
 /// The image the root disk was made from, as far as hosts need it.
@@ -176,7 +193,7 @@ impl Record for Instance {
     }
 
     fn columns(&self) -> Vec<Value> {
-        let intent = &self.intent;
+        let (intent, counted) = (&self.intent, self.counted());
         vec![
             (&self.project_id).into(),
             (&self.user_id).into(),
@@ -202,8 +219,8 @@ impl Record for Instance {
             i64::from(self.state.power.code()).into(),
             self.reservation_id.as_str().into(),
             intent.server_group_id.map(|id| id.to_string()).into(),
-            intent.flavor.vcpus.into(),
-            intent.flavor.memory_mib.into(),
+            counted.vcpus.into(),
+            counted.memory_mib.into(),
             intent.locked.is_some().into(),
             self.deleted.into(),
             self.created_at.into(),
@@ -218,6 +235,27 @@ impl Instance {
     /// The catalogue's word for the state.
     pub fn display(&self) -> &'static str {
         self.state.display(self.class).as_str()
+    }
+
+    /// What counts against its project's quota: while a resize is not final, the larger of both flavors, so that
+    /// neither its end nor its revert can exceed what was checked when it was accepted.
+    pub fn counted(&self) -> Usage {
+        let flavor = &self.intent.flavor;
+        let resize = self.resize.as_ref();
+        let flavors = resize.map(|resize| [&resize.old_flavor, &resize.new_flavor]);
+        let start = Usage {
+            instances: 1,
+            vcpus: flavor.vcpus,
+            memory_mib: flavor.memory_mib,
+        };
+        flavors
+            .into_iter()
+            .flatten()
+            .fold(start, |most, flavor| Usage {
+                vcpus: most.vcpus.max(flavor.vcpus),
+                memory_mib: most.memory_mib.max(flavor.memory_mib),
+                ..most
+            })
     }
 }
 

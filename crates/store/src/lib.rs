@@ -8,6 +8,7 @@
 //! The SQL text is the same on both engines. What differs is named in [`Dialect`] and nowhere else.
 
 pub mod aggregates;
+mod batch;
 mod db;
 mod error;
 pub mod flavors;

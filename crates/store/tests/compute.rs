@@ -97,6 +97,8 @@ fn instance(project: &str, vcpus: i64) -> Instance {
         terminated_at: None,
         fault: None,
         progress: 0,
+        resize: None,
+        shelved_image_id: None,
         deleted: false,
     }
 }

@@ -104,7 +104,7 @@ pub async fn build_debian(
 }
 
 async fn bootstrap(root: &Path, progress: &dyn Progress) -> anyhow::Result<()> {
-    // Without a mirror, mmdebstrap takes the machine's own sources.
+    // Without a mirror, mmdebstrap takes Debian's own with updates and security, and leaves them to the guest.
     Program::new("mmdebstrap")
         .args([
             "--mode=root",

@@ -184,7 +184,15 @@ impl Inner {
         let candidates = [
             own("rescue", guest_dir::RESCUE, DiskFormat::Qcow2, Some(0)),
             own("root", guest_dir::ROOT, DiskFormat::Qcow2, Some(1)),
-            own("ephemeral", guest_dir::EPHEMERAL, DiskFormat::Raw, None),
+            match guest.dir.has(guest_dir::EPHEMERAL_LAYER) {
+                true => own(
+                    "ephemeral",
+                    guest_dir::EPHEMERAL_LAYER,
+                    DiskFormat::Qcow2,
+                    None,
+                ),
+                false => own("ephemeral", guest_dir::EPHEMERAL, DiskFormat::Raw, None),
+            },
             own("swap", guest_dir::SWAP, DiskFormat::Raw, None),
         ];
         let mut disks: Vec<BootDisk> = candidates

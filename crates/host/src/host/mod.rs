@@ -4,6 +4,7 @@ mod attach;
 mod launch;
 mod observe;
 mod power;
+mod reshape;
 mod shape;
 mod snapshot;
 mod suspend;
@@ -275,6 +276,16 @@ impl Inner {
             }
             Task::AttachDisk { disk, .. } => self.attach_disk(guest, disk).await,
             Task::DetachDisk { disk, .. } => self.detach_disk(guest, &disk).await,
+            Task::Reshape {
+                shape,
+                graceful_secs,
+                ..
+            } => {
+                self.reshape(guest, fence.operation, shape, graceful_secs)
+                    .await
+            }
+            Task::ConfirmShape { .. } => self.confirm_shape(guest).await,
+            Task::RevertShape { .. } => self.revert_shape(guest).await,
             Task::Snapshot { target, format, .. } => self.snapshot(guest, &target, format).await,
             Task::EnsureImage { .. }
             | Task::DropImage { .. }

@@ -22,7 +22,12 @@ const REBUILT: [&str; 5] = [
     guest_dir::CONFIG_DRIVE,
 ];
 /// What a rebuild leaves behind of the guest as it was.
-const OUTLIVED: [&str; 4] = [
+const OUTLIVED: [&str; 9] = [
+    guest_dir::EPHEMERAL_LAYER,
+    guest_dir::ROOT_BEFORE,
+    guest_dir::EPHEMERAL_BEFORE,
+    guest_dir::EPHEMERAL_LAYER_BEFORE,
+    guest_dir::BEFORE,
     guest_dir::RESCUE,
     guest_dir::RESCUE_CONFIG_DRIVE,
     guest_dir::MEMORY,
@@ -211,7 +216,7 @@ impl Inner {
 }
 
 /// Refuses at once what could only fail at start. An image that asks for a firmware gets it.
-fn checked(spec: GuestSpec) -> Result<GuestSpec, HostError> {
+pub(super) fn checked(spec: GuestSpec) -> Result<GuestSpec, HostError> {
     let invalid = |field: &str, value: &dyn ToString, rule: &str| {
         Err(HostError::InvalidSpec {
             field: field.to_owned(),

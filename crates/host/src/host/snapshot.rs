@@ -74,7 +74,7 @@ impl Inner {
         forget_copy(process).await;
         files::remove_file(copy)?;
         let size = virtual_size(root)?;
-        files::require_space(copy, allocated(root)?, self.config.disk_reserve_bytes)?;
+        files::require_space(copy, chain_bytes(root)?, self.config.disk_reserve_bytes)?;
         Program::new(&self.config.qemu_img)
             .args(["create", "-q", "-f", "qcow2"])
             .arg(copy)
@@ -87,7 +87,7 @@ impl Inner {
         process.execute("blockdev-add", node).await?;
         let job = json!({"job-id": NODE, "device": "root", "target": NODE, "sync": "full", "auto-dismiss": false});
         process.execute("blockdev-backup", job).await?;
-        wait_for_job(process).await?;
+        wait_for_job(process, NODE, "blockdev-backup").await?;
         // The copy is complete on disk when QEMU has let go of it.
         process.execute("job-dismiss", json!({"id": NODE})).await?;
         process
@@ -106,7 +106,7 @@ impl Inner {
         files::remove_file(part)?;
         files::require_space(
             part,
-            allocated(&directory.join(source))?,
+            chain_bytes(&directory.join(source))?,
             self.config.disk_reserve_bytes,
         )?;
         Program::new(&self.config.qemu_img)
@@ -120,12 +120,17 @@ impl Inner {
     }
 }
 
-async fn wait_for_job(process: &Process) -> Result<(), HostError> {
+/// Waits until a job has ended; it stays to be dismissed.
+pub(super) async fn wait_for_job(
+    process: &Process,
+    job: &str,
+    command: &str,
+) -> Result<(), HostError> {
     loop {
         let jobs = process.execute("query-jobs", json!({})).await?;
         let ours = jobs
             .as_array()
-            .and_then(|jobs| jobs.iter().find(|job| job["id"] == NODE));
+            .and_then(|jobs| jobs.iter().find(|known| known["id"] == job));
         let status = ours.map_or("", |job| job["status"].as_str().unwrap_or_default());
         match (status, ours.and_then(|job| job["error"].as_str())) {
             ("concluded", None) => return Ok(()),
@@ -133,14 +138,14 @@ async fn wait_for_job(process: &Process) -> Result<(), HostError> {
                 let reason = error.unwrap_or("the job vanished").to_owned();
                 if reason.contains("No space left") {
                     return Err(HostError::DiskFull {
-                        path: COPY.into(),
+                        path: job.into(),
                         needed: None,
                         available: 0,
                     });
                 }
                 return Err(HostError::Qmp {
                     id: process.id,
-                    command: "blockdev-backup".to_owned(),
+                    command: command.to_owned(),
                     reason,
                 });
             }
@@ -149,17 +154,22 @@ async fn wait_for_job(process: &Process) -> Result<(), HostError> {
     }
 }
 
-/// Ends what this or an earlier attempt left in QEMU. Each command is refused when there is nothing to end.
+/// Ends a job that an earlier attempt left in QEMU. Each command is refused when there is nothing to end.
+pub(super) async fn forget_job(process: &Process, job: &str) {
+    let _: Result<Value, HostError> = process.execute("job-cancel", json!({"id": job})).await;
+    let _: Result<(), HostError> = wait_for_job(process, job, "job-cancel").await;
+    let _: Result<Value, HostError> = process.execute("job-dismiss", json!({"id": job})).await;
+}
+
+/// Ends what this or an earlier attempt left in QEMU.
 async fn forget_copy(process: &Process) {
-    let _: Result<Value, HostError> = process.execute("job-cancel", json!({"id": NODE})).await;
-    let _: Result<(), HostError> = wait_for_job(process).await;
-    let _: Result<Value, HostError> = process.execute("job-dismiss", json!({"id": NODE})).await;
+    forget_job(process, NODE).await;
     let _: Result<Value, HostError> = process
         .execute("blockdev-del", json!({"node-name": NODE}))
         .await;
 }
 
-fn virtual_size(qcow2: &Path) -> Result<u64, HostError> {
+pub(super) fn virtual_size(qcow2: &Path) -> Result<u64, HostError> {
     inspect::qcow2_virtual_size(qcow2).map_err(HostError::io("read", qcow2))
 }
 
@@ -168,6 +178,17 @@ fn allocated(disk: &Path) -> Result<u64, HostError> {
     fs::metadata(disk)
         .map(|metadata| metadata.len())
         .map_err(HostError::io("measure", disk))
+}
+
+/// With the disk that a reshape left under it.
+fn chain_bytes(disk: &Path) -> Result<u64, HostError> {
+    let before = disk.with_file_name(guest_dir::ROOT_BEFORE);
+    let below = if before.exists() {
+        allocated(&before)?
+    } else {
+        0
+    };
+    Ok(allocated(disk)? + below)
 }
 
 fn measure(target: &Path, format: DiskFormat) -> Result<Report, HostError> {

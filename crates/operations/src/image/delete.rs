@@ -7,9 +7,11 @@ use corten_iam::action::image as action;
 use corten_iam::actor::Actor;
 use corten_iam::policy::Target;
 use corten_model::ids::ImageId;
+use corten_model::origin::Origin;
 use corten_model::refusal::Refusal;
-use corten_store::images::{self, ImageStatus};
-use corten_store::{Failure, operations};
+use corten_model::time::Timestamp;
+use corten_store::images::{self, Image, ImageStatus};
+use corten_store::{Failure, Tx, operations};
 
 /// Removes an image and its bytes. An upload or import that is under way ends without effect.
 pub async fn delete(cx: &Context, actor: &Actor, id: ImageId) -> Result<(), Failure> {
@@ -30,21 +32,32 @@ pub async fn delete(cx: &Context, actor: &Actor, id: ImageId) -> Result<(), Fail
         now,
     )
     .await?;
-    images::delete(&mut tx, id).await?;
-    let from = Some((image.status, image.status_since));
-    state::log(
-        &mut tx,
-        &image,
-        from,
-        "deleted",
-        "delete",
-        &actor.origin(),
-        now,
-    )
-    .await?;
+    remove_row(&mut tx, &image, "delete", &actor.origin(), now).await?;
     tx.commit().await?;
     // A crash before this leaves files without a row, which the next start removes.
     files::remove_all_of(cx, &image).await
+}
+
+/// Removes an image's row and logs that it is gone. Its files are the caller's to remove.
+pub(crate) async fn remove_row(
+    tx: &mut Tx,
+    image: &Image,
+    why: &str,
+    origin: &Origin,
+    now: Timestamp,
+) -> Result<(), corten_store::Error> {
+    images::delete(tx, image.id).await?;
+    let from = Some((image.status, image.status_since));
+    state::log(
+        tx,
+        image,
+        from,
+        ImageStatus::Deleted.as_str(),
+        why,
+        origin,
+        now,
+    )
+    .await
 }
 
 /// Removes an image's bytes from one of several stores. There is one store, and the last copy stays.

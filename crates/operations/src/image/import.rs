@@ -13,10 +13,11 @@ use corten_iam::policy::Target;
 use corten_model::ids::{ImageId, OperationId};
 use corten_model::lifecycle::image::{ImageCommand, decide};
 use corten_model::refusal::Refusal;
-use corten_store::images::{self, Image, ImageStatus, Import};
+use corten_store::images::{self, Image, ImageStatus, ImageTask, Import, TaskKind};
 use corten_store::{Error, Failure, Tx};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// What `/v2/info/import` lists.
@@ -79,12 +80,12 @@ pub async fn import(
         ImportMethod::GlanceDirect
         | ImportMethod::WebDownload { .. }
         | ImportMethod::GlanceDownload { .. } => {
-            let input = Input::Api {
-                image_id: id,
-                import_req: request,
-                backend: vec![STORE.to_owned()],
+            let method = request.method.clone();
+            let asked = Asked {
+                kind: TaskKind::ApiImageImport,
+                input: json!({"image_id": id, "import_req": request, "backend": [STORE]}),
             };
-            start(&mut tx, cx, actor, &mut image, input).await?;
+            start(&mut tx, cx, actor, &mut image, method, asked).await?;
         }
     }
     tx.commit().await?;
@@ -97,7 +98,7 @@ pub async fn import_new(
     actor: &Actor,
     new: NewImage,
     uri: &str,
-    sent: serde_json::Map<String, serde_json::Value>,
+    sent: Value,
 ) -> Result<OperationId, Failure> {
     cx.policy
         .check(actor, action::TASKS_WRITE, &Target::cloud())?;
@@ -106,13 +107,22 @@ pub async fn import_new(
     }
     let mut tx = cx.store.write().await?;
     let mut image = create_in(&mut tx, cx, actor, new).await?;
-    let input = Input::Task {
-        import_from: uri.to_owned(),
-        sent,
+    let asked = Asked {
+        kind: TaskKind::Import,
+        input: sent,
     };
-    let operation = start(&mut tx, cx, actor, &mut image, input).await?;
+    let method = ImportMethod::WebDownload {
+        uri: uri.to_owned(),
+    };
+    let operation = start(&mut tx, cx, actor, &mut image, method, asked).await?;
     tx.commit().await?;
     Ok(operation)
+}
+
+/// What a task shows of its request.
+struct Asked {
+    kind: TaskKind,
+    input: Value,
 }
 
 async fn start(
@@ -120,9 +130,10 @@ async fn start(
     cx: &Arc<Context>,
     actor: &Actor,
     image: &mut Image,
-    input: Input,
+    method: ImportMethod,
+    asked: Asked,
 ) -> Result<OperationId, Failure> {
-    let (command, step) = match input.method() {
+    let (command, step) = match &method {
         ImportMethod::GlanceDirect => (ImageCommand::ImportStaged, Step::Verify),
         ImportMethod::WebDownload { .. }
         | ImportMethod::GlanceDownload { .. }
@@ -142,7 +153,10 @@ async fn start(
         origin: origin.clone(),
         place: Place::Control,
         step,
-        input,
+        input: Input {
+            method,
+            made_image: asked.kind == TaskKind::Import,
+        },
     };
     let operation = submit(tx, now, submission)
         .await
@@ -153,6 +167,15 @@ async fn start(
             ))),
             other => other.into(),
         })?;
+    let Asked { kind, input } = asked;
+    let task = ImageTask {
+        id: operation,
+        image_id: image.id,
+        kind,
+        input,
+        created_at: now,
+    };
+    images::tasks::insert(tx, &task).await?;
     image.import = Some(Import {
         operation: Some(operation),
         running: true,

@@ -39,9 +39,10 @@ pub use state::{deactivate, reactivate};
 pub use upload::{Incoming, stage, store_from_file, upload};
 
 pub(crate) use access::sees;
+pub(crate) use delete::remove_row;
 pub(crate) use import::uri_refusal;
 pub(crate) use state::move_to;
-pub(crate) use upload::{copy_in, inspected_size};
+pub(crate) use upload::{copy_in, inspected_size, keep_if_referred};
 
 use corten_model::refusal::Refusal;
 use std::fmt::Display;

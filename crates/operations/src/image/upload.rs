@@ -221,9 +221,26 @@ async fn finish(
             .await?;
         }
     }
-    tx.commit().await?;
-    received.keep();
-    Ok(())
+    let outcome = tx.commit().await;
+    keep_if_referred(cx, id, received).await;
+    Ok(outcome?)
+}
+
+/// After a commit: the file stays if the row refers to it, and goes if not. A commit that reports an error may have
+/// been done all the same, so the row is asked; if it does not answer, the file is left for the next start to judge.
+pub(crate) async fn keep_if_referred(cx: &Context, id: ImageId, received: Received) {
+    let row = async { images::get(&mut cx.store.read().await?, id).await }.await;
+    let name = received
+        .path()
+        .file_name()
+        .and_then(|name| name.to_str())
+        .map(str::to_owned);
+    let refers = |image: &Image| image.staged.as_ref().map(|staged| &staged.file) == name.as_ref();
+    match row {
+        Ok(Some(image)) if image.content.is_none() && !refers(&image) => {}
+        Ok(None) => {}
+        Ok(Some(_)) | Err(_) => received.keep(),
+    }
 }
 
 fn gone(id: ImageId) -> Refusal {

@@ -10,11 +10,12 @@ use crate::instance::new;
 use crate::instance::work;
 use crate::rebuild_instance::{self, RebuildInstance};
 use crate::rescue_instance::{self, RescueInstance};
+use crate::snapshot_instance;
 use corten_engine::{Place, Subject, Submission, Workflow, submit};
 use corten_iam::action::{Action, compute};
 use corten_iam::actor::Actor;
 use corten_model::ids::{ImageId, InstanceId, OperationId};
-use corten_model::lifecycle::{Command, RunningOperation, decide};
+use corten_model::lifecycle::{Command, RunningOperation, VmState, decide, removal};
 use corten_model::refusal::Refusal;
 use corten_store::instances::{self, Instance};
 use corten_store::{Failure, Tx, operations};
@@ -22,15 +23,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A command that the life cycle allows: the instance is in the command's first state, nothing is committed yet.
-struct Accepted {
-    tx: Tx,
-    instance: Instance,
+pub(super) struct Accepted {
+    pub tx: Tx,
+    pub instance: Instance,
     /// The same work is under way: success, without a new operation.
     already: bool,
 }
 
 /// Checks a command against permission, lock and life cycle, and sets its first state.
-async fn accept(
+pub(super) async fn accept(
     cx: &Context,
     actor: &Actor,
     id: InstanceId,
@@ -39,11 +40,13 @@ async fn accept(
 ) -> Result<Accepted, Failure> {
     let mut tx = cx.store.write().await?;
     let mut instance = query::lock(cx, &mut tx, actor, id, action).await?;
-    refuse_if_locked(cx, actor, &instance)?;
+    if heeds_lock(command) {
+        refuse_if_locked(cx, actor, &instance)?;
+    }
+    let running = operations::running_on(&mut tx, instances::SUBJECT, &id.to_string()).await?;
     let begin = match decide(instance.class, instance.state, command) {
         Ok(begin) => begin,
         Err(illegal) => {
-            let running = operations::running_on(&mut tx, instances::SUBJECT, &id.to_string()).await?;
             let running = running.as_ref().map(|operation| RunningOperation {
                 kind: &operation.kind,
                 age: cx.now().since(operation.created_at),
@@ -52,7 +55,10 @@ async fn accept(
         }
     };
     if !begin.already {
-        if begin.supersedes || command == Command::Delete {
+        if begin.supersedes || ends_all_work(command) || instance.state.vm == VmState::SoftDeleted {
+            if let Some(running) = &running {
+                snapshot_instance::abandon(&mut tx, running, &actor.origin(), cx.now()).await?;
+            }
             let note = format!("'{command}' took its place");
             operations::supersede(&mut tx, instances::SUBJECT, &id.to_string(), &note, cx.now()).await?;
         }
@@ -60,6 +66,16 @@ async fn accept(
         instances::change_state(&mut tx, &mut instance, begin.state, why, &actor.origin(), cx.now()).await?;
     }
     Ok(Accepted { tx, instance, already: begin.already })
+}
+
+/// Takes the place of whatever runs, also of what cleans up after a failure and has no task any more.
+fn ends_all_work(command: Command) -> bool {
+    matches!(command, Command::Delete | Command::ForceDelete | Command::SoftDelete)
+}
+
+/// A lock keeps an instance as it is: what only looks at its disk, and an administrator's word on its state, pass.
+fn heeds_lock(command: Command) -> bool {
+    !matches!(command, Command::CreateImage | Command::CreateBackup | Command::ResetState | Command::ResetStateActive)
 }
 
 /// A locked instance is changed only by who may unlock it.
@@ -73,7 +89,7 @@ pub fn refuse_if_locked(cx: &Context, actor: &Actor, instance: &Instance) -> Res
     Err(Refusal::conflict(format!("Instance {} is locked.{reason} Unlock it first.", instance.id)))
 }
 
-async fn go<W: Workflow>(
+pub(super) async fn go<W: Workflow>(
     cx: &Context,
     actor: &Actor,
     accepted: Accepted,
@@ -131,12 +147,50 @@ pub async fn simple(cx: &Arc<Context>, actor: &Actor, id: InstanceId, command: C
     go(cx, actor, accepted, &workflow, (Place::Control, command_instance::Step::Approach), input).await
 }
 
-/// Deletes an instance. Twice is as good as once.
+/// Deletes an instance: at once, or with `compute.reclaim_instance_interval_secs` after that time. Twice is as good as
+/// once.
 pub async fn delete(cx: &Arc<Context>, actor: &Actor, id: InstanceId) -> Result<(), Failure> {
-    let accepted = accept(cx, actor, id, Command::Delete, compute::SERVERS_WRITE).await?;
-    let first = delete_instance::Step::first(accepted.instance.host_id);
+    let seen = query::show(cx, actor, id).await?;
+    let reclaim_is_on = cx.settings.compute.reclaim_instance_interval_secs > 0;
+    remove(cx, actor, id, removal(seen.class, seen.state, reclaim_is_on)).await
+}
+
+/// Deletes an instance at once, also one that could still be restored.
+pub async fn force_delete(cx: &Arc<Context>, actor: &Actor, id: InstanceId) -> Result<(), Failure> {
+    remove(cx, actor, id, Command::ForceDelete).await
+}
+
+async fn remove(cx: &Arc<Context>, actor: &Actor, id: InstanceId, command: Command) -> Result<(), Failure> {
+    let accepted = accept(cx, actor, id, command, compute::SERVERS_WRITE).await?;
+    let first = delete_instance::Step::first(command, accepted.instance.host_id);
     let input = delete_instance::Input { instance_id: id };
     go(cx, actor, accepted, &DeleteInstance(cx.clone()), first, input).await
+}
+
+/// Brings back an instance that was deleted and is not yet reclaimed.
+pub async fn restore(cx: &Arc<Context>, actor: &Actor, id: InstanceId) -> Result<(), Failure> {
+    simple(cx, actor, id, Command::Restore).await
+}
+
+/// Refused always: a password is set by an agent in the guest, and none is spoken to.
+pub async fn change_password(cx: &Context, actor: &Actor, id: InstanceId) -> Result<(), Failure> {
+    let instance = query::show(cx, actor, id).await?;
+    query::permit(cx, actor, &instance, compute::SERVERS_WRITE)?;
+    refuse_if_locked(cx, actor, &instance)?;
+    decide(instance.class, instance.state, Command::ChangePassword)
+        .map_err(|illegal| Refusal::conflict(illegal.message(id)))?;
+    Err(Refusal::conflict(format!(
+        "Failed to set the admin password on {id} because there is no agent in its guest that could. Rebuild it, which \
+         sets a new one, or log in with its key."
+    ))
+    .into())
+}
+
+/// Nothing is to do: a guest gets its addresses from its config drive and its network.
+pub async fn inject_network_info(cx: &Context, actor: &Actor, id: InstanceId) -> Result<(), Failure> {
+    let instance = query::show(cx, actor, id).await?;
+    query::permit(cx, actor, &instance, compute::SERVERS_ADMINISTER)?;
+    Ok(refuse_if_locked(cx, actor, &instance)?)
 }
 
 /// Boots an instance from a rescue image, by default its own. Answers the password given to the rescue system.

@@ -98,7 +98,10 @@ pub async fn redeem(cx: &Context, token: &str) -> Result<(Kind, PathBuf), Failur
     let bad = || Refusal::forbidden("The console token is unknown, used or expired: ask for a new console.");
     let mut tx = cx.store.write().await?;
     let row: ConsoleToken = record::get(&mut tx, hash(token)).await?.ok_or_else(bad)?;
-    record::delete::<ConsoleToken>(&mut tx, row.token_hash.clone()).await?;
+    // Of two who come with the same token, only one deletes it.
+    if !record::delete::<ConsoleToken>(&mut tx, row.token_hash.clone()).await? {
+        return Err(bad().into());
+    }
     let instance = corten_store::instances::get(&mut tx, row.instance_id).await?.ok_or_else(bad)?;
     tx.commit().await?;
     let now: Timestamp = cx.now();

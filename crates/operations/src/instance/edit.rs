@@ -26,16 +26,26 @@ pub struct Update {
     pub access_ip_v6: Option<String>,
 }
 
+/// Whether a lock keeps a thing as it is. Nova guards metadata so, but neither names nor tags.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Guard {
+    HeedsLock,
+    Free,
+}
+
 /// Opens an instance for a change, applies it and commits.
 async fn edit<T>(
     cx: &Context,
     actor: &Actor,
     id: InstanceId,
+    guard: Guard,
     change: impl AsyncFnOnce(&mut Tx, &mut Instance) -> Result<T, Failure>,
 ) -> Result<(Instance, T), Failure> {
     let mut tx = cx.store.write().await?;
     let mut instance = query::lock(cx, &mut tx, actor, id, compute::SERVERS_WRITE).await?;
-    command::refuse_if_locked(cx, actor, &instance)?;
+    if guard == Guard::HeedsLock {
+        command::refuse_if_locked(cx, actor, &instance)?;
+    }
     let outcome = change(&mut tx, &mut instance).await?;
     instances::update(&mut tx, &mut instance, cx.now()).await?;
     tx.commit().await?;
@@ -44,7 +54,7 @@ async fn edit<T>(
 
 pub async fn update(cx: &Context, actor: &Actor, id: InstanceId, change: Update) -> Result<Instance, Failure> {
     let Update { name, description, hostname, disk_config, access_ip_v4, access_ip_v6 } = change;
-    let (instance, ()) = edit(cx, actor, id, async |_, instance| {
+    let (instance, ()) = edit(cx, actor, id, Guard::Free, async |_, instance| {
         let intent = &mut instance.intent;
         if let Some(name) = name {
             intent.name = name;
@@ -85,7 +95,7 @@ pub async fn set_metadata(
     items: BTreeMap<String, String>,
     replace: bool,
 ) -> Result<BTreeMap<String, String>, Failure> {
-    let (instance, ()) = edit(cx, actor, id, async |tx, instance| {
+    let (instance, ()) = edit(cx, actor, id, Guard::HeedsLock, async |tx, instance| {
         allowed(instance, Command::UpdateMetadata)?;
         let mut metadata = if replace { BTreeMap::new() } else { std::mem::take(&mut instance.intent.metadata) };
         metadata.extend(items);
@@ -103,7 +113,7 @@ pub fn no_metadata_item() -> Refusal {
 }
 
 pub async fn delete_metadata(cx: &Context, actor: &Actor, id: InstanceId, key: &str) -> Result<(), Failure> {
-    edit(cx, actor, id, async |_, instance| {
+    edit(cx, actor, id, Guard::HeedsLock, async |_, instance| {
         allowed(instance, Command::DeleteMetadata)?;
         instance.intent.metadata.remove(key).ok_or_else(no_metadata_item)?;
         Ok(())
@@ -119,7 +129,7 @@ pub async fn set_tags(
     id: InstanceId,
     tags: BTreeSet<String>,
 ) -> Result<BTreeSet<String>, Failure> {
-    let (instance, ()) = edit(cx, actor, id, async |_, instance| {
+    let (instance, ()) = edit(cx, actor, id, Guard::Free, async |_, instance| {
         allowed(instance, Command::UpdateTags)?;
         instance.intent.tags = tags;
         Ok(())
@@ -130,7 +140,7 @@ pub async fn set_tags(
 
 /// Adds a tag; true if it is new.
 pub async fn add_tag(cx: &Context, actor: &Actor, id: InstanceId, tag: String) -> Result<bool, Failure> {
-    let (_, added) = edit(cx, actor, id, async |_, instance| {
+    let (_, added) = edit(cx, actor, id, Guard::Free, async |_, instance| {
         allowed(instance, Command::UpdateTags)?;
         let tags = &mut instance.intent.tags;
         let full = tags.len() >= MAX_TAGS && !tags.contains(&tag);
@@ -149,7 +159,7 @@ pub fn no_tag(id: InstanceId, tag: &str) -> Refusal {
 }
 
 pub async fn delete_tag(cx: &Context, actor: &Actor, id: InstanceId, tag: &str) -> Result<(), Failure> {
-    edit(cx, actor, id, async |_, instance| {
+    edit(cx, actor, id, Guard::Free, async |_, instance| {
         allowed(instance, Command::UpdateTags)?;
         if instance.intent.tags.remove(tag) { Ok(()) } else { Err(no_tag(id, tag).into()) }
     })

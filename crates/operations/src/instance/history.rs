@@ -43,6 +43,10 @@ fn action_name(kind: &str) -> String {
     match kind.strip_suffix("_instance").unwrap_or(kind) {
         "soft_reboot" | "hard_reboot" => "reboot".to_owned(),
         "snapshot" => "createImage".to_owned(),
+        "backup" => "createBackup".to_owned(),
+        "confirm_resize" => "confirmResize".to_owned(),
+        "revert_resize" => "revertResize".to_owned(),
+        "shelve_offload" => "shelveOffload".to_owned(),
         other => other.to_owned(),
     }
 }

@@ -2,16 +2,21 @@
 //!
 //! * [`new`] accepts a create, [`command`] every other command: they check the permission and the life cycle, set the
 //!   first state and submit the operation in the same transaction.
+//! * [`reshape`] accepts what changes its size or gives its host back: resize, migrate, shelve and their ways back.
+//! * [`capture`] accepts what takes an image.
 //! * [`history`] tells what was done, [`console`] what the guest prints and who may talk to it.
-//! * [`query`] finds and lists; [`edit`] changes what needs no host (name, metadata, tags, lock).
+//! * [`query`] finds one, [`list`] many; [`edit`] changes what needs no host (name, metadata, tags, lock).
 //! * [`spec`] turns an instance into what a host needs to make its guest.
 //! * [`work`] is what the steps of the operations have in common.
 
+pub mod capture;
 pub mod command;
 pub mod console;
 pub mod edit;
 pub mod history;
+pub mod list;
 pub mod new;
 pub mod query;
+pub mod reshape;
 pub mod spec;
 pub mod work;

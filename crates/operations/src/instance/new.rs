@@ -177,6 +177,8 @@ fn blank(cx: &Context, actor: &Actor, project: &ProjectId) -> Instance {
         terminated_at: None,
         fault: None,
         progress: 0,
+        resize: None,
+        shelved_image_id: None,
         deleted: false,
     }
 }
@@ -234,6 +236,16 @@ async fn flavor_of(
     new: &NewInstances,
 ) -> Result<instances::Flavor, Failure> {
     let id = new.flavor_id.as_ref().ok_or_else(|| Refusal::invalid("Missing flavorRef attribute"))?;
+    usable_flavor(cx, tx, actor, id).await
+}
+
+/// A flavor that a virtual machine can get now.
+pub(super) async fn usable_flavor(
+    cx: &Context,
+    tx: &mut Tx,
+    actor: &Actor,
+    id: &FlavorId,
+) -> Result<instances::Flavor, Failure> {
     let flavor = flavor::visible(cx, tx, actor, id).await.map_err(|failure| match failure {
         Failure::Refused(_) => Refusal::invalid(format!("Flavor {id} could not be found.")).into(),
         trouble => trouble,
@@ -322,7 +334,7 @@ pub async fn check_metadata(
     quota::check_metadata_items(tx, cx, project, metadata.len() as i64).await
 }
 
-async fn check_zone(cx: &Context, tx: &mut Tx, zone: Option<&str>) -> Result<(), Failure> {
+pub(super) async fn check_zone(cx: &Context, tx: &mut Tx, zone: Option<&str>) -> Result<(), Failure> {
     let Some(zone) = zone else { return Ok(()) };
     let known = zone == cx.settings.compute.default_availability_zone
         || aggregates::zones(tx).await?.values().any(|known| known == zone);

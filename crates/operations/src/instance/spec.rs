@@ -6,17 +6,16 @@
 use crate::context::Context;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use corten_host::{ConfigDrive, ConfigDriveFile, DiskFormat, Firmware, GuestSpec, ImageRef};
+use corten_host::{ConfigDrive, ConfigDriveFile, DiskFormat, Firmware, GuestSpec, ImageRef, Shape};
 use corten_model::refusal::Refusal;
-use corten_store::instances::{Image, Instance};
+use corten_store::instances::{Flavor, Image, Instance};
 use serde_json::json;
 use std::collections::BTreeMap;
 
 /// The guest of an instance. `admin_pass` goes to the config drive and nowhere else.
 pub fn guest(cx: &Context, instance: &Instance, admin_pass: Option<&str>) -> Result<GuestSpec, Refusal> {
     let intent = &instance.intent;
-    let flavor = &intent.flavor;
-    let count = |number: i64| u64::try_from(number).unwrap_or(0);
+    let Shape { vcpus, memory_mib, root_gib, ephemeral_gib, swap_mib } = shape(&intent.flavor);
     let properties = intent.image.as_ref().map(|image| image.properties.clone()).unwrap_or_default();
     let firmware = match properties.get("hw_firmware_type").map(String::as_str) {
         Some("uefi") => Firmware::Uefi,
@@ -25,11 +24,11 @@ pub fn guest(cx: &Context, instance: &Instance, admin_pass: Option<&str>) -> Res
     Ok(GuestSpec {
         id: instance.id,
         name: intent.name.clone(),
-        vcpus: u32::try_from(flavor.vcpus).unwrap_or(1),
-        memory_mib: count(flavor.memory_mib),
-        root_gib: count(flavor.root_gib),
-        ephemeral_gib: count(flavor.ephemeral_gib),
-        swap_mib: count(flavor.swap_mib),
+        vcpus,
+        memory_mib,
+        root_gib,
+        ephemeral_gib,
+        swap_mib,
         image: intent.image.as_ref().map(|image| image_ref(cx, image)).transpose()?,
         firmware,
         nics: Vec::new(),
@@ -37,6 +36,18 @@ pub fn guest(cx: &Context, instance: &Instance, admin_pass: Option<&str>) -> Res
         config_drive: intent.config_drive.then(|| config_drive(instance, admin_pass)),
         machine_properties: machine_properties(properties),
     })
+}
+
+/// What a flavor makes of a guest.
+pub fn shape(flavor: &Flavor) -> Shape {
+    let count = |number: i64| u64::try_from(number).unwrap_or(0);
+    Shape {
+        vcpus: u32::try_from(flavor.vcpus).unwrap_or(1),
+        memory_mib: count(flavor.memory_mib),
+        root_gib: count(flavor.root_gib),
+        ephemeral_gib: count(flavor.ephemeral_gib),
+        swap_mib: count(flavor.swap_mib),
+    }
 }
 
 /// The file of an image, as a host of this machine reads it.

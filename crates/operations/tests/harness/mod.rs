@@ -7,7 +7,9 @@ use corten_engine::{Clock, Fault, Faults, ManualClock, Place, Point, Worker, Wor
 use corten_host::Hands;
 use corten_iam::actor::{Actor, Scope};
 use corten_iam::policy::Policy;
-use corten_model::ids::{DomainId, FlavorId, HostId, ImageId, InstanceId, ProjectId, RequestId, UserId};
+use corten_model::ids::{
+    DomainId, FlavorId, HostId, ImageId, InstanceId, ProjectId, RequestId, UserId,
+};
 use corten_model::lifecycle::{Command, InstanceClass, find, image::ImageStatus};
 use corten_model::time::Timestamp;
 use corten_operations::context::Hosts;
@@ -58,16 +60,28 @@ pub struct Saboteur {
 }
 
 impl Faults for Saboteur {
-    fn at<'a>(&'a self, operation: &'a Operation, point: Point) -> Pin<Box<dyn Future<Output = Fault> + Send + 'a>> {
+    fn at<'a>(
+        &'a self,
+        operation: &'a Operation,
+        point: Point,
+    ) -> Pin<Box<dyn Future<Output = Fault> + Send + 'a>> {
         Box::pin(async move {
             let index = {
                 let mut seen = self.seen.lock().unwrap();
-                seen.push(Moment { kind: operation.kind.clone(), step: operation.step.clone(), point });
+                seen.push(Moment {
+                    kind: operation.kind.clone(),
+                    step: operation.step.clone(),
+                    point,
+                });
                 seen.len() - 1
             };
             let due = {
                 let mut plan = self.plan.lock().unwrap();
-                if plan.as_ref().is_some_and(|(at, _)| *at == index) { plan.take().map(|(_, what)| what) } else { None }
+                if plan.as_ref().is_some_and(|(at, _)| *at == index) {
+                    plan.take().map(|(_, what)| what)
+                } else {
+                    None
+                }
             };
             match due {
                 None => Fault::None,
@@ -117,7 +131,9 @@ pub const IMAGE_SHA512: &str = "5d0d";
 impl Cloud {
     pub async fn open() -> Self {
         let store = testing::sqlite().await;
-        let clock = Arc::new(ManualClock::starting_at(Timestamp::parse_iso8601("2026-01-01T00:00:00Z").unwrap()));
+        let clock = Arc::new(ManualClock::starting_at(
+            Timestamp::parse_iso8601("2026-01-01T00:00:00Z").unwrap(),
+        ));
         let images = tempfile::tempdir().unwrap();
         let cx = Arc::new(Context {
             store: (*store).clone(),
@@ -135,7 +151,9 @@ impl Cloud {
             let sim = Arc::new(SimHost::new(SimConfig::named(name)));
             let capacity = sim.capacity().await.unwrap();
             let registered = host::register_capacity(&cx, id, &capacity).await.unwrap();
-            host::heartbeat(&cx, &[registered.service_id]).await.unwrap();
+            host::heartbeat(&cx, &[registered.service_id])
+                .await
+                .unwrap();
             cx.hosts.add(id, sim.clone());
             places.push(Place::Host(id.to_string()).to_string());
             hosts.push((id, sim));
@@ -144,12 +162,26 @@ impl Cloud {
         let worker = |name: &str, faults: Arc<dyn Faults>| {
             let registry = Arc::new(workflows::registry(&cx));
             let config = WorkerConfig::new(name, places.clone());
-            Worker::new(cx.store.clone(), registry, clock.clone() as Arc<dyn Clock>, faults, config)
+            Worker::new(
+                cx.store.clone(),
+                registry,
+                clock.clone() as Arc<dyn Clock>,
+                faults,
+                config,
+            )
         };
         let rescuer = worker("rescuer", Arc::new(corten_engine::NoFaults));
         *saboteur.rescuer.lock().unwrap() = Some((rescuer, clock.clone()));
         let worker = worker("worker", saboteur.clone());
-        let cloud = Self { store, cx, clock, hosts, saboteur, worker, _images: images };
+        let cloud = Self {
+            store,
+            cx,
+            clock,
+            hosts,
+            saboteur,
+            worker,
+            _images: images,
+        };
         cloud.add_image().await;
         cloud
     }
@@ -198,7 +230,11 @@ impl Cloud {
             max_count: 1,
             ..new::NewInstances::default()
         };
-        new::create(&self.cx, &member(), request).await.unwrap().instances[0].id
+        new::create(&self.cx, &member(), request)
+            .await
+            .unwrap()
+            .instances[0]
+            .id
     }
 
     /// An instance that is up, made without disturbance.
@@ -209,7 +245,9 @@ impl Cloud {
     }
 
     pub async fn simple(&self, id: InstanceId, command: Command) {
-        command::simple(&self.cx, &member(), id, command).await.unwrap();
+        command::simple(&self.cx, &member(), id, command)
+            .await
+            .unwrap();
     }
 
     /// Runs what is runnable now, without moving the clock: a killed worker's operation stays where it is.
@@ -246,7 +284,10 @@ impl Cloud {
     /// What a user and an operator would see, apart from times and ids.
     pub async fn end(&self, id: InstanceId) -> End {
         let instance = self.instance(id).await;
-        let host = self.hosts.iter().find(|(host, _)| Some(*host) == instance.host_id);
+        let host = self
+            .hosts
+            .iter()
+            .find(|(host, _)| Some(*host) == instance.host_id);
         let seen = match host {
             Some((_, sim)) => sim.observe(id).await.unwrap(),
             None => None,
@@ -263,11 +304,22 @@ impl Cloud {
     /// Nothing is left over, and nothing is missing.
     pub async fn assert_nothing_leaked(&self, context: &str) {
         let mut tx = self.store.read().await.unwrap();
-        let running = operations::list(&mut tx, Filter { running: true, ..Filter::default() }).await.unwrap();
+        let running = operations::list(
+            &mut tx,
+            Filter {
+                running: true,
+                ..Filter::default()
+            },
+        )
+        .await
+        .unwrap();
         assert_eq!(running, [], "{context}: an operation is left");
         let all: Vec<Instance> = Query::new().all(&mut tx).await.unwrap();
         let allocations: Vec<Allocation> = Query::new().all(&mut tx).await.unwrap();
-        let held: BTreeSet<_> = allocations.iter().map(|row| (row.instance_id, row.host_id)).collect();
+        let held: BTreeSet<_> = allocations
+            .iter()
+            .map(|row| (row.instance_id, row.host_id))
+            .collect();
         let wanted: BTreeSet<_> = all
             .iter()
             .filter(|instance| !instance.deleted)
@@ -276,18 +328,32 @@ impl Cloud {
         assert_eq!(held, wanted, "{context}: allocations and instances differ");
         for (host, sim) in &self.hosts {
             let guests: BTreeSet<_> = sim.leaks().guests.into_iter().collect();
-            let wanted: BTreeSet<_> = wanted.iter().filter(|(_, on)| on == host).map(|(id, _)| *id).collect();
-            assert_eq!(guests, wanted, "{context}: guests on {} differ", sim.hostname());
+            let wanted: BTreeSet<_> = wanted
+                .iter()
+                .filter(|(_, on)| on == host)
+                .map(|(id, _)| *id)
+                .collect();
+            assert_eq!(
+                guests,
+                wanted,
+                "{context}: guests on {} differ",
+                sim.hostname()
+            );
         }
         for instance in &all {
-            assert_eq!(instance.state.task, None, "{context}: the instance is stuck");
+            assert_eq!(
+                instance.state.task, None,
+                "{context}: the instance is stuck"
+            );
             self.assert_lawful(&mut tx, instance, context).await;
         }
     }
 
     /// Every transition in the log is one that the life cycle's table allows, and each starts where the last ended.
     async fn assert_lawful(&self, tx: &mut corten_store::Tx, instance: &Instance, context: &str) {
-        let log = transitions::of_subject(tx, instances::SUBJECT, &instance.id.to_string()).await.unwrap();
+        let log = transitions::of_subject(tx, instances::SUBJECT, &instance.id.to_string())
+            .await
+            .unwrap();
         let mut state: Option<String> = None;
         for transition in log {
             assert_eq!(transition.from, state, "{context}: the log has a gap");
@@ -320,7 +386,10 @@ pub fn member() -> Actor {
     Actor {
         user_id: UserId::from("u"),
         user_domain_id: DomainId::from("default"),
-        scope: Scope::Project { id: ProjectId::from("p"), domain_id: DomainId::from("default") },
+        scope: Scope::Project {
+            id: ProjectId::from("p"),
+            domain_id: DomainId::from("default"),
+        },
         roles: ["member", "reader"].map(str::to_owned).into(),
         expires_at: Timestamp(i64::MAX),
         request_id: RequestId::random(),
@@ -341,16 +410,27 @@ where
     cloud.drain().await;
     cloud.assert_nothing_leaked("undisturbed").await;
     let wanted = cloud.end(id).await;
-    assert!(!wanted.fault, "undisturbed: {:?}", cloud.instance(id).await.fault);
+    assert!(
+        !wanted.fault,
+        "undisturbed: {:?}",
+        cloud.instance(id).await.fault
+    );
     let moments = cloud.moments();
     assert!(moments.len() >= 3, "the harness saw no step");
     for (index, moment) in moments.iter().enumerate() {
         let ways: &[Disturbance] = match moment.point {
-            Point::BeforeStep => {
-                &[Disturbance::Kill, Disturbance::Trouble, Disturbance::Delay, Disturbance::Failure]
-            }
+            Point::BeforeStep => &[
+                Disturbance::Kill,
+                Disturbance::Trouble,
+                Disturbance::Delay,
+                Disturbance::Failure,
+            ],
             // Inside a commit SQLite's only writer is taken: nobody else could take over.
-            Point::BeforeCommit => &[Disturbance::Kill, Disturbance::Trouble, Disturbance::Failure],
+            Point::BeforeCommit => &[
+                Disturbance::Kill,
+                Disturbance::Trouble,
+                Disturbance::Failure,
+            ],
             Point::AfterCommit => &[Disturbance::Kill],
         };
         for way in ways {

@@ -2,7 +2,7 @@
 
 use crate::db::Tx;
 use crate::error::Result;
-use crate::record::{Query, Record, Value};
+use crate::record::{Query, Record, Value, get};
 use corten_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +26,9 @@ impl Record for Revocation {
     }
 }
 
-/// Whether one of these audit ids was revoked.
-pub async fn any(tx: &mut Tx, audit_ids: &[String]) -> Result<bool> {
-    let query = Query::<Revocation>::new().any_of("id", audit_ids.iter().map(String::as_str));
-    Ok(query.count(tx).await? > 0)
+/// Whether the token with this audit id was revoked.
+pub async fn is_revoked(tx: &mut Tx, audit_id: &str) -> Result<bool> {
+    Ok(get::<Revocation>(tx, audit_id).await?.is_some())
 }
 
 pub async fn all(tx: &mut Tx) -> Result<Vec<Revocation>> {

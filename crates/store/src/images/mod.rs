@@ -6,6 +6,7 @@
 mod list;
 pub mod members;
 pub mod metadefs;
+pub mod tasks;
 mod words;
 
 pub use corten_model::lifecycle::image::ImageStatus;
@@ -13,6 +14,7 @@ pub use list::{
     Comparison, Condition, ListQuery, NumberColumn, TextColumn, Viewer, VisibilityFilter,
 };
 pub use members::ImageMember;
+pub use tasks::{ImageTask, TaskKind};
 pub use words::{MemberStatus, Visibility};
 
 use crate::db::Tx;

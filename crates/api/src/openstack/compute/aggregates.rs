@@ -27,7 +27,15 @@ pub fn routes() -> Router<App> {
 }
 
 fn view(aggregate: &Aggregate, mv: Microversion) -> Value {
-    let Aggregate { uuid, number, name, hosts, metadata, created_at, updated_at } = aggregate;
+    let Aggregate {
+        uuid,
+        number,
+        name,
+        hosts,
+        metadata,
+        created_at,
+        updated_at,
+    } = aggregate;
     let mut view = json!({
         "id": number,
         "name": name,
@@ -51,12 +59,22 @@ fn one(aggregate: &Aggregate, mv: Microversion) -> Json<Value> {
 
 /// Aggregates are named by number in paths.
 fn number(id: &str) -> Result<i64, Refusal> {
-    id.parse().map_err(|_| Refusal::invalid(format!("Invalid input received: id '{id}' must be an integer")))
+    id.parse().map_err(|_| {
+        Refusal::invalid(format!(
+            "Invalid input received: id '{id}' must be an integer"
+        ))
+    })
 }
 
-async fn index(State(app): State<App>, Caller(actor): Caller, mv: Microversion) -> Answer<Json<Value>> {
+async fn index(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    mv: Microversion,
+) -> Answer<Json<Value>> {
     let all = aggregate::list(&app.cx, &actor).await?;
-    Ok(Json(json!({"aggregates": all.iter().map(|aggregate| view(aggregate, mv)).collect::<Vec<_>>()})))
+    Ok(Json(
+        json!({"aggregates": all.iter().map(|aggregate| view(aggregate, mv)).collect::<Vec<_>>()}),
+    ))
 }
 
 async fn show(
@@ -65,7 +83,10 @@ async fn show(
     mv: Microversion,
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
-    Ok(one(&aggregate::show(&app.cx, &actor, number(&id)?).await?, mv))
+    Ok(one(
+        &aggregate::show(&app.cx, &actor, number(&id)?).await?,
+        mv,
+    ))
 }
 
 #[derive(Deserialize)]
@@ -96,7 +117,12 @@ async fn create(
     State(app): State<App>,
     Caller(actor): Caller,
     mv: Microversion,
-    Body(CreateBody { aggregate: NewAggregate { name, availability_zone } }): Body<CreateBody>,
+    Body(CreateBody {
+        aggregate: NewAggregate {
+            name,
+            availability_zone,
+        },
+    }): Body<CreateBody>,
 ) -> Answer<Json<Value>> {
     let name = input::name("name", &name)?;
     let zone = availability_zone.map(|zone| zone_name(&zone)).transpose()?;
@@ -129,12 +155,19 @@ async fn update(
     Caller(actor): Caller,
     mv: Microversion,
     Path(id): Path<String>,
-    Body(UpdateBody { aggregate: UpdateAggregate { name, availability_zone } }): Body<UpdateBody>,
+    Body(UpdateBody {
+        aggregate: UpdateAggregate {
+            name,
+            availability_zone,
+        },
+    }): Body<UpdateBody>,
 ) -> Answer<Json<Value>> {
     if name.is_none() && !availability_zone.is_sent() {
         return Err(Refusal::invalid("Invalid input for field/attribute aggregate. Give a name, an availability_zone, or both").into());
     }
-    let name = name.map(|name| input::name("name", name.trim())).transpose()?;
+    let name = name
+        .map(|name| input::name("name", name.trim()))
+        .transpose()?;
     let zone = match availability_zone {
         Sent::Absent => None,
         Sent::Null => Some(None),
@@ -144,12 +177,16 @@ async fn update(
     Ok(one(&aggregate, mv))
 }
 
-async fn delete(State(app): State<App>, Caller(actor): Caller, Path(id): Path<String>) -> Answer<()> {
+async fn delete(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+) -> Answer<()> {
     Ok(aggregate::delete(&app.cx, &actor, number(&id)?).await?)
 }
 
 /// `POST /os-aggregates/{id}/action`: exactly one of these.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Action {
     AddHost(HostName),
@@ -157,13 +194,13 @@ enum Action {
     SetMetadata(Metadata),
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HostName {
     host: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Metadata {
     metadata: MetadataChange,
@@ -184,9 +221,14 @@ fn checked_metadata(Metadata { metadata }: Metadata) -> Result<MetadataChange, R
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':' | '.' | ' ');
     for (key, value) in &metadata {
         if key.is_empty() || key.len() > 255 || !key.chars().all(legal) {
-            return Err(Refusal::invalid(format!("Invalid input for field/attribute metadata. '{key}' is no legal key")));
+            return Err(Refusal::invalid(format!(
+                "Invalid input for field/attribute metadata. '{key}' is no legal key"
+            )));
         }
-        if value.as_ref().is_some_and(|value| value.chars().count() > 255) {
+        if value
+            .as_ref()
+            .is_some_and(|value| value.chars().count() > 255)
+        {
             return Err(Refusal::invalid(format!(
                 "Invalid input for field/attribute metadata. The value of '{key}' has more than 255 characters"
             )));
@@ -205,8 +247,12 @@ async fn action(
     let cx = &app.cx;
     let number = number(&id)?;
     let aggregate = match action {
-        Action::AddHost(host) => aggregate::add_host(cx, &actor, number, &checked_host(host)?).await?,
-        Action::RemoveHost(host) => aggregate::remove_host(cx, &actor, number, &checked_host(host)?).await?,
+        Action::AddHost(host) => {
+            aggregate::add_host(cx, &actor, number, &checked_host(host)?).await?
+        }
+        Action::RemoveHost(host) => {
+            aggregate::remove_host(cx, &actor, number, &checked_host(host)?).await?
+        }
         Action::SetMetadata(metadata) => {
             aggregate::set_metadata(cx, &actor, number, checked_metadata(metadata)?).await?
         }
@@ -238,7 +284,10 @@ async fn cache_images(
     let number = number(&id)?;
     let images: BTreeSet<_> = cache.iter().map(|image| image.id).collect();
     if cache.is_empty() || images.len() != cache.len() {
-        return Err(Refusal::invalid("Name at least one image to cache, each only once: Duplicate images in request").into());
+        return Err(Refusal::invalid(
+            "Name at least one image to cache, each only once: Duplicate images in request",
+        )
+        .into());
     }
     aggregate::cache_images(&app.cx, &actor, number, &images).await?;
     Ok(StatusCode::ACCEPTED)
@@ -251,17 +300,41 @@ mod tests {
 
     #[test]
     fn an_action_is_exactly_one_of_three() {
-        assert!(matches!(parse(br#"{"add_host": {"host": "h"}}"#), Ok(Action::AddHost(_))));
-        assert!(parse::<Action>(br#"{"add_host": {"host": "h"}, "remove_host": {"host": "h"}}"#).is_err());
-        assert!(parse::<Action>(br#"{"paint": {}}"#).unwrap_err().message.contains("paint"));
-        assert!(matches!(parse(br#"{"set_metadata": {"metadata": {"a": null}}}"#), Ok(Action::SetMetadata(_))));
+        assert!(matches!(
+            parse(br#"{"add_host": {"host": "h"}}"#),
+            Ok(Action::AddHost(_))
+        ));
+        assert!(
+            parse::<Action>(br#"{"add_host": {"host": "h"}, "remove_host": {"host": "h"}}"#)
+                .is_err()
+        );
+        assert!(
+            parse::<Action>(br#"{"paint": {}}"#)
+                .unwrap_err()
+                .message
+                .contains("paint")
+        );
+        assert!(matches!(
+            parse(br#"{"set_metadata": {"metadata": {"a": null}}}"#),
+            Ok(Action::SetMetadata(_))
+        ));
     }
 
     #[test]
     fn names_of_zones_and_hosts_are_checked() {
         assert!(zone_name("east").is_ok());
         assert!(zone_name("east:host").is_err());
-        assert!(checked_host(HostName { host: "a/b".to_owned() }).is_err());
-        assert!(checked_metadata(Metadata { metadata: [("a/b".to_owned(), None)].into() }).is_err());
+        assert!(
+            checked_host(HostName {
+                host: "a/b".to_owned()
+            })
+            .is_err()
+        );
+        assert!(
+            checked_metadata(Metadata {
+                metadata: [("a/b".to_owned(), None)].into()
+            })
+            .is_err()
+        );
     }
 }

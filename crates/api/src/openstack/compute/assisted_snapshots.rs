@@ -60,10 +60,27 @@ async fn create(
     Body(CreateBody { snapshot }): Body<CreateBody>,
 ) -> Answer<()> {
     service_calls::check(&app.cx, &actor)?;
-    let Snapshot { volume_id, create_info: CreateInfo { snapshot_id, kind: Kind::Qcow2, new_file, id } } = snapshot;
-    let texts = [Some(&volume_id), Some(&snapshot_id), Some(&new_file), id.as_ref()];
+    let Snapshot {
+        volume_id,
+        create_info:
+            CreateInfo {
+                snapshot_id,
+                kind: Kind::Qcow2,
+                new_file,
+                id,
+            },
+    } = snapshot;
+    let texts = [
+        Some(&volume_id),
+        Some(&snapshot_id),
+        Some(&new_file),
+        id.as_ref(),
+    ];
     if texts.into_iter().flatten().any(String::is_empty) {
-        return Err(Refusal::invalid("Invalid input for field/attribute snapshot. '' is too short").into());
+        return Err(Refusal::invalid(
+            "Invalid input for field/attribute snapshot. '' is too short",
+        )
+        .into());
     }
     Err(unknown(&volume_id).into())
 }
@@ -73,12 +90,19 @@ struct DeleteInfo {
     volume_id: String,
 }
 
-async fn remove(State(app): State<App>, Caller(actor): Caller, mv: Microversion, params: Params) -> Answer<()> {
+async fn remove(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    mv: Microversion,
+    params: Params,
+) -> Answer<()> {
     if mv.at_least(75) {
         only(&params, &["delete_info"])?;
     }
     service_calls::check(&app.cx, &actor)?;
-    let text = params.get("delete_info").ok_or_else(|| Refusal::invalid("'delete_info' is a required query parameter"))?;
+    let text = params
+        .get("delete_info")
+        .ok_or_else(|| Refusal::invalid("'delete_info' is a required query parameter"))?;
     let info: DeleteInfo = crate::body::parse(text.as_bytes())?;
     Err(unknown(&info.volume_id).into())
 }

@@ -25,9 +25,18 @@ pub fn routes() -> Router<App> {
 const PERIOD: i64 = 3_600_000_000;
 
 async fn report(app: &App, actor: &Actor, before: Timestamp) -> Result<Value, Failure> {
-    let hosts: Vec<_> = host::list(&app.cx, actor).await?.into_iter().map(|usage| usage.host.name).collect();
+    let hosts: Vec<_> = host::list(&app.cx, actor)
+        .await?
+        .into_iter()
+        .map(|usage| usage.host.name)
+        .collect();
     let end = before.micros() - before.micros().rem_euclid(PERIOD);
-    let text = |micros: i64| Timestamp::from_micros(micros).seconds_z().replace('T', " ").replace('Z', "");
+    let text = |micros: i64| {
+        Timestamp::from_micros(micros)
+            .seconds_z()
+            .replace('T', " ")
+            .replace('Z', "")
+    };
     Ok(json!({
         "period_beginning": text(end - PERIOD),
         "period_ending": text(end),
@@ -48,9 +57,17 @@ async fn index(State(app): State<App>, Caller(actor): Caller) -> Answer<Json<Val
     Ok(Json(json!({"instance_usage_audit_logs": report})))
 }
 
-async fn show(State(app): State<App>, Caller(actor): Caller, Path(before): Path<String>) -> Answer<Json<Value>> {
+async fn show(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path(before): Path<String>,
+) -> Answer<Json<Value>> {
     let has_form = before.len() >= 19 && before.as_bytes()[10] == b' ' && !before.ends_with('Z');
-    let moment = if has_form { Timestamp::parse_iso8601(&before) } else { None };
+    let moment = if has_form {
+        Timestamp::parse_iso8601(&before)
+    } else {
+        None
+    };
     // Who may not see this is told so before what they sent is judged.
     let report = report(&app, &actor, moment.unwrap_or(app.cx.now())).await?;
     if moment.is_none() {

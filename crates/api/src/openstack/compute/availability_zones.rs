@@ -12,7 +12,9 @@ use corten_store::services::Seen;
 use serde_json::{Map, Value, json};
 
 pub fn routes() -> Router<App> {
-    Router::new().route("/os-availability-zone", get(index)).route("/os-availability-zone/detail", get(detail))
+    Router::new()
+        .route("/os-availability-zone", get(index))
+        .route("/os-availability-zone/detail", get(detail))
 }
 
 /// A zone is available while one of its services is enabled.
@@ -27,7 +29,9 @@ fn zone(name: &str, available: bool, hosts: Value) -> Value {
 async fn index(State(app): State<App>, Caller(actor): Caller) -> Answer<Json<Value>> {
     let zones = host::zones(&app.cx, &actor).await?;
     let shown = zones.iter().filter(|(name, _)| *name != INTERNAL_ZONE);
-    let views: Vec<_> = shown.map(|(name, services)| zone(name, is_available(services), Value::Null)).collect();
+    let views: Vec<_> = shown
+        .map(|(name, services)| zone(name, is_available(services), Value::Null))
+        .collect();
     Ok(Json(json!({"availabilityZoneInfo": views})))
 }
 
@@ -38,7 +42,15 @@ async fn detail(State(app): State<App>, Caller(actor): Caller) -> Answer<Json<Va
         .iter()
         .map(|(name, services)| {
             let available = is_available(services);
-            zone(name, available, if available { hosts(services, now) } else { Value::Null })
+            zone(
+                name,
+                available,
+                if available {
+                    hosts(services, now)
+                } else {
+                    Value::Null
+                },
+            )
         })
         .collect();
     Ok(Json(json!({"availabilityZoneInfo": views})))
@@ -47,9 +59,10 @@ async fn detail(State(app): State<App>, Caller(actor): Caller) -> Answer<Json<Va
 fn hosts(services: &[Seen], now: Timestamp) -> Value {
     let mut hosts = Map::new();
     for seen in services.iter().filter(|seen| seen.service.enabled) {
-        let programs = hosts.entry(seen.service.host.clone()).or_insert_with(|| json!({}));
-        programs[&seen.service.program] =
-            json!({"available": seen.is_up(now), "active": true, "updated_at": seen.at.micros_bare()});
+        let programs = hosts
+            .entry(seen.service.host.clone())
+            .or_insert_with(|| json!({}));
+        programs[&seen.service.program] = json!({"available": seen.is_up(now), "active": true, "updated_at": seen.at.micros_bare()});
     }
     Value::Object(hosts)
 }

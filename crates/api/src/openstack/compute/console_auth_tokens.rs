@@ -31,7 +31,9 @@ async fn show(
     }
     let console = service_calls::console(&app.cx, &actor, &token).await?;
     let address = url::Url::parse(&app.public_url).ok();
-    let port = address.and_then(|url| url.port_or_known_default()).unwrap_or(80);
+    let port = address
+        .and_then(|url| url.port_or_known_default())
+        .unwrap_or(80);
     Ok(Json(json!({"console": {
         "instance_uuid": console.instance_id,
         "host": console.host,

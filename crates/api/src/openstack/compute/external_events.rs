@@ -58,13 +58,26 @@ const EVENTS: [(&str, u16, bool); 8] = [
 
 impl Event {
     fn check(&self, mv: Microversion) -> Result<(), Refusal> {
-        if self.tag.as_ref().is_some_and(|tag| tag.chars().count() > 255) {
-            return Err(Refusal::invalid("Invalid input for field/attribute tag. It has at most 255 characters"));
+        if self
+            .tag
+            .as_ref()
+            .is_some_and(|tag| tag.chars().count() > 255)
+        {
+            return Err(Refusal::invalid(
+                "Invalid input for field/attribute tag. It has at most 255 characters",
+            ));
         }
-        if EVENTS.iter().any(|(name, since, _)| *name == self.name && mv.at_least(*since)) {
+        if EVENTS
+            .iter()
+            .any(|(name, since, _)| *name == self.name && mv.at_least(*since))
+        {
             return Ok(());
         }
-        let names: Vec<_> = EVENTS.iter().filter(|(_, since, _)| mv.at_least(*since)).map(|(name, ..)| *name).collect();
+        let names: Vec<_> = EVENTS
+            .iter()
+            .filter(|(_, since, _)| mv.at_least(*since))
+            .map(|(name, ..)| *name)
+            .collect();
         Err(Refusal::invalid(format!(
             "Invalid input for field/attribute name. Value: {}. It is one of {}",
             self.name,
@@ -74,7 +87,9 @@ impl Event {
 
     /// The code of this event's part of the answer.
     fn code(&self, server: Option<&Instance>) -> u16 {
-        let needs_tag = EVENTS.iter().any(|(name, _, needs_tag)| *name == self.name && *needs_tag);
+        let needs_tag = EVENTS
+            .iter()
+            .any(|(name, _, needs_tag)| *name == self.name && *needs_tag);
         match server {
             None => 404,
             Some(_) if needs_tag && self.tag.is_none() => 400,
@@ -92,7 +107,9 @@ async fn create(
     Body(CreateBody { events }): Body<CreateBody>,
 ) -> Answer<(StatusCode, Json<Value>)> {
     if events.is_empty() {
-        return Err(Refusal::invalid("Invalid input for field/attribute events. [] is too short").into());
+        return Err(
+            Refusal::invalid("Invalid input for field/attribute events. [] is too short").into(),
+        );
     }
     for event in &events {
         event.check(mv)?;
@@ -104,12 +121,23 @@ async fn create(
     for event in &events {
         let code = event.code(servers.iter().find(|server| server.id == event.server_uuid));
         all_well &= code == 200;
-        let status = if code == 200 { Status::Completed } else { Status::Failed };
-        let mut answer = json!(Event { status: Some(status), ..event.clone() });
+        let status = if code == 200 {
+            Status::Completed
+        } else {
+            Status::Failed
+        };
+        let mut answer = json!(Event {
+            status: Some(status),
+            ..event.clone()
+        });
         answer["code"] = json!(code);
         answers.push(answer);
     }
-    let status = if all_well { StatusCode::OK } else { StatusCode::MULTI_STATUS };
+    let status = if all_well {
+        StatusCode::OK
+    } else {
+        StatusCode::MULTI_STATUS
+    };
     Ok((status, Json(json!({"events": answers}))))
 }
 
@@ -118,14 +146,31 @@ mod tests {
     use super::*;
 
     fn event(name: &str, tag: Option<&str>) -> Event {
-        Event { name: name.to_owned(), server_uuid: InstanceId::random(), status: None, tag: tag.map(str::to_owned) }
+        Event {
+            name: name.to_owned(),
+            server_uuid: InstanceId::random(),
+            status: None,
+            tag: tag.map(str::to_owned),
+        }
     }
 
     #[test]
     fn events_came_with_microversions_and_some_need_a_tag() {
-        assert!(event("network-changed", None).check(Microversion::MIN).is_ok());
-        assert!(event("volume-extended", None).check(Microversion::of(50)).is_err());
-        assert!(event("volume-extended", None).check(Microversion::of(51)).is_ok());
+        assert!(
+            event("network-changed", None)
+                .check(Microversion::MIN)
+                .is_ok()
+        );
+        assert!(
+            event("volume-extended", None)
+                .check(Microversion::of(50))
+                .is_err()
+        );
+        assert!(
+            event("volume-extended", None)
+                .check(Microversion::of(51))
+                .is_ok()
+        );
         assert!(event("earthquake", None).check(Microversion::MAX).is_err());
         assert_eq!(event("network-changed", None).code(None), 404);
     }

@@ -1,6 +1,6 @@
-//! `/flavors`: sizes, their extra specs and who may use them.
+//! `/flavors`: the sizes a server can have.
 
-use super::input::{self, Sent, Truth, Whole};
+use super::input::{self, Sent, Truth, Whole, WordOrNumber};
 use super::microversion::Microversion;
 use super::paging::{Page, links, only};
 use crate::app::App;
@@ -10,15 +10,15 @@ use crate::params::{BaseUrl, Params, parse_truth};
 use crate::problem::Answer;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
 use corten_iam::actor::Actor;
-use corten_model::ids::{FlavorId, ProjectId};
+use corten_model::ids::FlavorId;
 use corten_model::refusal::Refusal;
 use corten_operations::flavor::{self, Listing, NewFlavor, SortKey};
-use corten_store::flavors::{Flavor, FlavorAccess};
+use corten_store::flavors::Flavor;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 pub fn routes() -> Router<App> {
@@ -26,13 +26,6 @@ pub fn routes() -> Router<App> {
         .route("/flavors", get(index).post(create))
         .route("/flavors/detail", get(detail))
         .route("/flavors/{id}", get(show).put(update).delete(delete))
-        .route("/flavors/{id}/action", post(action))
-        .route("/flavors/{id}/os-flavor-access", get(list_access))
-        .route("/flavors/{id}/os-extra_specs", get(list_extra_specs).post(set_extra_specs))
-        .route(
-            "/flavors/{id}/os-extra_specs/{key}",
-            get(show_extra_spec).put(update_extra_spec).delete(unset_extra_spec),
-        )
 }
 
 /// A flavor as the API shows it; what a microversion lacks is left out.
@@ -82,13 +75,21 @@ fn full<'f>(flavor: &'f Flavor, mv: Microversion, base: &str) -> View<'f> {
         disk: flavor.disk_gib,
         ephemeral: flavor.ephemeral_gib,
         // No swap was an empty string until 2.75 made it a number.
-        swap: if flavor.swap_mib == 0 && !mv.at_least(75) { json!("") } else { json!(flavor.swap_mib) },
+        swap: if flavor.swap_mib == 0 && !mv.at_least(75) {
+            json!("")
+        } else {
+            json!(flavor.swap_mib)
+        },
         rxtx_factor: flavor.rxtx_factor,
         disabled: flavor.disabled,
         is_public: flavor.is_public,
     };
     let extra_specs = mv.at_least(61).then_some(&flavor.extra_specs);
-    View { detail: Some(detail), extra_specs, ..brief(flavor, mv, base) }
+    View {
+        detail: Some(detail),
+        extra_specs,
+        ..brief(flavor, mv, base)
+    }
 }
 
 fn one(flavor: &Flavor, mv: Microversion, base: &str) -> Json<Value> {
@@ -125,13 +126,33 @@ async fn list(
     view: for<'f> fn(&'f Flavor, Microversion, &str) -> View<'f>,
 ) -> Answer<Json<Value>> {
     if mv.at_least(75) {
-        only(params, &["limit", "marker", "is_public", "minRam", "minDisk", "sort_key", "sort_dir"])?;
+        only(
+            params,
+            &[
+                "limit",
+                "marker",
+                "is_public",
+                "minRam",
+                "minDisk",
+                "sort_key",
+                "sort_dir",
+            ],
+        )?;
     }
     let page = Page::of(params)?;
     let flavors = flavor::list(&app.cx, actor, &listing(params)?).await?;
     let flavors = page.cut(flavors, |flavor| flavor.id.to_string())?;
-    let next = page.next(base, path, params, flavors.len(), flavors.last().map(|flavor| flavor.id.to_string()));
-    let views: Vec<_> = flavors.iter().map(|flavor| view(flavor, mv, base)).collect();
+    let next = page.next(
+        base,
+        path,
+        params,
+        flavors.len(),
+        flavors.last().map(|flavor| flavor.id.to_string()),
+    );
+    let views: Vec<_> = flavors
+        .iter()
+        .map(|flavor| view(flavor, mv, base))
+        .collect();
     let mut body = json!({"flavors": views});
     if let Some(next) = next {
         body["flavors_links"] = next;
@@ -142,27 +163,38 @@ async fn list(
 fn listing(params: &Params) -> Result<Listing, Refusal> {
     let number = |name: &str| match params.get(name) {
         None => Ok(None),
-        Some(text) => {
-            text.trim().parse().map(Some).map_err(|_| Refusal::invalid(format!("Invalid {name} filter [{text}]")))
-        }
+        Some(text) => text
+            .trim()
+            .parse()
+            .map(Some)
+            .map_err(|_| Refusal::invalid(format!("Invalid {name} filter [{text}]"))),
     };
     let is_public = match params.get("is_public") {
         None => Some(true),
         Some(text) if text.eq_ignore_ascii_case("none") => None,
         Some(text) => Some(
-            parse_truth(text).ok_or_else(|| Refusal::invalid(format!("Invalid is_public filter [{text}]")))?,
+            parse_truth(text)
+                .ok_or_else(|| Refusal::invalid(format!("Invalid is_public filter [{text}]")))?,
         ),
     };
     let descending = match params.get("sort_dir") {
         None | Some("asc") => false,
         Some("desc") => true,
-        Some(other) => return Err(Refusal::invalid(format!("Invalid sort_dir [{other}]: it is asc or desc"))),
+        Some(other) => {
+            return Err(Refusal::invalid(format!(
+                "Invalid sort_dir [{other}]: it is asc or desc"
+            )));
+        }
     };
     Ok(Listing {
         is_public,
         min_memory_mib: number("minRam")?,
         min_disk_gib: number("minDisk")?,
-        sort_key: params.get("sort_key").map(SortKey::parse).transpose()?.unwrap_or_default(),
+        sort_key: params
+            .get("sort_key")
+            .map(SortKey::parse)
+            .transpose()?
+            .unwrap_or_default(),
         descending,
     })
 }
@@ -192,34 +224,34 @@ struct CreateFlavor {
     description: Sent<String>,
 }
 
-/// A text that may also come as a JSON number.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum WordOrNumber {
-    Word(String),
-    Number(serde_json::Number),
-}
-
-impl WordOrNumber {
-    fn into_text(self) -> String {
-        match self {
-            Self::Word(text) => text,
-            Self::Number(number) => number.to_string(),
-        }
-    }
-}
-
 impl CreateFlavor {
     fn checked(self, mv: Microversion) -> Result<NewFlavor, Refusal> {
-        let Self { name, id, ram, vcpus, disk, ephemeral, swap, rxtx_factor, is_public, description } = self;
+        let Self {
+            name,
+            id,
+            ram,
+            vcpus,
+            disk,
+            ephemeral,
+            swap,
+            rxtx_factor,
+            is_public,
+            description,
+        } = self;
         mv.takes_from(55, "description", description.is_sent())?;
         Ok(NewFlavor {
-            id: id.value().map(WordOrNumber::into_text).map(flavor_id).transpose()?,
+            id: id
+                .value()
+                .map(WordOrNumber::into_text)
+                .map(flavor_id)
+                .transpose()?,
             name: input::name("name", &name)?,
             vcpus: vcpus.size("vcpus", 1)?,
             memory_mib: ram.size("ram", 1)?,
             disk_gib: disk.size("disk", 0)?,
-            ephemeral_gib: ephemeral.unwrap_or(Whole(0)).size("OS-FLV-EXT-DATA:ephemeral", 0)?,
+            ephemeral_gib: ephemeral
+                .unwrap_or(Whole(0))
+                .size("OS-FLV-EXT-DATA:ephemeral", 0)?,
             swap_mib: swap.unwrap_or(Whole(0)).size("swap", 0)?,
             rxtx_factor: rxtx_factor.map_or(Ok(1.0), |text| rxtx(&text.into_text()))?,
             is_public: is_public.is_none_or(|truth| truth.0),
@@ -232,7 +264,10 @@ impl CreateFlavor {
 const MAX_RXTX: f64 = 3.40282e38;
 
 fn rxtx(text: &str) -> Result<f64, Refusal> {
-    let factor = text.parse::<f64>().ok().filter(|factor| *factor > 0.0 && *factor <= MAX_RXTX);
+    let factor = text
+        .parse::<f64>()
+        .ok()
+        .filter(|factor| *factor > 0.0 && *factor <= MAX_RXTX);
     factor.ok_or_else(|| {
         Refusal::invalid(format!(
             "Invalid input for field/attribute rxtx_factor. Value: {text}. It must be a number above 0 and at most {MAX_RXTX:e}"
@@ -252,7 +287,9 @@ fn flavor_id(text: String) -> Result<FlavorId, Refusal> {
 }
 
 fn checked_description(sent: Sent<String>) -> Result<Option<String>, Refusal> {
-    sent.value().map(|text| input::description("description", &text, 65_535)).transpose()
+    sent.value()
+        .map(|text| input::description("description", &text, 65_535))
+        .transpose()
 }
 
 async fn create(
@@ -300,134 +337,23 @@ async fn update(
 ) -> Answer<Json<Value>> {
     mv.exists_from(55)?;
     if !body.flavor.description.is_sent() {
-        return Err(Refusal::invalid("Invalid input for field/attribute flavor. 'description' is a required property").into());
+        return Err(Refusal::invalid(
+            "Invalid input for field/attribute flavor. 'description' is a required property",
+        )
+        .into());
     }
     let description = checked_description(body.flavor.description)?;
     let flavor = flavor::describe(&app.cx, &actor, &id, description).await?;
     Ok(one(&flavor, mv, &base.0))
 }
 
-async fn delete(State(app): State<App>, Caller(actor): Caller, Path(id): Path<FlavorId>) -> Answer<StatusCode> {
+async fn delete(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path(id): Path<FlavorId>,
+) -> Answer<StatusCode> {
     flavor::delete(&app.cx, &actor, &id).await?;
     Ok(StatusCode::ACCEPTED)
-}
-
-/// `POST /flavors/{id}/action`: exactly one of these.
-#[derive(Deserialize)]
-enum Action {
-    #[serde(rename = "addTenantAccess")]
-    Add(Tenant),
-    #[serde(rename = "removeTenantAccess")]
-    Remove(Tenant),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Tenant {
-    tenant: ProjectId,
-}
-
-impl Tenant {
-    fn checked(self) -> Result<ProjectId, Refusal> {
-        if self.tenant.as_str().is_empty() || self.tenant.as_str().len() > 255 {
-            return Err(Refusal::invalid("Invalid input for field/attribute tenant. It has 1 to 255 characters"));
-        }
-        Ok(self.tenant)
-    }
-}
-
-async fn action(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    mv: Microversion,
-    Path(id): Path<FlavorId>,
-    Body(action): Body<Action>,
-) -> Answer<Json<Value>> {
-    let rows = match action {
-        Action::Add(tenant) => flavor::grant(&app.cx, &actor, &id, &tenant.checked()?, mv.at_least(7)).await?,
-        Action::Remove(tenant) => flavor::revoke(&app.cx, &actor, &id, &tenant.checked()?).await?,
-    };
-    Ok(access_list(&rows))
-}
-
-fn access_list(rows: &[FlavorAccess]) -> Json<Value> {
-    let view = |FlavorAccess { flavor_id, project_id }: &FlavorAccess| json!({"flavor_id": flavor_id, "tenant_id": project_id});
-    Json(json!({"flavor_access": rows.iter().map(view).collect::<Vec<_>>()}))
-}
-
-async fn list_access(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    Path(id): Path<FlavorId>,
-) -> Answer<Json<Value>> {
-    Ok(access_list(&flavor::access(&app.cx, &actor, &id).await?))
-}
-
-async fn list_extra_specs(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    Path(id): Path<FlavorId>,
-) -> Answer<Json<Value>> {
-    let flavor = flavor::show(&app.cx, &actor, &id).await?;
-    Ok(Json(json!({"extra_specs": flavor.extra_specs})))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ExtraSpecsBody {
-    extra_specs: BTreeMap<String, WordOrNumber>,
-}
-
-fn texts(specs: BTreeMap<String, WordOrNumber>) -> BTreeMap<String, String> {
-    specs.into_iter().map(|(key, value)| (key, value.into_text())).collect()
-}
-
-async fn set_extra_specs(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    mv: Microversion,
-    Path(id): Path<FlavorId>,
-    Body(body): Body<ExtraSpecsBody>,
-) -> Answer<Json<Value>> {
-    let specs = texts(body.extra_specs);
-    flavor::set_extra_specs(&app.cx, &actor, &id, specs.clone(), mv.at_least(86)).await?;
-    Ok(Json(json!({"extra_specs": specs})))
-}
-
-async fn show_extra_spec(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    Path((id, key)): Path<(FlavorId, String)>,
-) -> Answer<Json<Map<String, Value>>> {
-    let flavor = flavor::show(&app.cx, &actor, &id).await?;
-    let value = flavor.extra_specs.get(&key).ok_or_else(|| flavor::no_extra_spec(&id, &key))?;
-    Ok(Json(Map::from_iter([(key, json!(value))])))
-}
-
-async fn update_extra_spec(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    mv: Microversion,
-    Path((id, key)): Path<(FlavorId, String)>,
-    Body(body): Body<BTreeMap<String, WordOrNumber>>,
-) -> Answer<Json<Value>> {
-    let specs = texts(body);
-    if specs.len() != 1 {
-        return Err(Refusal::invalid(format!("Expected exactly one extra spec, got {}", specs.len())).into());
-    }
-    if !specs.contains_key(&key) {
-        return Err(Refusal::invalid("Request body and URI mismatch").into());
-    }
-    flavor::set_extra_specs(&app.cx, &actor, &id, specs.clone(), mv.at_least(86)).await?;
-    Ok(Json(json!(specs)))
-}
-
-async fn unset_extra_spec(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    Path((id, key)): Path<(FlavorId, String)>,
-) -> Answer<()> {
-    Ok(flavor::unset_extra_spec(&app.cx, &actor, &id, &key).await?)
 }
 
 #[cfg(test)]
@@ -435,7 +361,9 @@ mod tests {
     use super::*;
 
     fn parse(text: &str, minor: u16) -> Result<NewFlavor, Refusal> {
-        crate::body::parse::<CreateBody>(text.as_bytes())?.flavor.checked(Microversion::of(minor))
+        crate::body::parse::<CreateBody>(text.as_bytes())?
+            .flavor
+            .checked(Microversion::of(minor))
     }
 
     #[test]
@@ -448,7 +376,11 @@ mod tests {
         assert!(new.id.is_none() && new.is_public);
         assert_eq!((new.memory_mib, new.vcpus, new.disk_gib), (64, 1, 0));
         assert_eq!(new.rxtx_factor, 1.5);
-        let numbered = parse(r#"{"flavor": {"name": "f", "id": 1234, "ram": 1, "vcpus": 1, "disk": 0}}"#, 1).unwrap();
+        let numbered = parse(
+            r#"{"flavor": {"name": "f", "id": 1234, "ram": 1, "vcpus": 1, "disk": 0}}"#,
+            1,
+        )
+        .unwrap();
         assert_eq!(numbered.id, Some(FlavorId::from("1234")));
     }
 
@@ -459,10 +391,22 @@ mod tests {
             (r#"{"name": "f", "ram": 0, "vcpus": 1, "disk": 1}"#, "ram"),
             (r#"{"name": "f", "ram": 1, "vcpus": 0, "disk": 1}"#, "vcpus"),
             (r#"{"name": "f", "ram": 1, "vcpus": 1, "disk": -1}"#, "disk"),
-            (r#"{"name": "f", "ram": 1, "vcpus": 1, "disk": 1, "rxtx_factor": 0}"#, "rxtx_factor"),
-            (r#"{"name": "f", "ram": 1, "vcpus": 1, "disk": 1, "id": "a/b"}"#, "id"),
-            (r#"{"name": "f", "ram": 1, "vcpus": 1, "disk": 1, "colour": 1}"#, "colour"),
-            (r#"{"name": "f", "ram": 99999999999, "vcpus": 1, "disk": 1}"#, "ram"),
+            (
+                r#"{"name": "f", "ram": 1, "vcpus": 1, "disk": 1, "rxtx_factor": 0}"#,
+                "rxtx_factor",
+            ),
+            (
+                r#"{"name": "f", "ram": 1, "vcpus": 1, "disk": 1, "id": "a/b"}"#,
+                "id",
+            ),
+            (
+                r#"{"name": "f", "ram": 1, "vcpus": 1, "disk": 1, "colour": 1}"#,
+                "colour",
+            ),
+            (
+                r#"{"name": "f", "ram": 99999999999, "vcpus": 1, "disk": 1}"#,
+                "ram",
+            ),
         ] {
             let refusal = parse(&format!(r#"{{"flavor": {body}}}"#), 100).unwrap_err();
             assert!(refusal.message.contains(field), "{body}: {refusal}");
@@ -471,7 +415,8 @@ mod tests {
 
     #[test]
     fn a_description_came_with_2_55() {
-        let body = r#"{"flavor": {"name": "f", "ram": 1, "vcpus": 1, "disk": 1, "description": null}}"#;
+        let body =
+            r#"{"flavor": {"name": "f", "ram": 1, "vcpus": 1, "disk": 1, "description": null}}"#;
         assert!(parse(body, 54).is_err());
         assert!(parse(body, 55).is_ok());
     }

@@ -29,7 +29,12 @@ pub fn routes() -> Router<App> {
 /// The last version with these routes.
 const LAST: u16 = 42;
 
-async fn index(State(app): State<App>, Caller(actor): Caller, mv: Microversion, params: Params) -> Answer<Json<Value>> {
+async fn index(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    mv: Microversion,
+    params: Params,
+) -> Answer<Json<Value>> {
     mv.exists_until(LAST)?;
     let zone = params.get("zone").filter(|zone| !zone.is_empty());
     let all = host::list_services(&app.cx, &actor).await?;
@@ -38,7 +43,10 @@ async fn index(State(app): State<App>, Caller(actor): Caller, mv: Microversion, 
         .filter(|entry| entry.seen.service.enabled && zone.is_none_or(|zone| zone == entry.zone))
         .map(|entry| {
             let service = &entry.seen.service;
-            let topic = service.program.strip_prefix("nova-").unwrap_or(&service.program);
+            let topic = service
+                .program
+                .strip_prefix("nova-")
+                .unwrap_or(&service.program);
             json!({"host_name": service.host, "service": topic, "zone": entry.zone})
         })
         .collect();
@@ -52,7 +60,11 @@ async fn find(app: &App, actor: &Actor, name: &str) -> Result<HostUsage, Failure
 }
 
 fn resource(host: &str, project: &str, amount: Resources) -> Value {
-    let Resources { vcpus, memory_mib, disk_gib } = amount;
+    let Resources {
+        vcpus,
+        memory_mib,
+        disk_gib,
+    } = amount;
     json!({"resource": {"host": host, "project": project, "cpu": vcpus, "memory_mb": memory_mib, "disk_gb": disk_gib}})
 }
 
@@ -76,13 +88,19 @@ async fn show(
         let sum = projects.entry(instance.project_id.to_string()).or_default();
         *sum = sum.plus(amount);
     }
-    let most = projects.values().fold(Resources::default(), |sum, amount| sum.plus(*amount));
+    let most = projects
+        .values()
+        .fold(Resources::default(), |sum, amount| sum.plus(*amount));
     let mut views = vec![
         resource(&name, "(total)", usage.host.facts.capacity),
         resource(&name, "(used_now)", usage.used),
         resource(&name, "(used_max)", most),
     ];
-    views.extend(projects.iter().map(|(project, amount)| resource(&name, project, *amount)));
+    views.extend(
+        projects
+            .iter()
+            .map(|(project, amount)| resource(&name, project, *amount)),
+    );
     Ok(Json(json!({"host": views})))
 }
 
@@ -108,24 +126,46 @@ async fn update(
     Caller(actor): Caller,
     mv: Microversion,
     Path(name): Path<String>,
-    Body(UpdateBody { status, maintenance_mode }): Body<UpdateBody>,
+    Body(UpdateBody {
+        status,
+        maintenance_mode,
+    }): Body<UpdateBody>,
 ) -> Answer<Json<Value>> {
     mv.exists_until(LAST)?;
+    let status = status.map(|word| is_enable("status", &word)).transpose()?;
+    let maintenance = maintenance_mode
+        .map(|word| is_enable("maintenance_mode", &word))
+        .transpose()?;
+    if status.is_none() && maintenance.is_none() {
+        return Err(Refusal::invalid(
+            "Invalid input for field/attribute body. 'status' or 'maintenance_mode' is required",
+        )
+        .into());
+    }
     find(&app, &actor, &name).await?;
-    if let Some(mode) = maintenance_mode {
-        is_enable("maintenance_mode", &mode)?;
+    let (Some(enabled), None) = (status, maintenance) else {
         return Err(Refusal::not_implemented(
             "The requested functionality is not supported: disable the host with 'status', then move its servers.",
         )
         .into());
-    }
-    let status = status.ok_or_else(|| {
-        Refusal::invalid("Invalid input for field/attribute body. 'status' or 'maintenance_mode' is required")
-    })?;
-    let enabled = is_enable("status", &status)?;
-    let which = ServiceRef::Place { program: services::COMPUTE.to_owned(), host: name.clone() };
-    host::change_service(&app.cx, &actor, &which, ServiceChange { enabled: Some(enabled), ..Default::default() }).await?;
-    Ok(Json(json!({"host": name, "status": if enabled { "enabled" } else { "disabled" }})))
+    };
+    let which = ServiceRef::Place {
+        program: services::COMPUTE.to_owned(),
+        host: name.clone(),
+    };
+    host::change_service(
+        &app.cx,
+        &actor,
+        &which,
+        ServiceChange {
+            enabled: Some(enabled),
+            ..Default::default()
+        },
+    )
+    .await?;
+    Ok(Json(
+        json!({"host": name, "status": if enabled { "enabled" } else { "disabled" }}),
+    ))
 }
 
 /// Power actions on a hypervisor host itself: not ours to do.

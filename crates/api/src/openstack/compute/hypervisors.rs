@@ -40,7 +40,13 @@ fn brief(usage: &HostUsage, mv: Microversion, now: Timestamp) -> Value {
 }
 
 fn full(usage: &HostUsage, mv: Microversion, now: Timestamp) -> Value {
-    let HostUsage { host, agent, used, instances, generation: _ } = usage;
+    let HostUsage {
+        host,
+        agent,
+        used,
+        instances,
+        generation: _,
+    } = usage;
     let service = &agent.service;
     let mut view = brief(usage, mv, now);
     view["hypervisor_type"] = json!(host.facts.hypervisor_type);
@@ -52,7 +58,11 @@ fn full(usage: &HostUsage, mv: Microversion, now: Timestamp) -> Value {
         "disabled_reason": service.disabled_reason,
     });
     if mv.at_least(88) {
-        view["uptime"] = if agent.is_up(now) { json!(uptime_text(host.facts.booted_at, now)) } else { Value::Null };
+        view["uptime"] = if agent.is_up(now) {
+            json!(uptime_text(host.facts.booted_at, now))
+        } else {
+            Value::Null
+        };
         return view;
     }
     let capacity = host.facts.capacity;
@@ -70,12 +80,24 @@ fn full(usage: &HostUsage, mv: Microversion, now: Timestamp) -> Value {
     view["current_workload"] = json!(0);
     let cpu = cpu_info(&host.facts.cpu);
     // Until 2.28 this was JSON inside a string.
-    view["cpu_info"] = if mv.at_least(28) { cpu } else { json!(cpu.to_string()) };
+    view["cpu_info"] = if mv.at_least(28) {
+        cpu
+    } else {
+        json!(cpu.to_string())
+    };
     view
 }
 
 fn cpu_info(cpu: &CpuInfo) -> Value {
-    let CpuInfo { arch, vendor, model, sockets, cores, threads, features } = cpu;
+    let CpuInfo {
+        arch,
+        vendor,
+        model,
+        sockets,
+        cores,
+        threads,
+        features,
+    } = cpu;
     json!({
         "arch": arch,
         "vendor": vendor,
@@ -110,7 +132,10 @@ impl Wanted {
         }
         only(params, known)?;
         let servers = params.truth("with_servers")?.unwrap_or(false);
-        Ok(Self { servers, pattern: params.get("hypervisor_hostname_pattern").map(str::to_owned) })
+        Ok(Self {
+            servers,
+            pattern: params.get("hypervisor_hostname_pattern").map(str::to_owned),
+        })
     }
 }
 
@@ -121,7 +146,15 @@ async fn index(
     base: BaseUrl,
     params: Params,
 ) -> Answer<Json<Value>> {
-    list(&app, &actor, mv, &base.0, &params, ("os-hypervisors", brief)).await
+    list(
+        &app,
+        &actor,
+        mv,
+        &base.0,
+        &params,
+        ("os-hypervisors", brief),
+    )
+    .await
 }
 
 async fn detail(
@@ -131,7 +164,15 @@ async fn detail(
     base: BaseUrl,
     params: Params,
 ) -> Answer<Json<Value>> {
-    list(&app, &actor, mv, &base.0, &params, ("os-hypervisors/detail", full)).await
+    list(
+        &app,
+        &actor,
+        mv,
+        &base.0,
+        &params,
+        ("os-hypervisors/detail", full),
+    )
+    .await
 }
 
 async fn list(
@@ -142,8 +183,24 @@ async fn list(
     params: &Params,
     (path, view): (&str, View),
 ) -> Answer<Json<Value>> {
-    let wanted = Wanted::of(params, mv, &["limit", "marker", "hypervisor_hostname_pattern", "with_servers"])?;
-    let page = if mv.at_least(33) { Page::of(params)? } else { Page { limit: MAX_LIMIT, marker: None } };
+    let wanted = Wanted::of(
+        params,
+        mv,
+        &[
+            "limit",
+            "marker",
+            "hypervisor_hostname_pattern",
+            "with_servers",
+        ],
+    )?;
+    let page = if mv.at_least(33) {
+        Page::of(params)?
+    } else {
+        Page {
+            limit: MAX_LIMIT,
+            marker: None,
+        }
+    };
     let all = host::list(&app.cx, actor).await?;
     if let Some(pattern) = &wanted.pattern {
         if params.get("limit").is_some() || page.marker.is_some() {
@@ -152,12 +209,27 @@ async fn list(
             )
             .into());
         }
-        let views = views(app, actor, mv, &matching(all, pattern)?, wanted.servers, view).await?;
+        let views = views(
+            app,
+            actor,
+            mv,
+            &matching(all, pattern)?,
+            wanted.servers,
+            view,
+        )
+        .await?;
         return Ok(Json(json!({"hypervisors": views})));
     }
-    let id = |usage: &HostUsage| if mv.at_least(53) { usage.host.id.to_string() } else { usage.host.number.to_string() };
+    let id = |usage: &HostUsage| {
+        if mv.at_least(53) {
+            usage.host.id.to_string()
+        } else {
+            usage.host.number.to_string()
+        }
+    };
     let found = page.cut(all, id)?;
-    let mut body = json!({"hypervisors": views(app, actor, mv, &found, wanted.servers, view).await?});
+    let mut body =
+        json!({"hypervisors": views(app, actor, mv, &found, wanted.servers, view).await?});
     if mv.at_least(33)
         && let Some(next) = page.next(base, path, params, found.len(), found.last().map(id))
     {
@@ -169,9 +241,14 @@ async fn list(
 /// The hosts whose name has the pattern in it; 404 if none has.
 fn matching(all: Vec<HostUsage>, pattern: &str) -> Result<Vec<HostUsage>, Refusal> {
     let pattern_lower = pattern.to_lowercase();
-    let found: Vec<_> = all.into_iter().filter(|usage| usage.host.name.to_lowercase().contains(&pattern_lower)).collect();
+    let found: Vec<_> = all
+        .into_iter()
+        .filter(|usage| usage.host.name.to_lowercase().contains(&pattern_lower))
+        .collect();
     if found.is_empty() {
-        return Err(Refusal::not_found(format!("No hypervisor matching '{pattern}' could be found.")));
+        return Err(Refusal::not_found(format!(
+            "No hypervisor matching '{pattern}' could be found."
+        )));
     }
     Ok(found)
 }
@@ -206,8 +283,11 @@ async fn views(
 }
 
 fn servers_on(instances: &[Instance], host: HostId) -> Vec<Value> {
-    let here = instances.iter().filter(|instance| instance.host_id == Some(host));
-    here.map(|instance| json!({"uuid": instance.id, "name": instance.intent.name})).collect()
+    let here = instances
+        .iter()
+        .filter(|instance| instance.host_id == Some(host));
+    here.map(|instance| json!({"uuid": instance.id, "name": instance.intent.name}))
+        .collect()
 }
 
 /// The host with this id: a UUID from 2.53 on (400 for anything else), a number before.
@@ -215,7 +295,9 @@ async fn find(app: &App, actor: &Actor, mv: Microversion, id: &str) -> Result<Ho
     let all = host::list(&app.cx, actor).await?;
     let missing = || Refusal::not_found(format!("Hypervisor with ID '{id}' could not be found."));
     let found = if mv.at_least(53) {
-        let id: HostId = id.parse().map_err(|_| Refusal::invalid(format!("Invalid uuid {id}")))?;
+        let id: HostId = id
+            .parse()
+            .map_err(|_| Refusal::invalid(format!("Invalid uuid {id}")))?;
         all.into_iter().find(|usage| usage.host.id == id)
     } else {
         let number: i64 = id.parse().map_err(|_| missing())?;
@@ -247,7 +329,11 @@ async fn uptime(
     let usage = find(&app, &actor, mv, &id).await?;
     let now = app.cx.now();
     if !usage.agent.is_up(now) {
-        return Err(Refusal::invalid(format!("Compute service of {} is unavailable at this time.", usage.host.name)).into());
+        return Err(Refusal::invalid(format!(
+            "Compute service of {} is unavailable at this time.",
+            usage.host.name
+        ))
+        .into());
     }
     let mut view = brief(&usage, mv, now);
     view["uptime"] = json!(uptime_text(usage.host.facts.booted_at, now));
@@ -262,7 +348,9 @@ async fn search(
 ) -> Answer<Json<Value>> {
     mv.exists_until(52)?;
     let found = matching(host::list(&app.cx, &actor).await?, &pattern)?;
-    Ok(Json(json!({"hypervisors": views(&app, &actor, mv, &found, false, brief).await?})))
+    Ok(Json(
+        json!({"hypervisors": views(&app, &actor, mv, &found, false, brief).await?}),
+    ))
 }
 
 async fn servers(
@@ -273,16 +361,26 @@ async fn servers(
 ) -> Answer<Json<Value>> {
     mv.exists_until(52)?;
     let found = matching(host::list(&app.cx, &actor).await?, &pattern)?;
-    Ok(Json(json!({"hypervisors": views(&app, &actor, mv, &found, true, brief).await?})))
+    Ok(Json(
+        json!({"hypervisors": views(&app, &actor, mv, &found, true, brief).await?}),
+    ))
 }
 
 /// The sums over all hosts that are enabled.
-async fn statistics(State(app): State<App>, Caller(actor): Caller, mv: Microversion) -> Answer<Json<Value>> {
+async fn statistics(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    mv: Microversion,
+) -> Answer<Json<Value>> {
     mv.exists_until(87)?;
     let mut all = host::list(&app.cx, &actor).await?;
     all.retain(|usage| usage.agent.service.enabled);
-    let capacity = all.iter().fold(Resources::default(), |sum, usage| sum.plus(usage.host.facts.capacity));
-    let used = all.iter().fold(Resources::default(), |sum, usage| sum.plus(usage.used));
+    let capacity = all.iter().fold(Resources::default(), |sum, usage| {
+        sum.plus(usage.host.facts.capacity)
+    });
+    let used = all
+        .iter()
+        .fold(Resources::default(), |sum, usage| sum.plus(usage.used));
     let free = capacity.minus(used);
     Ok(Json(json!({"hypervisor_statistics": {
         "count": all.len(),

@@ -3,8 +3,8 @@
 
 use crate::params::parse_truth;
 use corten_model::refusal::Refusal;
-use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::Deserialize;
+use serde::de::{self, Deserializer, Unexpected, Visitor};
 use std::fmt;
 
 /// A field of a body: absent, null, or a value.
@@ -64,7 +64,9 @@ impl<'de> Deserialize<'de> for Whole {
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Whole, E> {
-                i64::try_from(number).map(Whole).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+                i64::try_from(number)
+                    .map(Whole)
+                    .map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
             }
 
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<Whole, E> {
@@ -95,7 +97,11 @@ impl Whole {
         if (least..=most).contains(&self.0) {
             return Ok(self.0);
         }
-        let (relation, bound) = if self.0 < least { ("less than the minimum of", least) } else { ("greater than the maximum of", most) };
+        let (relation, bound) = if self.0 < least {
+            ("less than the minimum of", least)
+        } else {
+            ("greater than the maximum of", most)
+        };
         Err(Refusal::invalid(format!(
             "Invalid input for field/attribute {field}. Value: {}. {} is {relation} {bound}",
             self.0, self.0
@@ -104,7 +110,9 @@ impl Whole {
 
     /// A number that fits the databases of OpenStack: 0 to 2³¹ − 1.
     pub fn size(self, field: &str, least: u32) -> Result<u32, Refusal> {
-        Ok(self.within(field, i64::from(least), i64::from(i32::MAX))?.unsigned_abs() as u32)
+        Ok(self
+            .within(field, i64::from(least), i64::from(i32::MAX))?
+            .unsigned_abs() as u32)
     }
 }
 
@@ -127,10 +135,29 @@ impl<'de> Deserialize<'de> for Truth {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Truth, E> {
-                parse_truth(text).map(Truth).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+                parse_truth(text)
+                    .map(Truth)
+                    .ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
             }
         }
         deserializer.deserialize_any(Word)
+    }
+}
+
+/// A text that may also come as a JSON number.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum WordOrNumber {
+    Word(String),
+    Number(serde_json::Number),
+}
+
+impl WordOrNumber {
+    pub fn into_text(self) -> String {
+        match self {
+            Self::Word(text) => text,
+            Self::Number(number) => number.to_string(),
+        }
     }
 }
 
@@ -139,13 +166,17 @@ pub fn name(field: &str, text: &str) -> Result<String, Refusal> {
     let length = text.chars().count();
     let wrong = |rule: &str| {
         let shown: String = text.chars().take(80).collect();
-        Refusal::invalid(format!("Invalid input for field/attribute {field}. Value: {shown}. {rule}"))
+        Refusal::invalid(format!(
+            "Invalid input for field/attribute {field}. Value: {shown}. {rule}"
+        ))
     };
     if length == 0 {
         return Err(wrong("'' is too short: a name has at least 1 character"));
     }
     if length > 255 {
-        return Err(wrong(&format!("The name is too long: it has {length} characters, at most 255 are allowed")));
+        return Err(wrong(&format!(
+            "The name is too long: it has {length} characters, at most 255 are allowed"
+        )));
     }
     if text.trim() != text {
         return Err(wrong("A name has no white space at its start or end"));
@@ -164,8 +195,13 @@ pub fn description(field: &str, text: &str, most: usize) -> Result<String, Refus
             "Invalid input for field/attribute {field}. It has {length} characters, at most {most} are allowed"
         )));
     }
-    if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        return Err(Refusal::invalid(format!("Invalid input for field/attribute {field}. It has unprintable characters")));
+    if text
+        .chars()
+        .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+    {
+        return Err(Refusal::invalid(format!(
+            "Invalid input for field/attribute {field}. It has unprintable characters"
+        )));
     }
     Ok(text.to_owned())
 }
@@ -184,8 +220,14 @@ mod tests {
     #[test]
     fn absent_null_and_given_are_three_things() {
         assert_eq!(from_str::<Body>("{}").unwrap().field, Sent::Absent);
-        assert_eq!(from_str::<Body>(r#"{"field": null}"#).unwrap().field, Sent::Null);
-        assert_eq!(from_str::<Body>(r#"{"field": "x"}"#).unwrap().field, Sent::Value("x".to_owned()));
+        assert_eq!(
+            from_str::<Body>(r#"{"field": null}"#).unwrap().field,
+            Sent::Null
+        );
+        assert_eq!(
+            from_str::<Body>(r#"{"field": "x"}"#).unwrap().field,
+            Sent::Value("x".to_owned())
+        );
         assert!(from_str::<Body>(r#"{"field": 1}"#).is_err());
     }
 
@@ -195,10 +237,25 @@ mod tests {
         assert_eq!(from_str::<Whole>("\"12\"").unwrap(), Whole(12));
         assert_eq!(from_str::<Whole>("\"-1\"").unwrap(), Whole(-1));
         assert_eq!(from_str::<Whole>("1.0").unwrap(), Whole(1));
-        for wrong in ["\"\"", "\"+1\"", "\" 1\"", "1.5", "true", "null", "\"1.0\"", "99999999999999999999"] {
+        for wrong in [
+            "\"\"",
+            "\"+1\"",
+            "\" 1\"",
+            "1.5",
+            "true",
+            "null",
+            "\"1.0\"",
+            "99999999999999999999",
+        ] {
             assert!(from_str::<Whole>(wrong).is_err(), "{wrong}");
         }
-        assert!(Whole(0).size("ram", 1).unwrap_err().message.contains("less than the minimum of 1"));
+        assert!(
+            Whole(0)
+                .size("ram", 1)
+                .unwrap_err()
+                .message
+                .contains("less than the minimum of 1")
+        );
     }
 
     #[test]
@@ -213,7 +270,12 @@ mod tests {
     fn names_are_checked_and_the_rule_is_told() {
         assert!(name("name", "m1.tiny").is_ok());
         assert!(name("name", "").unwrap_err().message.contains("too short"));
-        assert!(name("name", &"a".repeat(256)).unwrap_err().message.contains("too long"));
+        assert!(
+            name("name", &"a".repeat(256))
+                .unwrap_err()
+                .message
+                .contains("too long")
+        );
         assert!(name("name", " a").is_err());
         assert!(name("name", "a\u{0}").is_err());
     }

@@ -1,8 +1,8 @@
 //! `/os-keypairs`.
 
+use super::input;
 use super::microversion::Microversion;
 use super::paging::{MAX_LIMIT, Page, only};
-use super::input;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Body;
@@ -40,7 +40,10 @@ fn view(key_pair: &KeyPair, mv: Microversion) -> Value {
 
 /// The user that an administrator asks about, from 2.10 on.
 fn user_of(params: &Params, mv: Microversion) -> Option<UserId> {
-    let user = params.0.iter().find(|(name, _)| name == "user_id" && mv.at_least(10));
+    let user = params
+        .0
+        .iter()
+        .find(|(name, _)| name == "user_id" && mv.at_least(10));
     user.map(|(_, id)| UserId(id.clone()))
 }
 
@@ -54,10 +57,20 @@ async fn index(
     if mv.at_least(75) {
         only(&params, &["user_id", "limit", "marker"])?;
     }
-    let page = if mv.at_least(35) { Page::of(&params)? } else { Page { limit: MAX_LIMIT, marker: None } };
+    let page = if mv.at_least(35) {
+        Page::of(&params)?
+    } else {
+        Page {
+            limit: MAX_LIMIT,
+            marker: None,
+        }
+    };
     let user = user_of(&params, mv);
     let found = keypair::list(&app.cx, &actor, user, page.marker.as_deref(), page.limit).await?;
-    let views: Vec<_> = found.iter().map(|key_pair| json!({"keypair": view(key_pair, mv)})).collect();
+    let views: Vec<_> = found
+        .iter()
+        .map(|key_pair| json!({"keypair": view(key_pair, mv)}))
+        .collect();
     let mut body = json!({"keypairs": views});
     let last = found.last().map(|key_pair| key_pair.name.clone());
     if mv.at_least(35)
@@ -86,7 +99,12 @@ struct CreateKeyPair {
 
 impl CreateKeyPair {
     fn checked(self, mv: Microversion) -> Result<NewKeyPair, Refusal> {
-        let Self { name, kind, public_key, user_id } = self;
+        let Self {
+            name,
+            kind,
+            public_key,
+            user_id,
+        } = self;
         mv.takes_from(2, "type", kind.is_some())?;
         mv.takes_from(10, "user_id", user_id.is_some())?;
         if mv.at_least(92) && public_key.is_none() {
@@ -95,7 +113,12 @@ impl CreateKeyPair {
                  pairs are made by their users and only imported here (ssh-keygen -t ed25519).",
             ));
         }
-        Ok(NewKeyPair { user_id, name: key_name(&name, mv)?, kind: kind.unwrap_or(KeyKind::Ssh), public_key })
+        Ok(NewKeyPair {
+            user_id,
+            name: key_name(&name, mv)?,
+            kind: kind.unwrap_or(KeyKind::Ssh),
+            public_key,
+        })
     }
 }
 
@@ -103,7 +126,9 @@ impl CreateKeyPair {
 fn key_name(text: &str, mv: Microversion) -> Result<String, Refusal> {
     let name = input::name("name", text)?;
     let legal = |c: char| {
-        c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '_') || (mv.at_least(92) && matches!(c, '.' | '@'))
+        c.is_ascii_alphanumeric()
+            || matches!(c, ' ' | '-' | '_')
+            || (mv.at_least(92) && matches!(c, '.' | '@'))
     };
     if let Some(wrong) = name.chars().find(|c| !legal(*c)) {
         return Err(Refusal::invalid(format!(
@@ -125,7 +150,11 @@ async fn create(
     if let Some(private_key) = created.private_key {
         view["private_key"] = json!(private_key);
     }
-    let status = if mv.at_least(2) { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if mv.at_least(2) {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     Ok((status, Json(json!({"keypair": view}))))
 }
 
@@ -161,7 +190,11 @@ async fn delete(
         only(&params, &["user_id"])?;
     }
     keypair::delete(&app.cx, &actor, user_of(&params, mv), &name).await?;
-    Ok(if mv.at_least(2) { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED })
+    Ok(if mv.at_least(2) {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::ACCEPTED
+    })
 }
 
 #[cfg(test)]
@@ -169,7 +202,9 @@ mod tests {
     use super::*;
 
     fn parse(text: &str, minor: u16) -> Result<NewKeyPair, Refusal> {
-        crate::body::parse::<CreateBody>(text.as_bytes())?.keypair.checked(Microversion::of(minor))
+        crate::body::parse::<CreateBody>(text.as_bytes())?
+            .keypair
+            .checked(Microversion::of(minor))
     }
 
     #[test]
@@ -177,18 +212,40 @@ mod tests {
         // K73
         let generate = r#"{"keypair": {"name": "k"}}"#;
         assert!(parse(generate, 91).unwrap().public_key.is_none());
-        assert!(parse(generate, 92).unwrap_err().message.contains("public_key"));
-        assert!(parse(r#"{"keypair": {"name": "k", "public_key": "ssh-rsa A"}}"#, 92).is_ok());
+        assert!(
+            parse(generate, 92)
+                .unwrap_err()
+                .message
+                .contains("public_key")
+        );
+        assert!(
+            parse(
+                r#"{"keypair": {"name": "k", "public_key": "ssh-rsa A"}}"#,
+                92
+            )
+            .is_ok()
+        );
     }
 
     #[test]
     fn fields_and_characters_come_with_their_versions() {
         assert!(parse(r#"{"keypair": {"name": "k", "type": "x509"}}"#, 1).is_err());
-        assert_eq!(parse(r#"{"keypair": {"name": "k", "type": "x509"}}"#, 2).unwrap().kind, KeyKind::X509);
+        assert_eq!(
+            parse(r#"{"keypair": {"name": "k", "type": "x509"}}"#, 2)
+                .unwrap()
+                .kind,
+            KeyKind::X509
+        );
         assert!(parse(r#"{"keypair": {"name": "k", "user_id": "u"}}"#, 9).is_err());
         assert!(parse(r#"{"keypair": {"name": "k", "type": "dsa"}}"#, 2).is_err());
         assert!(parse(r#"{"keypair": {"name": "me@home", "public_key": "x"}}"#, 91).is_err());
         assert!(parse(r#"{"keypair": {"name": "me@home", "public_key": "x"}}"#, 92).is_ok());
-        assert!(parse(r#"{"keypair": {"name": "key\\/.@:", "public_key": "x"}}"#, 1).is_err());
+        assert!(
+            parse(
+                r#"{"keypair": {"name": "key\\/.@:", "public_key": "x"}}"#,
+                1
+            )
+            .is_err()
+        );
     }
 }

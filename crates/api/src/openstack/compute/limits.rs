@@ -45,23 +45,41 @@ const USED: [(&str, &str, u16); 6] = [
 
 fn absolute(report: &Report, mv: Microversion) -> Map<String, Value> {
     let shown = |until: u16| until == 0 || !mv.at_least(until + 1);
-    let maxima = MAXIMA.iter().filter(|(.., until)| shown(*until)).filter_map(|(name, quota, _)| {
-        report.limits.get(*quota).map(|limit| ((*name).to_owned(), json!(limit)))
-    });
+    let maxima = MAXIMA
+        .iter()
+        .filter(|(.., until)| shown(*until))
+        .filter_map(|(name, quota, _)| {
+            report
+                .limits
+                .get(*quota)
+                .map(|limit| ((*name).to_owned(), json!(limit)))
+        });
     let used = USED
         .iter()
         .filter(|(.., until)| shown(*until))
-        .map(|(name, quota, _)| ((*name).to_owned(), json!(report.used.get(*quota).copied().unwrap_or(0))));
+        .map(|(name, quota, _)| {
+            (
+                (*name).to_owned(),
+                json!(report.used.get(*quota).copied().unwrap_or(0)),
+            )
+        });
     maxima.chain(used).collect()
 }
 
-async fn index(State(app): State<App>, Caller(actor): Caller, mv: Microversion, params: Params) -> Answer<Json<Value>> {
+async fn index(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    mv: Microversion,
+    params: Params,
+) -> Answer<Json<Value>> {
     if mv.at_least(75) {
         only(&params, &["reserved", "tenant_id"])?;
     }
     let other = params.get("tenant_id").map(ProjectId::from);
     let report = quota::for_limits(&app.cx, &actor, other.as_ref()).await?;
-    Ok(Json(json!({"limits": {"rate": [], "absolute": absolute(&report, mv)}})))
+    Ok(Json(
+        json!({"limits": {"rate": [], "absolute": absolute(&report, mv)}}),
+    ))
 }
 
 #[cfg(test)]
@@ -71,11 +89,23 @@ mod tests {
 
     #[test]
     fn limits_shrink_with_microversions() {
-        let limits = MAXIMA.iter().map(|(_, quota, _)| ((*quota).to_owned(), 5)).collect();
-        let report = Report { limits, used: BTreeMap::from([("cores".to_owned(), 3)]) };
+        let limits = MAXIMA
+            .iter()
+            .map(|(_, quota, _)| ((*quota).to_owned(), 5))
+            .collect();
+        let report = Report {
+            limits,
+            used: BTreeMap::from([("cores".to_owned(), 3)]),
+        };
         let count = |minor| absolute(&report, Microversion::of(minor)).len();
-        assert_eq!([count(35), count(36), count(39), count(57)], [19, 14, 13, 11]);
+        assert_eq!(
+            [count(35), count(36), count(39), count(57)],
+            [19, 14, 13, 11]
+        );
         let newest = absolute(&report, Microversion::MAX);
-        assert_eq!((&newest["totalCoresUsed"], &newest["maxTotalCores"]), (&json!(3), &json!(5)));
+        assert_eq!(
+            (&newest["totalCoresUsed"], &newest["maxTotalCores"]),
+            (&json!(3), &json!(5))
+        );
     }
 }

@@ -46,26 +46,44 @@ impl Microversion {
 
     /// This route came with 2.`minor`; before, there is no such path.
     pub fn exists_from(self, minor: u16) -> Result<(), Refusal> {
-        if self.at_least(minor) { Ok(()) } else { Err(self.absent(&format!("came with 2.{minor}"))) }
+        if self.at_least(minor) {
+            Ok(())
+        } else {
+            Err(self.absent(&format!("came with 2.{minor}")))
+        }
     }
 
     /// 2.`minor` is the last version that has this route.
     pub fn exists_until(self, minor: u16) -> Result<(), Refusal> {
-        if self.minor <= minor { Ok(()) } else { Err(self.absent(&format!("ended with 2.{minor}"))) }
+        if self.minor <= minor {
+            Ok(())
+        } else {
+            Err(self.absent(&format!("ended with 2.{minor}")))
+        }
     }
 
     fn absent(self, rule: &str) -> Refusal {
-        Refusal::not_found(format!("The resource could not be found. It {rule} of the compute API; this request asked for {self}."))
+        Refusal::not_found(format!(
+            "The resource could not be found. It {rule} of the compute API; this request asked for {self}."
+        ))
     }
 
     /// This body field came with 2.`minor`; `sent` says whether the body has it.
     pub fn takes_from(self, minor: u16, field: &str, sent: bool) -> Result<(), Refusal> {
-        if sent && !self.at_least(minor) { Err(self.unexpected(field)) } else { Ok(()) }
+        if sent && !self.at_least(minor) {
+            Err(self.unexpected(field))
+        } else {
+            Ok(())
+        }
     }
 
     /// 2.`minor` is the last version that takes this body field.
     pub fn takes_until(self, minor: u16, field: &str, sent: bool) -> Result<(), Refusal> {
-        if sent && self.minor > minor { Err(self.unexpected(field)) } else { Ok(()) }
+        if sent && self.minor > minor {
+            Err(self.unexpected(field))
+        } else {
+            Ok(())
+        }
     }
 
     fn unexpected(self, field: &str) -> Refusal {
@@ -76,15 +94,23 @@ impl Microversion {
 
     /// What the headers ask for.
     fn asked(headers: &HeaderMap) -> Result<Self, Unsupported> {
-        let Some(text) = standard(headers).or_else(|| text_of(headers, LEGACY_HEADER)) else { return Ok(Self::MIN) };
+        let Some(text) = standard(headers).or_else(|| text_of(headers, LEGACY_HEADER)) else {
+            return Ok(Self::MIN);
+        };
         if text == "latest" {
             return Ok(Self::MAX);
         }
         let malformed = || Unsupported::Malformed(text.to_owned());
         let (major, minor) = text.split_once('.').ok_or_else(malformed)?;
-        let (Some(major), Some(minor)) = (number(major), number(minor)) else { return Err(malformed()) };
+        let (Some(major), Some(minor)) = (number(major), number(minor)) else {
+            return Err(malformed());
+        };
         match u16::try_from(minor) {
-            Ok(minor) if major == 2 && Self { minor } >= Self::MIN && Self { minor } <= Self::MAX => Ok(Self { minor }),
+            Ok(minor)
+                if major == 2 && Self { minor } >= Self::MIN && Self { minor } <= Self::MAX =>
+            {
+                Ok(Self { minor })
+            }
             _ => Err(Unsupported::OutOfRange(text.to_owned())),
         }
     }
@@ -116,7 +142,9 @@ impl IntoResponse for Unsupported {
         let (status, message) = match self {
             Self::Malformed(text) => (
                 StatusCode::BAD_REQUEST,
-                format!("API Version String '{text}' is of invalid format. Must be of format MajorNum.MinorNum."),
+                format!(
+                    "API Version String '{text}' is of invalid format. Must be of format MajorNum.MinorNum."
+                ),
             ),
             Self::OutOfRange(text) => (
                 StatusCode::NOT_ACCEPTABLE,
@@ -155,7 +183,11 @@ pub async fn negotiate(mut request: Request, next: Next) -> Response {
 
 /// Only `/v2.1` has microversions; `/v2` is 2.1 whatever is asked.
 fn is_versioned(path: &str) -> bool {
-    path.strip_prefix("/compute").unwrap_or(path).split('/').nth(1) == Some("v2.1")
+    path.strip_prefix("/compute")
+        .unwrap_or(path)
+        .split('/')
+        .nth(1)
+        == Some("v2.1")
 }
 
 fn echo(headers: &mut HeaderMap, version: Microversion) {
@@ -166,11 +198,17 @@ fn echo(headers: &mut HeaderMap, version: Microversion) {
         headers.insert(LEGACY_HEADER, value);
     }
     headers.append("vary", HeaderValue::from_static("OpenStack-API-Version"));
-    headers.append("vary", HeaderValue::from_static("X-OpenStack-Nova-API-Version"));
+    headers.append(
+        "vary",
+        HeaderValue::from_static("X-OpenStack-Nova-API-Version"),
+    );
 }
 
 fn text_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .map(str::trim)
 }
 
 /// The version for compute in the standard header, which may name several services: `compute 2.1, placement 1.0`.
@@ -187,7 +225,8 @@ fn standard(headers: &HeaderMap) -> Option<&str> {
 
 /// A number written without sign and without leading zeros.
 fn number(text: &str) -> Option<u32> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    let plain =
+        text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     if plain { text.parse().ok() } else { None }
 }
 
@@ -206,25 +245,44 @@ mod tests {
     #[test]
     fn no_header_means_the_lowest_version_and_latest_the_highest() {
         assert_eq!(asked(&[]), Ok(Microversion::MIN));
-        assert_eq!(asked(&[(STANDARD_HEADER, "volume 3.71")]), Ok(Microversion::MIN));
-        assert_eq!(asked(&[(STANDARD_HEADER, "compute latest")]), Ok(Microversion::MAX));
+        assert_eq!(
+            asked(&[(STANDARD_HEADER, "volume 3.71")]),
+            Ok(Microversion::MIN)
+        );
+        assert_eq!(
+            asked(&[(STANDARD_HEADER, "compute latest")]),
+            Ok(Microversion::MAX)
+        );
         assert_eq!(asked(&[(LEGACY_HEADER, "latest")]), Ok(Microversion::MAX));
     }
 
     #[test]
     fn either_header_is_understood_and_the_standard_one_wins() {
         assert_eq!(asked(&[(LEGACY_HEADER, "2.53")]), Ok(Microversion::of(53)));
-        assert_eq!(asked(&[(LEGACY_HEADER, "2.53"), (STANDARD_HEADER, "compute 2.61")]), Ok(Microversion::of(61)));
-        assert_eq!(asked(&[(STANDARD_HEADER, "placement 1.29, Compute 2.88")]), Ok(Microversion::of(88)));
+        assert_eq!(
+            asked(&[(LEGACY_HEADER, "2.53"), (STANDARD_HEADER, "compute 2.61")]),
+            Ok(Microversion::of(61))
+        );
+        assert_eq!(
+            asked(&[(STANDARD_HEADER, "placement 1.29, Compute 2.88")]),
+            Ok(Microversion::of(88))
+        );
     }
 
     #[test]
     fn what_is_not_served_is_told_apart_from_what_is_not_a_version() {
         for text in ["2.0", "2.101", "1.1", "3.1", "2.70000"] {
-            assert_eq!(asked(&[(LEGACY_HEADER, text)]), Err(Unsupported::OutOfRange(text.to_owned())));
+            assert_eq!(
+                asked(&[(LEGACY_HEADER, text)]),
+                Err(Unsupported::OutOfRange(text.to_owned()))
+            );
         }
         for text in ["", "2", "2.x", "2.01", "-2.1", "2.1.1", "newest"] {
-            assert_eq!(asked(&[(LEGACY_HEADER, text)]), Err(Unsupported::Malformed(text.to_owned())), "{text}");
+            assert_eq!(
+                asked(&[(LEGACY_HEADER, text)]),
+                Err(Unsupported::Malformed(text.to_owned())),
+                "{text}"
+            );
         }
     }
 
@@ -233,10 +291,18 @@ mod tests {
         let mv = Microversion::of(36);
         assert!(mv.at_least(36) && !mv.at_least(37));
         assert!(mv.exists_from(36).is_ok() && mv.exists_until(36).is_ok());
-        assert_eq!(mv.exists_until(35).unwrap_err().reason, corten_model::refusal::Reason::NotFound);
+        assert_eq!(
+            mv.exists_until(35).unwrap_err().reason,
+            corten_model::refusal::Reason::NotFound
+        );
         assert!(mv.exists_from(37).unwrap_err().message.contains("2.37"));
         assert!(mv.takes_from(37, "tags", false).is_ok());
-        assert!(mv.takes_from(37, "tags", true).unwrap_err().message.contains("'tags' was unexpected"));
+        assert!(
+            mv.takes_from(37, "tags", true)
+                .unwrap_err()
+                .message
+                .contains("'tags' was unexpected")
+        );
         assert!(mv.takes_until(35, "personality", true).is_err());
     }
 }

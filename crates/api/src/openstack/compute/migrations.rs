@@ -18,7 +18,14 @@ pub fn routes() -> Router<App> {
     Router::new().route("/os-migrations", get(index))
 }
 
-const FILTERS: [&str; 6] = ["hidden", "host", "instance_uuid", "source_compute", "status", "migration_type"];
+const FILTERS: [&str; 6] = [
+    "hidden",
+    "host",
+    "instance_uuid",
+    "source_compute",
+    "status",
+    "migration_type",
+];
 
 /// Checks the query as this version knows it.
 fn check(params: &Params, mv: Microversion) -> Result<(), Refusal> {
@@ -34,16 +41,20 @@ fn check(params: &Params, mv: Microversion) -> Result<(), Refusal> {
         known.extend(["user_id", "project_id"]);
     }
     only(params, &known)?;
-    let moment = |name: &str| match params.get(name) {
+    let moment = |name: &str| {
+        match params.get(name) {
         None => Ok(None),
         Some(text) => Timestamp::parse_iso8601(text).map(Some).ok_or_else(|| {
             Refusal::invalid(format!("Invalid input for query parameters {name}. Value: {text}. '{text}' is not a 'date-time'"))
         }),
+    }
     };
     if let (Some(since), Some(before)) = (moment("changes-since")?, moment("changes-before")?)
         && before < since
     {
-        return Err(Refusal::invalid("The value of changes-since must be less than or equal to changes-before."));
+        return Err(Refusal::invalid(
+            "The value of changes-since must be less than or equal to changes-before.",
+        ));
     }
     match Page::of(params)?.marker {
         Some(marker) => Err(no_marker(&marker)),
@@ -51,7 +62,12 @@ fn check(params: &Params, mv: Microversion) -> Result<(), Refusal> {
     }
 }
 
-async fn index(State(app): State<App>, Caller(actor): Caller, mv: Microversion, params: Params) -> Answer<Json<Value>> {
+async fn index(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    mv: Microversion,
+    params: Params,
+) -> Answer<Json<Value>> {
     check(&params, mv)?;
     host::check_readable(&app.cx, &actor)?;
     Ok(Json(json!({"migrations": []})))

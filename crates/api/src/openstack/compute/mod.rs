@@ -10,9 +10,12 @@ mod availability_zones;
 mod console_auth_tokens;
 mod extensions;
 mod external_events;
+mod flavor_access;
+mod flavor_extra_specs;
 mod flavors;
 mod hosts;
 mod hypervisors;
+mod images;
 pub mod input;
 mod keypairs;
 mod limits;
@@ -36,8 +39,10 @@ use axum::middleware::from_fn;
 use serde_json::{Value, json};
 
 pub fn routes() -> Router<App> {
-    let router =
-        version::routes().nest("/v2.1", resources()).nest("/v2", resources()).fallback(version::fallback);
+    let router = version::routes()
+        .nest("/v2.1", resources())
+        .nest("/v2", resources())
+        .fallback(|| async { StatusCode::NOT_FOUND });
     rendered_by(router, fault).layer(from_fn(microversion::negotiate))
 }
 
@@ -51,9 +56,12 @@ fn resources() -> Router<App> {
         .merge(console_auth_tokens::routes())
         .merge(extensions::routes())
         .merge(external_events::routes())
+        .merge(flavor_access::routes())
+        .merge(flavor_extra_specs::routes())
         .merge(flavors::routes())
         .merge(hosts::routes())
         .merge(hypervisors::routes())
+        .merge(images::routes())
         .merge(keypairs::routes())
         .merge(limits::routes())
         .merge(migrations::routes())

@@ -37,7 +37,14 @@ impl Page {
     }
 
     /// The link to the next page: Nova gives one whenever the page is full, even if the next is empty.
-    pub fn next(&self, base: &str, path: &str, params: &Params, count: usize, last: Option<String>) -> Option<Value> {
+    pub fn next(
+        &self,
+        base: &str,
+        path: &str,
+        params: &Params,
+        count: usize,
+        last: Option<String>,
+    ) -> Option<Value> {
         if self.limit == 0 || count < self.limit {
             return None;
         }
@@ -61,7 +68,11 @@ pub fn links(base: &str, collection: &str, id: impl std::fmt::Display) -> Value 
 
 /// Refuses query parameters that a list does not know (Nova does so from 2.75 on).
 pub fn only(params: &Params, known: &[&str]) -> Result<(), Refusal> {
-    match params.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+    match params
+        .0
+        .iter()
+        .find(|(name, _)| !known.contains(&name.as_str()))
+    {
         None => Ok(()),
         Some((name, _)) => Err(Refusal::invalid(format!(
             "Additional properties are not allowed ('{name}' was unexpected): this list takes {}.",
@@ -75,30 +86,54 @@ mod tests {
     use super::*;
 
     fn params(pairs: &[(&str, &str)]) -> Params {
-        Params(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        Params(
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        )
     }
 
     #[test]
     fn a_page_starts_after_its_marker_and_names_the_next() {
         let sent = params(&[("limit", "2"), ("marker", "a"), ("minRam", "1")]);
         let page = Page::of(&sent).unwrap();
-        let items = page.cut(vec!["a", "b", "c", "d"], |item| (*item).to_owned()).unwrap();
+        let items = page
+            .cut(vec!["a", "b", "c", "d"], |item| (*item).to_owned())
+            .unwrap();
         assert_eq!(items, ["b", "c"]);
-        let next = page.next("http://h", "flavors", &sent, 2, Some("c".to_owned())).unwrap();
-        assert_eq!(next[0]["href"], "http://h/compute/v2.1/flavors?limit=2&minRam=1&marker=c");
-        assert!(page.next("http://h", "flavors", &sent, 1, Some("d".to_owned())).is_none());
+        let next = page
+            .next("http://h", "flavors", &sent, 2, Some("c".to_owned()))
+            .unwrap();
+        assert_eq!(
+            next[0]["href"],
+            "http://h/compute/v2.1/flavors?limit=2&minRam=1&marker=c"
+        );
+        assert!(
+            page.next("http://h", "flavors", &sent, 1, Some("d".to_owned()))
+                .is_none()
+        );
     }
 
     #[test]
     fn a_wrong_limit_or_marker_is_refused() {
         assert!(Page::of(&params(&[("limit", "-1")])).is_err());
         let page = Page::of(&params(&[("marker", "x")])).unwrap();
-        assert!(page.cut(vec!["a"], |item| (*item).to_owned()).unwrap_err().message.contains("marker [x]"));
+        assert!(
+            page.cut(vec!["a"], |item| (*item).to_owned())
+                .unwrap_err()
+                .message
+                .contains("marker [x]")
+        );
     }
 
     #[test]
     fn an_unknown_parameter_is_named() {
-        let refusal = only(&params(&[("limit", "1"), ("colour", "red")]), &["limit", "marker"]).unwrap_err();
+        let refusal = only(
+            &params(&[("limit", "1"), ("colour", "red")]),
+            &["limit", "marker"],
+        )
+        .unwrap_err();
         assert!(refusal.message.contains("'colour' was unexpected"));
     }
 }

@@ -45,10 +45,17 @@ async fn update(
 ) -> Answer<Json<Value>> {
     // Classes always took the quotas of server groups, though they showed them only from 2.50 on.
     let takes = |name: &str| in_classes(mv, name) || !mv.at_least(50);
-    let (changes, force) = body.quota_class_set.checked(&quota::known(&app.cx), takes)?;
+    let (changes, force) = body
+        .quota_class_set
+        .checked(&quota::known(&app.cx), takes)?;
     if force {
-        return Err(Refusal::invalid("Additional properties are not allowed ('force' was unexpected)").into());
+        return Err(Refusal::invalid(
+            "Additional properties are not allowed ('force' was unexpected)",
+        )
+        .into());
     }
     let limits = quota::set_class(&app.cx, &actor, &class, changes).await?;
-    Ok(Json(json!({"quota_class_set": shown(&limits, |name| in_classes(mv, name))})))
+    Ok(Json(
+        json!({"quota_class_set": shown(&limits, |name| in_classes(mv, name))}),
+    ))
 }

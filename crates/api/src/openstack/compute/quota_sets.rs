@@ -20,7 +20,10 @@ use serde_json::{Map, Value, json};
 
 pub fn routes() -> Router<App> {
     Router::new()
-        .route("/os-quota-sets/{project}", get(show).put(update).delete(delete))
+        .route(
+            "/os-quota-sets/{project}",
+            get(show).put(update).delete(delete),
+        )
         .route("/os-quota-sets/{project}/detail", get(detail))
         .route("/os-quota-sets/{project}/defaults", get(defaults))
 }
@@ -48,7 +51,10 @@ async fn show(
 ) -> Answer<Json<Value>> {
     let user = user_of(&params, mv)?;
     let report = quota::show(&app.cx, &actor, &project, user.as_ref()).await?;
-    Ok(set(Some(&project), shown(&report.limits, |name| in_sets(mv, name))))
+    Ok(set(
+        Some(&project),
+        shown(&report.limits, |name| in_sets(mv, name)),
+    ))
 }
 
 async fn detail(
@@ -75,7 +81,10 @@ async fn defaults(
     Path(project): Path<ProjectId>,
 ) -> Answer<Json<Value>> {
     let limits = quota::defaults(&app.cx, &actor, &project).await?;
-    Ok(set(Some(&project), shown(&limits, |name| in_sets(mv, name))))
+    Ok(set(
+        Some(&project),
+        shown(&limits, |name| in_sets(mv, name)),
+    ))
 }
 
 #[derive(Deserialize)]

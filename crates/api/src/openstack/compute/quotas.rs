@@ -9,14 +9,24 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// The network's quotas, which the compute API dropped.
-const NETWORK: [&str; 4] = ["fixed_ips", "floating_ips", "security_groups", "security_group_rules"];
+const NETWORK: [&str; 4] = [
+    "fixed_ips",
+    "floating_ips",
+    "security_groups",
+    "security_group_rules",
+];
 /// Personality went with 2.57, and its quotas with it.
-const INJECTED: [&str; 3] = ["injected_files", "injected_file_content_bytes", "injected_file_path_bytes"];
+const INJECTED: [&str; 3] = [
+    "injected_files",
+    "injected_file_content_bytes",
+    "injected_file_path_bytes",
+];
 const GROUPS: [&str; 2] = ["server_groups", "server_group_members"];
 
 /// Quota sets lost the network's quotas with 2.36.
 pub fn in_sets(mv: Microversion, resource: &str) -> bool {
-    !(mv.at_least(36) && NETWORK.contains(&resource) || mv.at_least(57) && INJECTED.contains(&resource))
+    !(mv.at_least(36) && NETWORK.contains(&resource)
+        || mv.at_least(57) && INJECTED.contains(&resource))
 }
 
 /// Quota classes lost them with 2.50, and got those of server groups.
@@ -29,7 +39,11 @@ pub fn in_classes(mv: Microversion, resource: &str) -> bool {
 
 /// The limits that a microversion shows.
 pub fn shown(limits: &Limits, shows: impl Fn(&str) -> bool) -> Map<String, Value> {
-    limits.iter().filter(|(name, _)| shows(name)).map(|(name, limit)| (name.clone(), json!(limit))).collect()
+    limits
+        .iter()
+        .filter(|(name, _)| shows(name))
+        .map(|(name, limit)| (name.clone(), json!(limit)))
+        .collect()
 }
 
 /// Limits as sent, perhaps with `force`.
@@ -46,7 +60,11 @@ enum Field {
 
 impl SentLimits {
     /// The limits and whether they are forced. `takes` says which resources this microversion has.
-    pub fn checked(self, known: &Limits, takes: impl Fn(&str) -> bool) -> Result<(Limits, bool), Refusal> {
+    pub fn checked(
+        self,
+        known: &Limits,
+        takes: impl Fn(&str) -> bool,
+    ) -> Result<(Limits, bool), Refusal> {
         let mut limits = Limits::new();
         let mut force = false;
         for (name, field) in self.0 {
@@ -77,11 +95,16 @@ mod tests {
     use super::*;
 
     fn known() -> Limits {
-        [NETWORK.as_slice(), &INJECTED, &GROUPS, &["cores", "instances", "ram"]]
-            .concat()
-            .into_iter()
-            .map(|name| (name.to_owned(), 1))
-            .collect()
+        [
+            NETWORK.as_slice(),
+            &INJECTED,
+            &GROUPS,
+            &["cores", "instances", "ram"],
+        ]
+        .concat()
+        .into_iter()
+        .map(|name| (name.to_owned(), 1))
+        .collect()
     }
 
     fn names(shows: impl Fn(&str) -> bool) -> usize {
@@ -101,14 +124,20 @@ mod tests {
     #[test]
     fn limits_may_be_text_and_minus_one_but_not_less() {
         let parse = |text: &str| {
-            crate::body::parse::<SentLimits>(text.as_bytes())?.checked(&known(), |name| in_sets(Microversion::of(36), name))
+            crate::body::parse::<SentLimits>(text.as_bytes())?
+                .checked(&known(), |name| in_sets(Microversion::of(36), name))
         };
         let (limits, force) = parse(r#"{"cores": "4", "ram": -1, "force": "True"}"#).unwrap();
         assert!(force);
         assert_eq!((limits["cores"], limits["ram"]), (4, -1));
         assert!(parse(r#"{"cores": -2}"#).is_err());
         assert!(parse(r#"{"cores": true}"#).is_err());
-        assert!(parse(r#"{"floating_ips": 1}"#).unwrap_err().message.contains("'floating_ips' was unexpected"));
+        assert!(
+            parse(r#"{"floating_ips": 1}"#)
+                .unwrap_err()
+                .message
+                .contains("'floating_ips' was unexpected")
+        );
         assert!(parse(r#"{"colour": 1}"#).is_err());
         assert!(parse(r#"{"cores": "many"}"#).is_err());
     }

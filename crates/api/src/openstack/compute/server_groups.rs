@@ -48,7 +48,12 @@ fn one(group: &WithMembers, mv: Microversion) -> Json<Value> {
     Json(json!({"server_group": view(group, mv)}))
 }
 
-async fn index(State(app): State<App>, Caller(actor): Caller, mv: Microversion, params: Params) -> Answer<Json<Value>> {
+async fn index(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    mv: Microversion,
+    params: Params,
+) -> Answer<Json<Value>> {
     if mv.at_least(75) {
         only(&params, &["all_projects", "limit", "offset"])?;
     }
@@ -56,12 +61,15 @@ async fn index(State(app): State<App>, Caller(actor): Caller, mv: Microversion, 
     let offset = params.count("offset")?.unwrap_or(0);
     let all_projects = params.get("all_projects").is_some();
     let groups = server_group::list(&app.cx, &actor, all_projects, offset, limit).await?;
-    Ok(Json(json!({"server_groups": groups.iter().map(|group| view(group, mv)).collect::<Vec<_>>()})))
+    Ok(Json(
+        json!({"server_groups": groups.iter().map(|group| view(group, mv)).collect::<Vec<_>>()}),
+    ))
 }
 
 /// A text that is no UUID names no group.
 fn group_id(text: &str) -> Result<ServerGroupId, Refusal> {
-    text.parse().map_err(|_| Refusal::no_such("Instance group", text))
+    text.parse()
+        .map_err(|_| Refusal::no_such("Instance group", text))
 }
 
 async fn show(
@@ -70,7 +78,10 @@ async fn show(
     mv: Microversion,
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
-    Ok(one(&server_group::show(&app.cx, &actor, group_id(&id)?).await?, mv))
+    Ok(one(
+        &server_group::show(&app.cx, &actor, group_id(&id)?).await?,
+        mv,
+    ))
 }
 
 #[derive(Deserialize)]
@@ -96,7 +107,12 @@ struct Rules {
 
 impl NewGroup {
     fn checked(self, mv: Microversion) -> Result<(String, GroupPolicy, Option<u32>), Refusal> {
-        let Self { name, policies, policy, rules } = self;
+        let Self {
+            name,
+            policies,
+            policy,
+            rules,
+        } = self;
         let name = input::name("name", &name)?;
         mv.takes_until(63, "policies", policies.is_some())?;
         mv.takes_from(64, "policy", policy.is_some())?;
@@ -105,22 +121,39 @@ impl NewGroup {
             Some(policies) => match <[String; 1]>::try_from(policies) {
                 Ok([policy]) => Some(policy),
                 Err(_) => {
-                    return Err(Refusal::invalid("Invalid input for field/attribute policies. It holds exactly one policy"));
+                    return Err(Refusal::invalid(
+                        "Invalid input for field/attribute policies. It holds exactly one policy",
+                    ));
                 }
             },
             None => policy,
         };
         let word = word.ok_or_else(|| {
-            let field = if mv.at_least(64) { "policy" } else { "policies" };
-            Refusal::invalid(format!("Invalid input for field/attribute server_group. '{field}' is a required property"))
+            let field = if mv.at_least(64) {
+                "policy"
+            } else {
+                "policies"
+            };
+            Refusal::invalid(format!(
+                "Invalid input for field/attribute server_group. '{field}' is a required property"
+            ))
         })?;
         let known = |policy: &GroupPolicy| mv.at_least(15) || !policy.as_str().starts_with("soft-");
         let policy = GroupPolicy::parse(&word).filter(known).ok_or_else(|| {
-            let words: Vec<_> = GroupPolicy::ALL.iter().filter(|policy| known(policy)).map(|policy| policy.as_str()).collect();
-            Refusal::invalid(format!("Invalid input for field/attribute policy. Value: {word}. It is one of {}", words.join(", ")))
+            let words: Vec<_> = GroupPolicy::ALL
+                .iter()
+                .filter(|policy| known(policy))
+                .map(|policy| policy.as_str())
+                .collect();
+            Refusal::invalid(format!(
+                "Invalid input for field/attribute policy. Value: {word}. It is one of {}",
+                words.join(", ")
+            ))
         })?;
         let most = rules.and_then(|rules| rules.max_server_per_host);
-        let most = most.map(|most| most.size("max_server_per_host", 1)).transpose()?;
+        let most = most
+            .map(|most| most.size("max_server_per_host", 1))
+            .transpose()?;
         Ok((name, policy, most))
     }
 }
@@ -132,10 +165,17 @@ async fn create(
     Body(body): Body<CreateBody>,
 ) -> Answer<Json<Value>> {
     let (name, policy, most) = body.server_group.checked(mv)?;
-    Ok(one(&server_group::create(&app.cx, &actor, name, policy, most).await?, mv))
+    Ok(one(
+        &server_group::create(&app.cx, &actor, name, policy, most).await?,
+        mv,
+    ))
 }
 
-async fn delete(State(app): State<App>, Caller(actor): Caller, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
     server_group::delete(&app.cx, &actor, group_id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -146,20 +186,37 @@ mod tests {
 
     fn parse(group: &str, minor: u16) -> Result<(String, GroupPolicy, Option<u32>), Refusal> {
         let text = format!(r#"{{"server_group": {group}}}"#);
-        crate::body::parse::<CreateBody>(text.as_bytes())?.server_group.checked(Microversion::of(minor))
+        crate::body::parse::<CreateBody>(text.as_bytes())?
+            .server_group
+            .checked(Microversion::of(minor))
     }
 
     #[test]
     fn a_policy_was_a_list_of_one_until_2_64() {
         let old = r#"{"name": "g", "policies": ["affinity"]}"#;
-        let new = r#"{"name": "g", "policy": "anti-affinity", "rules": {"max_server_per_host": "3"}}"#;
+        let new =
+            r#"{"name": "g", "policy": "anti-affinity", "rules": {"max_server_per_host": "3"}}"#;
         assert_eq!(parse(old, 63).unwrap().1, GroupPolicy::Affinity);
         assert!(parse(old, 64).is_err());
         assert!(parse(new, 63).is_err());
-        assert_eq!(parse(new, 64).unwrap(), ("g".to_owned(), GroupPolicy::AntiAffinity, Some(3)));
+        assert_eq!(
+            parse(new, 64).unwrap(),
+            ("g".to_owned(), GroupPolicy::AntiAffinity, Some(3))
+        );
         assert!(parse(r#"{"name": "g", "policies": []}"#, 1).is_err());
-        assert!(parse(r#"{"name": "g", "policies": ["affinity", "anti-affinity"]}"#, 1).is_err());
-        assert!(parse(r#"{"name": "g"}"#, 64).unwrap_err().message.contains("'policy' is a required"));
+        assert!(
+            parse(
+                r#"{"name": "g", "policies": ["affinity", "anti-affinity"]}"#,
+                1
+            )
+            .is_err()
+        );
+        assert!(
+            parse(r#"{"name": "g"}"#, 64)
+                .unwrap_err()
+                .message
+                .contains("'policy' is a required")
+        );
     }
 
     #[test]

@@ -21,7 +21,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 pub fn routes() -> Router<App> {
-    Router::new().route("/os-services", get(index)).route("/os-services/{id}", put(update).delete(delete))
+    Router::new()
+        .route("/os-services", get(index))
+        .route("/os-services/{id}", put(update).delete(delete))
 }
 
 fn view(ServiceInZone { seen, zone }: &ServiceInZone, mv: Microversion, now: Timestamp) -> Value {
@@ -42,17 +44,28 @@ fn view(ServiceInZone { seen, zone }: &ServiceInZone, mv: Microversion, now: Tim
     view
 }
 
-async fn index(State(app): State<App>, Caller(actor): Caller, mv: Microversion, params: Params) -> Answer<Json<Value>> {
+async fn index(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    mv: Microversion,
+    params: Params,
+) -> Answer<Json<Value>> {
     if mv.at_least(75) {
         only(&params, &["host", "binary"])?;
     }
-    let wants = |name: &str, value: &str| params.get(name).is_none_or(|wanted| wanted.is_empty() || wanted == value);
+    let wants = |name: &str, value: &str| {
+        params
+            .get(name)
+            .is_none_or(|wanted| wanted.is_empty() || wanted == value)
+    };
     let mut services = host::list_services(&app.cx, &actor).await?;
     services.retain(|entry| {
         wants("host", &entry.seen.service.host) && wants("binary", &entry.seen.service.program)
     });
     let now = app.cx.now();
-    Ok(Json(json!({"services": services.iter().map(|entry| view(entry, mv, now)).collect::<Vec<_>>()})))
+    Ok(Json(
+        json!({"services": services.iter().map(|entry| view(entry, mv, now)).collect::<Vec<_>>()}),
+    ))
 }
 
 /// The body of a change: by host and binary below 2.53, of the service in the path from then on.
@@ -75,9 +88,9 @@ enum Status {
 
 fn checked_reason(reason: Option<String>) -> Result<Option<String>, Refusal> {
     match reason {
-        Some(text) if text.is_empty() || text.chars().count() > 255 => {
-            Err(Refusal::invalid("Invalid input for field/attribute disabled_reason. It has 1 to 255 characters"))
-        }
+        Some(text) if text.is_empty() || text.chars().count() > 255 => Err(Refusal::invalid(
+            "Invalid input for field/attribute disabled_reason. It has 1 to 255 characters",
+        )),
         other => Ok(other),
     }
 }
@@ -94,7 +107,13 @@ async fn update(
         host::change_service(&app.cx, &actor, &which, change).await?;
         return Ok(Json(json!({"service": answer})));
     }
-    let UpdateBody { host, binary, status, disabled_reason, forced_down } = body;
+    let UpdateBody {
+        host,
+        binary,
+        status,
+        disabled_reason,
+        forced_down,
+    } = body;
     mv.takes_until(52, "host", host.is_some())?;
     mv.takes_until(52, "binary", binary.is_some())?;
     let change = ServiceChange {
@@ -102,22 +121,37 @@ async fn update(
         disabled_reason: checked_reason(disabled_reason)?,
         forced_down: forced_down.map(|truth| truth.0),
     };
-    let changed = host::change_service(&app.cx, &actor, &ServiceRef::Id(service_id(&id)?), change).await?;
+    let changed =
+        host::change_service(&app.cx, &actor, &ServiceRef::Id(service_id(&id)?), change).await?;
     Ok(Json(json!({"service": view(&changed, mv, app.cx.now())})))
 }
 
 fn service_id(text: &str) -> Result<ServiceId, Refusal> {
-    Uuid::parse_str(text).map(ServiceId).map_err(|_| Refusal::invalid(format!("Invalid uuid {text}")))
+    Uuid::parse_str(text)
+        .map(ServiceId)
+        .map_err(|_| Refusal::invalid(format!("Invalid uuid {text}")))
 }
 
 /// `PUT /os-services/enable` and its like, below 2.53: which service, the change, and what the answer says.
-fn by_action(action: &str, body: UpdateBody, mv: Microversion) -> Result<(ServiceRef, ServiceChange, Value), Refusal> {
-    let UpdateBody { host, binary, status, disabled_reason, forced_down } = body;
+fn by_action(
+    action: &str,
+    body: UpdateBody,
+    mv: Microversion,
+) -> Result<(ServiceRef, ServiceChange, Value), Refusal> {
+    let UpdateBody {
+        host,
+        binary,
+        status,
+        disabled_reason,
+        forced_down,
+    } = body;
     mv.takes_from(53, "status", status.is_some())?;
     mv.takes_from(11, "forced_down", forced_down.is_some())?;
     let required = |field: &str, value: Option<String>| {
         value.filter(|text| !text.is_empty()).ok_or_else(|| {
-            Refusal::invalid(format!("Invalid input for field/attribute {field}. '{field}' is a required property"))
+            Refusal::invalid(format!(
+                "Invalid input for field/attribute {field}. '{field}' is a required property"
+            ))
         })
     };
     let (host, program) = (required("host", host)?, required("binary", binary)?);
@@ -133,13 +167,19 @@ fn by_action(action: &str, body: UpdateBody, mv: Microversion) -> Result<(Servic
             answer["status"] = json!("disabled");
         }
         "disable-log-reason" => {
-            let reason = checked_reason(disabled_reason)?.ok_or_else(|| Refusal::invalid("Missing disabled reason field"))?;
+            let reason = checked_reason(disabled_reason)?
+                .ok_or_else(|| Refusal::invalid("Missing disabled reason field"))?;
             answer["status"] = json!("disabled");
             answer["disabled_reason"] = json!(reason);
-            change = ServiceChange { enabled: Some(false), disabled_reason: Some(reason), forced_down: None };
+            change = ServiceChange {
+                enabled: Some(false),
+                disabled_reason: Some(reason),
+                forced_down: None,
+            };
         }
         "force-down" if mv.at_least(11) => {
-            let Truth(down) = forced_down.ok_or_else(|| Refusal::invalid("Missing forced_down field"))?;
+            let Truth(down) =
+                forced_down.ok_or_else(|| Refusal::invalid("Missing forced_down field"))?;
             answer["forced_down"] = json!(down);
             change.forced_down = Some(down);
         }
@@ -157,7 +197,11 @@ async fn delete(
     let which = if mv.at_least(53) {
         ServiceRef::Id(service_id(&id)?)
     } else {
-        let number = id.parse().map_err(|_| Refusal::invalid(format!("Invalid input received: id '{id}' must be an integer")))?;
+        let number = id.parse().map_err(|_| {
+            Refusal::invalid(format!(
+                "Invalid input received: id '{id}' must be an integer"
+            ))
+        })?;
         ServiceRef::Number(number)
     };
     host::delete_service(&app.cx, &actor, &which).await?;
@@ -178,7 +222,12 @@ mod tests {
         let place = r#"{"host": "h", "binary": "nova-compute"}"#;
         assert_eq!(act("enable", place, 1).unwrap().enabled, Some(true));
         assert_eq!(act("disable", place, 1).unwrap().enabled, Some(false));
-        assert!(act("disable-log-reason", place, 1).unwrap_err().message.contains("reason"));
+        assert!(
+            act("disable-log-reason", place, 1)
+                .unwrap_err()
+                .message
+                .contains("reason")
+        );
         assert!(act("paint", place, 1).is_err());
         assert!(act("enable", r#"{"host": "h"}"#, 1).is_err());
         let down = r#"{"host": "h", "binary": "nova-compute", "forced_down": true}"#;

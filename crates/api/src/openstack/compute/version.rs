@@ -1,10 +1,8 @@
-//! Version discovery: what `/compute/`, `/compute/v2.1` and `/compute/v2` say without a token.
+//! Version discovery: what `/compute`, `/compute/v2.1` and `/compute/v2` say without a token.
 
 use super::microversion::Microversion;
 use crate::app::App;
 use crate::params::BaseUrl;
-use axum::http::{StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -18,16 +16,7 @@ pub fn routes() -> Router<App> {
         .route("/v2/", get(legacy))
 }
 
-/// Nothing else matched. The list of versions is also at the prefix with a slash, which a nested route cannot name.
-pub async fn fallback(uri: Uri, base: BaseUrl) -> Response {
-    if uri.path() == "/" {
-        list(base).await.into_response()
-    } else {
-        StatusCode::NOT_FOUND.into_response()
-    }
-}
-
-/// `GET /compute/`
+/// `GET /compute`
 async fn list(BaseUrl(base): BaseUrl) -> Json<Value> {
     Json(json!({"versions": [legacy_version(&base), newest_version(&base)]}))
 }

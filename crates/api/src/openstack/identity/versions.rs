@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::params::BaseUrl;
 use crate::problem::Answer;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -12,10 +12,19 @@ use serde_json::{Value, json};
 pub fn routes() -> Router<App> {
     Router::new()
         .route("/", get(list))
+        .fallback(with_slash)
         .route("/v3", get(show))
         .route("/v3/", get(show))
         .route("/v3/extensions", get(extensions))
         .route("/v3/extensions/{alias}", get(extension))
+}
+
+/// `GET /identity/`: the router strips the prefix and finds no route for what is left.
+async fn with_slash(method: Method, uri: Uri, base: BaseUrl) -> Response {
+    if uri.path() == "/" && matches!(method, Method::GET | Method::HEAD) {
+        return list(base).await;
+    }
+    StatusCode::NOT_FOUND.into_response()
 }
 
 /// Version 3.14 is the newest that there is of the identity API.

@@ -19,15 +19,19 @@ mod versions;
 mod view;
 
 use crate::app::App;
-use crate::params::BaseUrl;
 use crate::problem::rendered_by;
 use axum::Router;
-use axum::http::{StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::routing::get;
 use corten_model::ids::ImageId;
 use corten_model::refusal::Refusal;
 use corten_operations::image::no_such_image;
 use serde_json::{Value, json};
+
+/// `/image/` is the same place as `/image`, but what is nested at `/image` does not match it.
+pub fn root() -> Router<App> {
+    Router::new().route("/image/", get(versions::choices))
+}
 
 pub fn routes() -> Router<App> {
     let v2 = Router::new()
@@ -42,16 +46,12 @@ pub fn routes() -> Router<App> {
         .merge(cache::routes())
         .merge(schemas::routes())
         .merge(metadefs::routes());
-    let routes = versions::routes().nest("/v2", v2).fallback(fallback);
+    let routes = versions::routes().nest("/v2", v2).fallback(not_found);
     rendered_by(routes, error_body)
 }
 
-/// What no route matches. `/image/` is the same place as `/image`, but a nested router does not know it by a route.
-async fn fallback(base: BaseUrl, uri: Uri) -> Response {
-    if uri.path() == "/" {
-        return versions::choices(base).await.into_response();
-    }
-    StatusCode::NOT_FOUND.into_response()
+async fn not_found() -> StatusCode {
+    StatusCode::NOT_FOUND
 }
 
 fn error_body(status: StatusCode, message: &str) -> Value {

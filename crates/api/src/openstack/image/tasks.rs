@@ -33,7 +33,7 @@ fn stub(task: &Task) -> Map<String, Value> {
     let mut view = Map::new();
     for (name, value) in [
         ("id", json!(task.id)),
-        ("type", json!(task.kind)),
+        ("type", json!(task.kind.as_str())),
         ("status", json!(task.status.as_str())),
         ("owner", json!(task.owner)),
         ("created_at", json!(task.created_at.seconds_z())),
@@ -141,7 +141,7 @@ fn page(mut tasks: Vec<Task>, params: &Params) -> Result<Page, Refusal> {
                 "Invalid type value: {kind}. It is import."
             )));
         }
-        tasks.retain(|task| task.kind == kind);
+        tasks.retain(|task| task.kind.as_str() == kind);
     }
     match params.get("sort_dir").unwrap_or("desc") {
         "desc" => {}
@@ -203,12 +203,11 @@ async fn create(State(app): State<App>, Caller(actor): Caller, Body(body): Body<
         import_from_format,
         image_properties,
     } = body.input;
-    let mut sent = Map::new();
-    sent.insert("import_from_format".to_owned(), json!(import_from_format));
-    sent.insert(
-        "image_properties".to_owned(),
-        Value::Object(image_properties.clone()),
-    );
+    let sent = json!({
+        "import_from": import_from,
+        "import_from_format": import_from_format,
+        "image_properties": image_properties,
+    });
     let new = images::new_image(image_properties)?;
     let id = tasks::import_new(&app.cx, &actor, new, &import_from, sent).await?;
     let task = tasks::get(&app.cx, &actor, id).await?;

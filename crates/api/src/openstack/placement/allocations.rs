@@ -16,7 +16,9 @@ use corten_operations::resource_provider;
 use serde_json::{Map, Value, json};
 
 pub fn routes() -> Router<App> {
-    Router::new().route("/allocations/{consumer}", get(show)).route("/usages", get(usages))
+    Router::new()
+        .route("/allocations/{consumer}", get(show))
+        .route("/usages", get(usages))
 }
 
 /// The type of every consumer, from 1.38 on.
@@ -28,9 +30,11 @@ async fn show(
     mv: Microversion,
     Path(consumer): Path<String>,
 ) -> Answer<Json<Value>> {
-    let consumer: InstanceId = consumer
-        .parse()
-        .map_err(|_| Refusal::invalid(format!("Malformed consumer_uuid: {consumer}. Expected a UUID")))?;
+    let consumer: InstanceId = consumer.parse().map_err(|_| {
+        Refusal::invalid(format!(
+            "Malformed consumer_uuid: {consumer}. Expected a UUID"
+        ))
+    })?;
     let held = resource_provider::allocations_of(&app.cx, &actor, consumer).await?;
     let views: Map<_, _> = held
         .iter()
@@ -56,13 +60,26 @@ async fn show(
     Ok(Json(body))
 }
 
-async fn usages(State(app): State<App>, Caller(actor): Caller, mv: Microversion, params: Params) -> Answer<Json<Value>> {
+async fn usages(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    mv: Microversion,
+    params: Params,
+) -> Answer<Json<Value>> {
     mv.exists_from(9)?;
-    let known = if mv.at_least(38) { &["project_id", "user_id", "consumer_type"][..] } else { &["project_id", "user_id"] };
+    let known = if mv.at_least(38) {
+        &["project_id", "user_id", "consumer_type"][..]
+    } else {
+        &["project_id", "user_id"]
+    };
     only(&params, known)?;
-    let project = params.get("project_id").ok_or_else(|| Refusal::invalid("'project_id' is a required query parameter"))?;
+    let project = params
+        .get("project_id")
+        .ok_or_else(|| Refusal::invalid("'project_id' is a required query parameter"))?;
     let user = params.get("user_id").map(UserId::from);
-    let (count, amount) = resource_provider::held_by(&app.cx, &actor, &ProjectId::from(project), user.as_ref()).await?;
+    let (count, amount) =
+        resource_provider::held_by(&app.cx, &actor, &ProjectId::from(project), user.as_ref())
+            .await?;
     let mut sums = amounts(amount, false);
     if !mv.at_least(38) {
         return Ok(Json(json!({"usages": sums})));
@@ -74,5 +91,9 @@ async fn usages(State(app): State<App>, Caller(actor): Caller, mv: Microversion,
         "" | CONSUMER_TYPE => CONSUMER_TYPE,
         _ => return Ok(Json(json!({"usages": {}}))),
     };
-    Ok(Json(if count == 0 { json!({"usages": {}}) } else { json!({"usages": {group: sums}}) }))
+    Ok(Json(if count == 0 {
+        json!({"usages": {}})
+    } else {
+        json!({"usages": {group: sums}})
+    }))
 }

@@ -21,26 +21,52 @@ pub fn routes() -> Router<App> {
 
 /// Parameters and the version each came with. Numbered groups of resources are not among them: a host is one provider,
 /// so nothing can be asked of two.
-const KNOWN: [(&str, u16); 5] = [("resources", 10), ("limit", 16), ("required", 17), ("member_of", 21), ("in_tree", 31)];
+const KNOWN: [(&str, u16); 5] = [
+    ("resources", 10),
+    ("limit", 16),
+    ("required", 17),
+    ("member_of", 21),
+    ("in_tree", 31),
+];
 
-async fn index(State(app): State<App>, Caller(actor): Caller, mv: Microversion, params: Params) -> Answer<Json<Value>> {
+async fn index(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    mv: Microversion,
+    params: Params,
+) -> Answer<Json<Value>> {
     mv.exists_from(10)?;
-    let known: Vec<_> = KNOWN.iter().filter(|(_, since)| mv.at_least(*since)).map(|(name, _)| *name).collect();
+    let known: Vec<_> = KNOWN
+        .iter()
+        .filter(|(_, since)| mv.at_least(*since))
+        .map(|(name, _)| *name)
+        .collect();
     only(&params, &known)?;
     let filter = Filter::of(&params)?;
-    let wanted = filter.resources.ok_or_else(|| Refusal::invalid("'resources' is a required query parameter: ?resources=VCPU:1,MEMORY_MB:64"))?;
+    let wanted = filter.resources.ok_or_else(|| {
+        Refusal::invalid(
+            "'resources' is a required query parameter: ?resources=VCPU:1,MEMORY_MB:64",
+        )
+    })?;
     let limit = params.count("limit")?.unwrap_or(usize::MAX);
     if limit == 0 {
-        return Err(Refusal::invalid("Invalid query string parameters: limit is at least 1").into());
+        return Err(
+            Refusal::invalid("Invalid query string parameters: limit is at least 1").into(),
+        );
     }
     let mut found = resource_provider::list(&app.cx, &actor).await?;
     found.retain(|provider| {
-        filter.wants(provider) && params.get("in_tree").is_none_or(|tree| tree.eq_ignore_ascii_case(&provider.id().to_string()))
+        filter.wants(provider)
+            && params
+                .get("in_tree")
+                .is_none_or(|tree| tree.eq_ignore_ascii_case(&provider.id().to_string()))
     });
     found.truncate(limit);
     let wanted = wanted.unwrap_or_default();
-    let summaries: Map<_, _> =
-        found.iter().map(|provider| (provider.id().to_string(), summary(provider, wanted, mv))).collect();
+    let summaries: Map<_, _> = found
+        .iter()
+        .map(|provider| (provider.id().to_string(), summary(provider, wanted, mv)))
+        .collect();
     Ok(Json(json!({
         "allocation_requests": found.iter().map(|provider| request(provider, wanted, mv)).collect::<Vec<_>>(),
         "provider_summaries": summaries,
@@ -70,7 +96,12 @@ fn summary(provider: &Provider, wanted: Resources, mv: Microversion) -> Value {
         .zip(used)
         .zip(asked)
         .filter(|(_, (_, asked))| mv.at_least(27) || *asked > 0)
-        .map(|(((class, capacity), (_, used)), _)| (class.to_owned(), json!({"capacity": capacity, "used": used})))
+        .map(|(((class, capacity), (_, used)), _)| {
+            (
+                class.to_owned(),
+                json!({"capacity": capacity, "used": used}),
+            )
+        })
         .collect();
     let mut summary = json!({"resources": resources});
     if mv.at_least(17) {

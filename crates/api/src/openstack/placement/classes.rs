@@ -51,7 +51,11 @@ fn class_view(name: &str) -> Value {
     json!({"name": name, "links": [{"rel": "self", "href": format!("/placement/resource_classes/{name}")}]})
 }
 
-async fn classes(State(app): State<App>, Caller(actor): Caller, mv: Microversion) -> Answer<Json<Value>> {
+async fn classes(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    mv: Microversion,
+) -> Answer<Json<Value>> {
     mv.exists_from(2)?;
     resource_provider::check_readable(&app.cx, &actor)?;
     Ok(Json(json!({"resource_classes": CLASSES.map(class_view)})))
@@ -71,13 +75,20 @@ async fn class(
     Ok(Json(class_view(&name)))
 }
 
-async fn traits(State(app): State<App>, Caller(actor): Caller, mv: Microversion, params: Params) -> Answer<Json<Value>> {
+async fn traits(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    mv: Microversion,
+    params: Params,
+) -> Answer<Json<Value>> {
     mv.exists_from(6)?;
     only(&params, &["name", "associated"])?;
     let providers = resource_provider::list(&app.cx, &actor).await?;
     let associated = params.get("associated").map(|text| {
         parse_truth(text).ok_or_else(|| {
-            Refusal::invalid(format!("The query parameter \"associated\" only accepts \"true\" or \"false\", got: {text}"))
+            Refusal::invalid(format!(
+                "The query parameter \"associated\" only accepts \"true\" or \"false\", got: {text}"
+            ))
         })
     });
     let associated = associated.transpose()?;
@@ -87,7 +98,11 @@ async fn traits(State(app): State<App>, Caller(actor): Caller, mv: Microversion,
         (None, Some(start)) => word.starts_with(start),
         (None, None) => name.is_empty(),
     };
-    let used = |word: &&str| providers.iter().any(|provider| provider.traits.contains(word));
+    let used = |word: &&str| {
+        providers
+            .iter()
+            .any(|provider| provider.traits.contains(word))
+    };
     let found: Vec<_> = resource_provider::TRAITS
         .into_iter()
         .filter(|word| named(word) && associated.is_none_or(|wanted| used(word) == wanted))

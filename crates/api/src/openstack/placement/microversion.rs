@@ -44,21 +44,33 @@ impl Microversion {
         if self.at_least(minor) {
             return Ok(());
         }
-        Err(Refusal::not_found(format!("The resource could not be found. It came with 1.{minor}; this request asked for {self}.")))
+        Err(Refusal::not_found(format!(
+            "The resource could not be found. It came with 1.{minor}; this request asked for {self}."
+        )))
     }
 
     /// `None` for a version that is not served, with its text.
     fn asked(headers: &HeaderMap) -> Result<Self, String> {
-        let values = headers.get_all(HEADER).iter().filter_map(|value| value.to_str().ok());
-        let parts = values.flat_map(|value| value.split(',')).filter_map(|part| part.trim().split_once(' '));
-        let Some((_, text)) = parts.filter(|(service, _)| service.eq_ignore_ascii_case("placement")).last() else {
+        let values = headers
+            .get_all(HEADER)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        let parts = values
+            .flat_map(|value| value.split(','))
+            .filter_map(|part| part.trim().split_once(' '));
+        let Some((_, text)) = parts
+            .filter(|(service, _)| service.eq_ignore_ascii_case("placement"))
+            .last()
+        else {
             return Ok(Self::MIN);
         };
         let text = text.trim();
         if text == "latest" {
             return Ok(Self::MAX);
         }
-        let minor = text.strip_prefix("1.").filter(|minor| minor.bytes().all(|byte| byte.is_ascii_digit()));
+        let minor = text
+            .strip_prefix("1.")
+            .filter(|minor| minor.bytes().all(|byte| byte.is_ascii_digit()));
         match minor.and_then(|minor| minor.parse().ok()) {
             Some(minor) if (Self { minor }) <= Self::MAX => Ok(Self { minor }),
             _ => Err(text.to_owned()),
@@ -100,18 +112,26 @@ pub async fn negotiate(mut request: Request, next: Next) -> Response {
         if let Ok(value) = HeaderValue::from_str(&now) {
             response.headers_mut().insert(LAST_MODIFIED, value);
         }
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        response
+            .headers_mut()
+            .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     }
     if let Ok(value) = HeaderValue::from_str(&format!("placement {version}")) {
         response.headers_mut().insert(HEADER, value);
     }
-    response.headers_mut().append("vary", HeaderValue::from_static("openstack-api-version"));
+    response
+        .headers_mut()
+        .append("vary", HeaderValue::from_static("openstack-api-version"));
     response
 }
 
 fn unacceptable(text: &str) -> Response {
     let status = StatusCode::NOT_ACCEPTABLE;
-    let detail = format!("Unacceptable version header: {text}. Minimum is {} and maximum is {}.", Microversion::MIN, Microversion::MAX);
+    let detail = format!(
+        "Unacceptable version header: {text}. Minimum is {} and maximum is {}.",
+        Microversion::MIN,
+        Microversion::MAX
+    );
     let mut error = body(status, &detail);
     error["errors"][0]["min_version"] = json!(Microversion::MIN.to_string());
     error["errors"][0]["max_version"] = json!(Microversion::MAX.to_string());
@@ -119,7 +139,11 @@ fn unacceptable(text: &str) -> Response {
 }
 
 /// Adds the request id and, from 1.23 on, an error code.
-async fn complete(response: Response, version: Microversion, request_id: Option<RequestId>) -> Response {
+async fn complete(
+    response: Response,
+    version: Microversion,
+    request_id: Option<RequestId>,
+) -> Response {
     let (mut parts, content) = response.into_parts();
     let bytes = to_bytes(content, MAX_ERROR_BYTES).await.unwrap_or_default();
     let content = match serde_json::from_slice::<Value>(&bytes) {
@@ -141,16 +165,30 @@ mod tests {
     use super::*;
 
     fn asked(text: &str) -> Result<Microversion, String> {
-        Microversion::asked(&HeaderMap::from_iter([(HEADER.parse().unwrap(), HeaderValue::from_str(text).unwrap())]))
+        Microversion::asked(&HeaderMap::from_iter([(
+            HEADER.parse().unwrap(),
+            HeaderValue::from_str(text).unwrap(),
+        )]))
     }
 
     #[test]
     fn versions_are_read_from_the_standard_header() {
-        assert_eq!(Microversion::asked(&HeaderMap::new()), Ok(Microversion::MIN));
+        assert_eq!(
+            Microversion::asked(&HeaderMap::new()),
+            Ok(Microversion::MIN)
+        );
         assert_eq!(asked("placement 1.29"), Ok(Microversion::of(29)));
-        assert_eq!(asked("compute 2.1, placement latest"), Ok(Microversion::MAX));
+        assert_eq!(
+            asked("compute 2.1, placement latest"),
+            Ok(Microversion::MAX)
+        );
         assert_eq!(asked("compute 2.1"), Ok(Microversion::MIN));
-        for wrong in ["placement 1.40", "placement 2.0", "placement new", "placement 1.x"] {
+        for wrong in [
+            "placement 1.40",
+            "placement 2.0",
+            "placement new",
+            "placement 1.x",
+        ] {
             assert!(asked(wrong).is_err(), "{wrong}");
         }
     }

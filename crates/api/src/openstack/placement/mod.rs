@@ -11,9 +11,8 @@ mod query;
 use crate::app::App;
 use crate::params::BaseUrl;
 use crate::problem::rendered_by;
-use axum::http::{StatusCode, Uri};
+use axum::http::StatusCode;
 use axum::middleware::from_fn;
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use microversion::Microversion;
@@ -26,13 +25,8 @@ pub fn routes() -> Router<App> {
         .merge(candidates::routes())
         .merge(classes::routes())
         .merge(providers::routes())
-        .fallback(fallback);
+        .fallback(|| async { StatusCode::NOT_FOUND });
     rendered_by(router, body).layer(from_fn(microversion::negotiate))
-}
-
-/// The version document is also at the prefix with a slash, which a nested route cannot name.
-async fn fallback(uri: Uri, base: BaseUrl) -> Response {
-    if uri.path() == "/" { versions(base).await.into_response() } else { StatusCode::NOT_FOUND.into_response() }
 }
 
 async fn versions(BaseUrl(base): BaseUrl) -> Json<Value> {

@@ -19,7 +19,10 @@ pub fn routes() -> Router<App> {
         .route("/resource_providers", get(index))
         .route("/resource_providers/{id}", get(show))
         .route("/resource_providers/{id}/inventories", get(inventories))
-        .route("/resource_providers/{id}/inventories/{class}", get(inventory))
+        .route(
+            "/resource_providers/{id}/inventories/{class}",
+            get(inventory),
+        )
         .route("/resource_providers/{id}/usages", get(usages))
         .route("/resource_providers/{id}/allocations", get(allocations))
         .route("/resource_providers/{id}/aggregates", get(aggregates))
@@ -28,13 +31,23 @@ pub fn routes() -> Router<App> {
 
 /// Amounts by resource class; classes of which there is nothing are left out where Placement does.
 pub fn amounts(amount: Resources, with_zeros: bool) -> Map<String, Value> {
-    let shown = by_class(amount).into_iter().filter(|(_, count)| with_zeros || *count > 0);
-    shown.map(|(class, count)| (class.to_owned(), json!(count))).collect()
+    let shown = by_class(amount)
+        .into_iter()
+        .filter(|(_, count)| with_zeros || *count > 0);
+    shown
+        .map(|(class, count)| (class.to_owned(), json!(count)))
+        .collect()
 }
 
 /// The parts of a provider and the version each came with.
-const PARTS: [(&str, u16); 6] =
-    [("inventories", 0), ("usages", 0), ("aggregates", 1), ("traits", 6), ("allocations", 11), ("", 0)];
+const PARTS: [(&str, u16); 6] = [
+    ("inventories", 0),
+    ("usages", 0),
+    ("aggregates", 1),
+    ("traits", 6),
+    ("allocations", 11),
+    ("", 0),
+];
 
 fn view(provider: &Provider, mv: Microversion) -> Value {
     let id = provider.id();
@@ -60,20 +73,47 @@ fn view(provider: &Provider, mv: Microversion) -> Value {
     view
 }
 
-async fn index(State(app): State<App>, Caller(actor): Caller, mv: Microversion, params: Params) -> Answer<Json<Value>> {
-    let known = [("name", 0), ("uuid", 0), ("member_of", 3), ("resources", 4), ("in_tree", 14), ("required", 18)];
-    let known: Vec<_> = known.iter().filter(|(_, since)| mv.at_least(*since)).map(|(name, _)| *name).collect();
+async fn index(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    mv: Microversion,
+    params: Params,
+) -> Answer<Json<Value>> {
+    let known = [
+        ("name", 0),
+        ("uuid", 0),
+        ("member_of", 3),
+        ("resources", 4),
+        ("in_tree", 14),
+        ("required", 18),
+    ];
+    let known: Vec<_> = known
+        .iter()
+        .filter(|(_, since)| mv.at_least(*since))
+        .map(|(name, _)| *name)
+        .collect();
     only(&params, &known)?;
     let filter = Filter::of(&params)?;
-    let is = |name: &str, value: &str| params.get(name).is_none_or(|wanted| wanted.eq_ignore_ascii_case(value));
+    let is = |name: &str, value: &str| {
+        params
+            .get(name)
+            .is_none_or(|wanted| wanted.eq_ignore_ascii_case(value))
+    };
     let mut providers = resource_provider::list(&app.cx, &actor).await?;
     providers.retain(|provider| {
         let id = provider.id().to_string();
         // No provider has another below it: a tree is its root.
-        is("uuid", &id) && is("in_tree", &id) && filter.wants(provider)
-            && params.get("name").is_none_or(|name| name == provider.usage.host.name)
+        is("uuid", &id)
+            && is("in_tree", &id)
+            && filter.wants(provider)
+            && params
+                .get("name")
+                .is_none_or(|name| name == provider.usage.host.name)
     });
-    let views: Vec<_> = providers.iter().map(|provider| view(provider, mv)).collect();
+    let views: Vec<_> = providers
+        .iter()
+        .map(|provider| view(provider, mv))
+        .collect();
     Ok(Json(json!({"resource_providers": views})))
 }
 
@@ -83,11 +123,19 @@ async fn show(
     mv: Microversion,
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
-    Ok(Json(view(&resource_provider::show(&app.cx, &actor, &id).await?, mv)))
+    Ok(Json(view(
+        &resource_provider::show(&app.cx, &actor, &id).await?,
+        mv,
+    )))
 }
 
 fn inventory_view(inventory: &Inventory) -> Value {
-    let Inventory { class: _, total, reserved, allocation_ratio } = inventory;
+    let Inventory {
+        class: _,
+        total,
+        reserved,
+        allocation_ratio,
+    } = inventory;
     json!({
         "total": total,
         "reserved": reserved,
@@ -98,11 +146,20 @@ fn inventory_view(inventory: &Inventory) -> Value {
     })
 }
 
-async fn inventories(State(app): State<App>, Caller(actor): Caller, Path(id): Path<String>) -> Answer<Json<Value>> {
+async fn inventories(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+) -> Answer<Json<Value>> {
     let provider = resource_provider::show(&app.cx, &actor, &id).await?;
-    let views: Map<_, _> =
-        provider.inventories.iter().map(|inventory| (inventory.class.to_owned(), inventory_view(inventory))).collect();
-    Ok(Json(json!({"inventories": views, "resource_provider_generation": provider.usage.generation})))
+    let views: Map<_, _> = provider
+        .inventories
+        .iter()
+        .map(|inventory| (inventory.class.to_owned(), inventory_view(inventory)))
+        .collect();
+    Ok(Json(
+        json!({"inventories": views, "resource_provider_generation": provider.usage.generation}),
+    ))
 }
 
 async fn inventory(
@@ -111,14 +168,22 @@ async fn inventory(
     Path((id, class)): Path<(String, String)>,
 ) -> Answer<Json<Value>> {
     let provider = resource_provider::show(&app.cx, &actor, &id).await?;
-    let found = provider.inventories.iter().find(|inventory| inventory.class == class);
-    let found = found.ok_or_else(|| Refusal::not_found(format!("No inventory of class {class} for {id}")))?;
+    let found = provider
+        .inventories
+        .iter()
+        .find(|inventory| inventory.class == class);
+    let found = found
+        .ok_or_else(|| Refusal::not_found(format!("No inventory of class {class} for {id}")))?;
     let mut view = inventory_view(found);
     view["resource_provider_generation"] = json!(provider.usage.generation);
     Ok(Json(view))
 }
 
-async fn usages(State(app): State<App>, Caller(actor): Caller, Path(id): Path<String>) -> Answer<Json<Value>> {
+async fn usages(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+) -> Answer<Json<Value>> {
     let provider = resource_provider::show(&app.cx, &actor, &id).await?;
     Ok(Json(json!({
         "usages": amounts(provider.usage.used, true),
@@ -126,14 +191,25 @@ async fn usages(State(app): State<App>, Caller(actor): Caller, Path(id): Path<St
     })))
 }
 
-async fn allocations(State(app): State<App>, Caller(actor): Caller, Path(id): Path<String>) -> Answer<Json<Value>> {
+async fn allocations(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+) -> Answer<Json<Value>> {
     let provider = resource_provider::show(&app.cx, &actor, &id).await?;
     let held = resource_provider::allocations_on(&app.cx, &actor, provider.id()).await?;
     let views: Map<_, _> = held
         .iter()
-        .map(|allocation| (allocation.instance_id.to_string(), json!({"resources": amounts(allocation.resources, false)})))
+        .map(|allocation| {
+            (
+                allocation.instance_id.to_string(),
+                json!({"resources": amounts(allocation.resources, false)}),
+            )
+        })
         .collect();
-    Ok(Json(json!({"allocations": views, "resource_provider_generation": provider.usage.generation})))
+    Ok(Json(
+        json!({"allocations": views, "resource_provider_generation": provider.usage.generation}),
+    ))
 }
 
 async fn aggregates(
@@ -159,5 +235,7 @@ async fn traits(
 ) -> Answer<Json<Value>> {
     mv.exists_from(6)?;
     let provider = resource_provider::show(&app.cx, &actor, &id).await?;
-    Ok(Json(json!({"traits": provider.traits, "resource_provider_generation": provider.usage.generation})))
+    Ok(Json(
+        json!({"traits": provider.traits, "resource_provider_generation": provider.usage.generation}),
+    ))
 }

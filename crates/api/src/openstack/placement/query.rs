@@ -7,7 +7,11 @@ use corten_store::hosts::Resources;
 
 /// Refuses parameters that are not known.
 pub fn only(params: &Params, known: &[&str]) -> Result<(), Refusal> {
-    match params.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+    match params
+        .0
+        .iter()
+        .find(|(name, _)| !known.contains(&name.as_str()))
+    {
         None => Ok(()),
         Some((name, _)) => Err(Refusal::invalid(format!(
             "Invalid query string parameters: '{name}' is not one of {}",
@@ -26,7 +30,11 @@ pub fn amount(text: &str) -> Result<Option<Resources>, Refusal> {
             ))
         };
         let (class, count) = part.split_once(':').ok_or_else(wrong)?;
-        let count: u64 = count.parse().ok().filter(|count| *count > 0).ok_or_else(wrong)?;
+        let count: u64 = count
+            .parse()
+            .ok()
+            .filter(|count| *count > 0)
+            .ok_or_else(wrong)?;
         match (class, &mut amount) {
             ("VCPU", Some(amount)) => amount.vcpus = count,
             ("MEMORY_MB", Some(amount)) => amount.memory_mib = count,
@@ -60,19 +68,34 @@ impl Filter {
         let mut required = Vec::new();
         for value in params.all("required") {
             match value.strip_prefix("in:") {
-                Some(any) => required.push(TraitRule::HasOneOf(any.split(',').map(str::to_owned).collect())),
-                None => required.extend(value.split(',').map(|name| match name.strip_prefix('!') {
-                    Some(name) => TraitRule::HasNot(name.to_owned()),
-                    None => TraitRule::Has(name.to_owned()),
-                })),
+                Some(any) => required.push(TraitRule::HasOneOf(
+                    any.split(',').map(str::to_owned).collect(),
+                )),
+                None => {
+                    required.extend(value.split(',').map(|name| match name.strip_prefix('!') {
+                        Some(name) => TraitRule::HasNot(name.to_owned()),
+                        None => TraitRule::Has(name.to_owned()),
+                    }))
+                }
             }
         }
         let member_of = params.all("member_of").into_iter().map(|value| {
-            let (forbidden, value) = value.strip_prefix('!').map_or((false, value), |value| (true, value));
-            let ids = value.strip_prefix("in:").unwrap_or(value).split(',').map(str::to_lowercase).collect();
+            let (forbidden, value) = value
+                .strip_prefix('!')
+                .map_or((false, value), |value| (true, value));
+            let ids = value
+                .strip_prefix("in:")
+                .unwrap_or(value)
+                .split(',')
+                .map(str::to_lowercase)
+                .collect();
             (forbidden, ids)
         });
-        Ok(Self { resources, required, member_of: member_of.collect() })
+        Ok(Self {
+            resources,
+            required,
+            member_of: member_of.collect(),
+        })
     }
 
     pub fn wants(&self, provider: &Provider) -> bool {
@@ -83,7 +106,10 @@ impl Filter {
             TraitRule::HasOneOf(names) => names.iter().any(has),
         });
         let member_of = self.member_of.iter().all(|(forbidden, ids)| {
-            let is_in = provider.aggregates.iter().any(|aggregate| ids.contains(&aggregate.to_string()));
+            let is_in = provider
+                .aggregates
+                .iter()
+                .any(|aggregate| ids.contains(&aggregate.to_string()));
             is_in != *forbidden
         });
         let room = match self.resources {
@@ -103,7 +129,11 @@ mod tests {
     fn amounts_are_read_and_unknown_classes_fit_nowhere() {
         assert_eq!(
             amount("VCPU:1,MEMORY_MB:64").unwrap(),
-            Some(Resources { vcpus: 1, memory_mib: 64, disk_gib: 0 })
+            Some(Resources {
+                vcpus: 1,
+                memory_mib: 64,
+                disk_gib: 0
+            })
         );
         assert_eq!(amount("VCPU:1,CUSTOM_GPU:1").unwrap(), None);
         for wrong in ["", "VCPU", "VCPU:0", "VCPU:-1", "VCPU:many"] {
@@ -114,6 +144,11 @@ mod tests {
     #[test]
     fn an_unknown_parameter_is_named() {
         let sent = Params(vec![("colour".to_owned(), "red".to_owned())]);
-        assert!(only(&sent, &["name"]).unwrap_err().message.contains("'colour'"));
+        assert!(
+            only(&sent, &["name"])
+                .unwrap_err()
+                .message
+                .contains("'colour'")
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! `POST /servers/{id}/action`: one key names the action, its value are the arguments.
 
 use super::view::Mode;
-use super::{console, create, fields, parse_id, rebuild, viewer};
+use super::{capture, console, fields, parse_id, rebuild, viewer};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::{self, Body};
@@ -13,7 +13,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use corten_iam::actor::Actor;
-use corten_model::ids::InstanceId;
+use corten_model::ids::{ImageId, InstanceId};
 use corten_model::lifecycle::Command;
 use corten_model::refusal::Refusal;
 use corten_operations::instance::{command, edit};
@@ -63,20 +63,23 @@ async fn dispatch(name: &str, action: Action<'_>) -> Answer<Response> {
     }
     match name {
         "reboot" => action.reboot().await,
+        "createImage" => capture::image(&action).await,
+        "createBackup" => capture::backup(&action).await,
         "rebuild" => action.rebuild().await,
         "rescue" => action.rescue().await,
         "forceDelete" => action.force_delete().await,
         "lock" => action.lock().await,
         "unlock" => action.unlock().await,
         "os-resetState" => action.reset_state().await,
+        "restore" => action.restore().await,
+        "changePassword" => action.change_password().await,
+        "injectNetworkInfo" => action.inject_network_info().await,
+        "resetNetwork" => Err(Refusal::gone("The action resetNetwork was for a hypervisor that is gone.").into()),
         "os-getConsoleOutput" => console::output(&action, action.arguments()?).await,
-        "os-getVNCConsole" => {
-            action.mv.exists_until(5)?;
-            console::legacy(&action, action.arguments()?).await
-        }
-        "os-getSerialConsole" => {
-            action.mv.exists_until(5)?;
-            console::legacy(&action, action.arguments()?).await
+        "os-getVNCConsole" | "os-getSerialConsole" | "os-getSPICEConsole" | "os-getRDPConsole"
+            if !action.mv.at_least(6) =>
+        {
+            console::legacy(&action, name, action.arguments()?).await
         }
         other => Err(Refusal::invalid(format!("There is no such action: {other}")).into()),
     }
@@ -95,14 +98,16 @@ struct Reboot {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rescue {
-    #[serde(rename = "adminPass")]
+    #[serde(rename = "adminPass", default, deserialize_with = "fields::given")]
     admin_pass: Option<String>,
-    rescue_image_ref: Option<String>,
+    #[serde(default, deserialize_with = "fields::given")]
+    rescue_image_ref: Option<ImageId>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Lock {
+    #[serde(default, deserialize_with = "fields::given")]
     locked_reason: Option<String>,
 }
 
@@ -112,9 +117,16 @@ struct ResetState {
     state: String,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangePassword {
+    #[serde(rename = "adminPass")]
+    _admin_pass: String,
+}
+
 impl Action<'_> {
     /// The arguments, read strictly.
-    fn arguments<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+    pub fn arguments<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
         body::parse(self.arguments.to_string().as_bytes())
     }
 
@@ -125,9 +137,9 @@ impl Action<'_> {
 
     async fn reboot(self) -> Answer<Response> {
         let Reboot { r#type } = self.arguments()?;
-        let command = match r#type.to_uppercase().as_str() {
-            "SOFT" => Command::SoftReboot,
-            "HARD" => Command::HardReboot,
+        let command = match r#type.as_str() {
+            "SOFT" | "Soft" | "soft" => Command::SoftReboot,
+            "HARD" | "Hard" | "hard" => Command::HardReboot,
             _ => {
                 return Err(Refusal::invalid(format!(
                     "Invalid input for field/attribute type. Value: {type}. '{type}' is not one of ['HARD', 'Hard', 'hard', 'SOFT', 'Soft', 'soft']"
@@ -141,7 +153,7 @@ impl Action<'_> {
     async fn rebuild(self) -> Answer<Response> {
         let change = rebuild::request(self.mv, self.arguments()?)?;
         let (instance, admin_pass) = command::rebuild(&self.app.cx, self.actor, self.id, change).await?;
-        let mut server = viewer(self.app, self.actor, self.mv, self.base).server(&instance, Mode::Rebuild);
+        let mut server = viewer(self.app, self.actor, self.mv, self.base).await?.server(&instance, Mode::Rebuild);
         server["adminPass"] = json!(admin_pass);
         let location = [(header::LOCATION, format!("{}/compute/v2.1/servers/{}", self.base, self.id))];
         Ok((StatusCode::ACCEPTED, location, Json(json!({"server": server}))).into_response())
@@ -150,20 +162,39 @@ impl Action<'_> {
     async fn rescue(self) -> Answer<Response> {
         let arguments = if self.arguments.is_null() { None } else { Some(self.arguments::<Rescue>()?) };
         let (admin_pass, image) = arguments.map_or((None, None), |rescue| (rescue.admin_pass, rescue.rescue_image_ref));
-        let image = image.map(|text| create::image_id(&text)).transpose()?.flatten();
-        let admin_pass = admin_pass.map(fields::admin_pass).transpose()?;
         let admin_pass = command::rescue(&self.app.cx, self.actor, self.id, image, admin_pass).await?;
         Ok(Json(json!({"adminPass": admin_pass})).into_response())
     }
 
     async fn force_delete(self) -> Answer<Response> {
-        command::delete(&self.app.cx, self.actor, self.id).await?;
+        command::force_delete(&self.app.cx, self.actor, self.id).await?;
+        Ok(accepted())
+    }
+
+    async fn restore(self) -> Answer<Response> {
+        command::restore(&self.app.cx, self.actor, self.id).await?;
+        Ok(accepted())
+    }
+
+    async fn change_password(self) -> Answer<Response> {
+        let ChangePassword { .. } = self.arguments()?;
+        command::change_password(&self.app.cx, self.actor, self.id).await?;
+        Ok(accepted())
+    }
+
+    /// For hypervisors that write the addresses into the guest: ours gets them from the network, so nothing is to do.
+    async fn inject_network_info(self) -> Answer<Response> {
+        command::inject_network_info(&self.app.cx, self.actor, self.id).await?;
         Ok(accepted())
     }
 
     async fn lock(self) -> Answer<Response> {
-        let reason = if self.arguments.is_null() { None } else { self.arguments::<Lock>()?.locked_reason };
-        self.mv.takes_from(73, "locked_reason", reason.is_some())?;
+        // Before 2.73 the value means nothing, whatever it is.
+        let reason = match self.arguments {
+            Value::Null => None,
+            _ if !self.mv.at_least(73) => None,
+            _ => self.arguments::<Lock>()?.locked_reason,
+        };
         if reason.as_ref().is_some_and(|reason| reason.is_empty() || reason.chars().count() > 255) {
             return Err(Refusal::invalid("Invalid input for field/attribute locked_reason. It has 1 to 255 characters").into());
         }

@@ -1,7 +1,7 @@
 //! Console log, remote consoles and diagnostics of a server.
 
 use super::actions::Action;
-use super::parse_id;
+use super::{find, parse_id};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Body;
@@ -31,13 +31,13 @@ pub(super) fn routes() -> Router<App> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Output {
+    /// All that is kept, if it is left out, null or -1.
     length: Option<Whole>,
 }
 
 /// `os-getConsoleOutput`.
-pub(super) async fn output(action: &Action<'_>, arguments: Option<Output>) -> Answer<Response> {
-    let length = arguments.and_then(|arguments| arguments.length).map(|Whole(length)| length);
-    let lines = match length {
+pub(super) async fn output(action: &Action<'_>, arguments: Output) -> Answer<Response> {
+    let lines = match arguments.length.map(|Whole(length)| length) {
         None | Some(-1) => None,
         Some(length) => Some(usize::try_from(length).map_err(|_| {
             Refusal::invalid(format!("Invalid input for field/attribute length. Value: {length}. {length} is less than the minimum of -1"))
@@ -53,19 +53,35 @@ pub(super) struct Legacy {
     r#type: String,
 }
 
-/// `os-getVNCConsole` and `os-getSerialConsole`, up to 2.5.
-pub(super) async fn legacy(action: &Action<'_>, arguments: Legacy) -> Answer<Response> {
-    let kind = match arguments.r#type.as_str() {
-        "novnc" | "xvpvnc" => Kind::Vnc,
+/// `os-getVNCConsole` and the like, up to 2.5.
+pub(super) async fn legacy(action: &Action<'_>, name: &str, arguments: Legacy) -> Answer<Response> {
+    let types: &[&str] = match name {
+        "os-getVNCConsole" => &["novnc", "xvpvnc"],
+        "os-getSPICEConsole" => &["spice-html5"],
+        "os-getSerialConsole" => &["serial"],
+        _ => &["rdp-html5"],
+    };
+    let r#type = arguments.r#type.as_str();
+    if !types.contains(&r#type) {
+        return Err(unknown("type", r#type, types).into());
+    }
+    let kind = match r#type {
+        "novnc" => Kind::Vnc,
         "serial" => Kind::Serial,
-        other => return Err(unknown_type(other).into()),
+        other => return Err(unavailable(other).into()),
     };
     let url = url(action.app, action.actor, action.base, action.id, kind).await?;
-    Ok(Json(json!({"console": {"type": arguments.r#type, "url": url}})).into_response())
+    Ok(Json(json!({"console": {"type": r#type, "url": url}})).into_response())
 }
 
-fn unknown_type(name: &str) -> Refusal {
-    Refusal::invalid(format!("Invalid input for field/attribute type. Value: {name}. The types are 'novnc' and 'serial'"))
+fn unknown(field: &str, value: &str, known: &[&str]) -> Refusal {
+    Refusal::invalid(format!(
+        "Invalid input for field/attribute {field}. Value: {value}. '{value}' is not one of {known:?}"
+    ))
+}
+
+fn unavailable(name: &str) -> Refusal {
+    Refusal::invalid(format!("Unavailable console type {name}. The types here are novnc and serial."))
 }
 
 #[derive(Deserialize)]
@@ -92,15 +108,22 @@ async fn remote(
 ) -> Answer<Json<Value>> {
     mv.exists_from(6)?;
     let Remote { protocol, r#type } = body.remote_console;
+    let newer = |least: u16, name: &'static str| mv.at_least(least).then_some(name);
+    let protocols: Vec<_> = ["vnc", "spice", "serial", "rdp"].into_iter().chain(newer(8, "mks")).collect();
+    if !protocols.contains(&protocol.as_str()) {
+        return Err(unknown("protocol", &protocol, &protocols).into());
+    }
+    let types = ["novnc", "xvpvnc", "spice-html5", "serial", "rdp-html5"];
+    let types: Vec<_> = types.into_iter().chain(newer(8, "webmks")).chain(newer(99, "spice-direct")).collect();
+    if !types.contains(&r#type.as_str()) {
+        return Err(unknown("type", &r#type, &types).into());
+    }
     let kind = match (protocol.as_str(), r#type.as_str()) {
         ("vnc", "novnc") => Kind::Vnc,
         ("serial", "serial") => Kind::Serial,
-        ("vnc" | "serial" | "spice" | "rdp" | "mks", _) => return Err(unknown_type(&r#type).into()),
         _ => {
-            return Err(Refusal::invalid(format!(
-                "Invalid input for field/attribute protocol. Value: {protocol}. The protocols are 'vnc' and 'serial'"
-            ))
-            .into());
+            find(&app, &actor, &id).await?;
+            return Err(unavailable(&r#type).into());
         }
     };
     let url = url(&app, &actor, &base, parse_id(&id)?, kind).await?;
@@ -113,7 +136,8 @@ async fn url(app: &App, actor: &Actor, base: &str, id: InstanceId, kind: Kind) -
     let websocket = base.replacen("http", "ws", 1);
     Ok(match kind {
         Kind::Serial => format!("{websocket}/consoles/serial?token={token}"),
-        Kind::Vnc => format!("{base}/consoles/vnc?path=%3Ftoken%3D{token}"),
+        // As noVNC's own page takes it: where the socket is, with its token.
+        Kind::Vnc => format!("{base}/consoles/vnc?path=consoles%2Fvnc%2Fsocket%3Ftoken%3D{token}"),
     })
 }
 

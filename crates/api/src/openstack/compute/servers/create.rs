@@ -1,20 +1,23 @@
 //! `POST /servers`.
 
-use super::fields;
+use super::block_devices::{self, BlockDevice, LegacyBlockDevice};
+use super::fields::{self, Personality};
+use super::{hints, networks};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Body;
-use crate::openstack::compute::input::{Sent, Truth, Whole};
+use crate::openstack::compute::input::{self, Sent, Truth, Whole, WordOrNumber};
 use crate::openstack::compute::microversion::Microversion;
 use crate::openstack::compute::paging::links;
 use crate::params::BaseUrl;
 use crate::problem::Answer;
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use corten_model::ids::{FlavorId, ImageId};
 use corten_model::refusal::Refusal;
+use corten_operations::instance::edit::MAX_TAGS;
 use corten_operations::instance::new::{self, NewInstances};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -33,73 +36,72 @@ pub(super) struct CreateBody {
 struct ServerFields {
     name: String,
     #[serde(rename = "flavorRef")]
-    flavor_ref: Reference,
-    #[serde(rename = "imageRef", default)]
-    image_ref: Sent<String>,
+    flavor_ref: WordOrNumber,
+    #[serde(rename = "imageRef", default, deserialize_with = "fields::given")]
+    image_ref: Option<String>,
+    #[serde(default, deserialize_with = "fields::given")]
     key_name: Option<String>,
+    #[serde(default, deserialize_with = "fields::given")]
     metadata: Option<BTreeMap<String, Value>>,
+    #[serde(default, deserialize_with = "fields::given")]
     tags: Option<Vec<String>>,
-    description: Option<String>,
+    #[serde(default)]
+    description: Sent<String>,
+    #[serde(default, deserialize_with = "fields::given")]
     hostname: Option<String>,
+    #[serde(default, deserialize_with = "fields::given")]
     host: Option<String>,
+    #[serde(default, deserialize_with = "fields::given")]
     hypervisor_hostname: Option<String>,
+    #[serde(default, deserialize_with = "fields::given")]
     user_data: Option<String>,
+    #[serde(default, deserialize_with = "fields::given")]
     config_drive: Option<Truth>,
+    #[serde(default, deserialize_with = "fields::given")]
     availability_zone: Option<String>,
+    #[serde(default, deserialize_with = "fields::given")]
     security_groups: Option<Vec<SecurityGroup>>,
+    #[serde(default, deserialize_with = "fields::given")]
     networks: Option<Value>,
-    block_device_mapping_v2: Option<Vec<BTreeMap<String, Value>>>,
-    block_device_mapping: Option<Vec<BTreeMap<String, Value>>>,
+    #[serde(default, deserialize_with = "fields::given")]
+    block_device_mapping_v2: Option<Vec<BlockDevice>>,
+    #[serde(default, deserialize_with = "fields::given")]
+    block_device_mapping: Option<Vec<LegacyBlockDevice>>,
+    #[serde(default, deserialize_with = "fields::given")]
     personality: Option<Vec<Personality>>,
-    trusted_image_certificates: Option<Vec<String>>,
+    #[serde(default)]
+    trusted_image_certificates: Sent<Vec<String>>,
+    #[serde(default, deserialize_with = "fields::given")]
     min_count: Option<Whole>,
+    #[serde(default, deserialize_with = "fields::given")]
     max_count: Option<Whole>,
+    #[serde(default, deserialize_with = "fields::given")]
     return_reservation_id: Option<Truth>,
-    #[serde(rename = "adminPass")]
+    #[serde(rename = "adminPass", default, deserialize_with = "fields::given")]
     admin_pass: Option<String>,
-    #[serde(rename = "OS-DCF:diskConfig")]
+    #[serde(rename = "OS-DCF:diskConfig", default, deserialize_with = "fields::given")]
     disk_config: Option<String>,
-    #[serde(rename = "accessIPv4", default)]
-    access_ip_v4: Sent<String>,
-    #[serde(rename = "accessIPv6", default)]
-    access_ip_v6: Sent<String>,
-}
-
-/// A flavor: its id, or a link that ends in it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Reference {
-    Text(String),
-    Number(u64),
-}
-
-#[derive(Deserialize)]
-struct SecurityGroup {
-    name: String,
+    #[serde(rename = "accessIPv4", default, deserialize_with = "fields::given")]
+    access_ip_v4: Option<String>,
+    #[serde(rename = "accessIPv6", default, deserialize_with = "fields::given")]
+    access_ip_v6: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Personality {
-    path: String,
-    contents: String,
+struct SecurityGroup {
+    #[serde(default, deserialize_with = "fields::given")]
+    name: Option<String>,
 }
 
-/// The files of a body, checked.
-pub(super) fn personality(files: Vec<Personality>) -> Result<Vec<(String, String)>, Refusal> {
-    files.into_iter().map(|Personality { path, contents }| Ok((path, fields::user_data(contents)?))).collect()
-}
-
-fn last_part(text: &str) -> &str {
-    text.trim_end_matches('/').rsplit('/').next().unwrap_or(text)
-}
-
-/// An image: its UUID, or (below 2.36) a link that ends in it. Empty means none.
-pub(super) fn image_id(text: &str) -> Result<Option<ImageId>, Refusal> {
+/// An image by its id; empty means none.
+fn image_id(text: &str) -> Result<Option<ImageId>, Refusal> {
     if text.is_empty() {
         return Ok(None);
     }
-    last_part(text).parse().map(Some).map_err(|_| Refusal::invalid("Invalid imageRef provided."))
+    text.parse().map(Some).map_err(|_| Refusal::invalid(format!(
+        "Invalid imageRef provided: Invalid input for field/attribute imageRef. Value: {text}. '{text}' is not a 'uuid'"
+    )))
 }
 
 pub(super) async fn create(
@@ -140,127 +142,102 @@ pub(super) async fn create(
 /// The request, as of its microversion, in the words of the floor below.
 fn request(mv: Microversion, body: CreateBody) -> Result<NewInstances, Refusal> {
     let server = body.server;
-    mv.takes_from(19, "description", server.description.is_some())?;
+    mv.takes_from(19, "description", server.description.is_sent())?;
     mv.takes_from(52, "tags", server.tags.is_some())?;
-    mv.takes_from(63, "trusted_image_certificates", server.trusted_image_certificates.is_some())?;
+    mv.takes_from(63, "trusted_image_certificates", server.trusted_image_certificates.is_sent())?;
     mv.takes_from(74, "host", server.host.is_some())?;
     mv.takes_from(74, "hypervisor_hostname", server.hypervisor_hostname.is_some())?;
     mv.takes_from(90, "hostname", server.hostname.is_some())?;
     mv.takes_until(56, "personality", server.personality.is_some())?;
-    networks(mv, server.networks)?;
-    let image_ref = server.image_ref.value().unwrap_or_default();
-    let image_id = match image_id(&image_ref)? {
+    networks::check(mv, server.networks)?;
+    hints::check(&body.scheduler_hints)?;
+    let image_id = match image_id(&server.image_ref.unwrap_or_default())? {
         Some(id) => Some(id),
-        None => image_of_devices(server.block_device_mapping_v2.as_deref())?,
+        None => block_devices::image(server.block_device_mapping_v2.as_deref())?,
     };
-    only_local_root(&server.block_device_mapping_v2, &server.block_device_mapping)?;
+    block_devices::check(mv, server.block_device_mapping_v2, server.block_device_mapping)?;
     let (availability_zone, host) = zone_and_host(server.availability_zone, server.host, server.hypervisor_hostname)?;
     let (min_count, max_count) = counts(server.min_count, server.max_count)?;
-    let tags: BTreeSet<String> =
-        server.tags.unwrap_or_default().iter().map(|tag| fields::tag(tag)).collect::<Result<_, _>>()?;
-    if tags.len() > corten_operations::instance::edit::MAX_TAGS {
-        return Err(Refusal::invalid("Invalid input for field/attribute tags. A server has at most 50 tags"));
-    }
-    let flavor = match server.flavor_ref {
-        Reference::Text(text) => last_part(&text).to_owned(),
-        Reference::Number(number) => number.to_string(),
-    };
     Ok(NewInstances {
-        name: fields::server_name(mv, &server.name)?,
-        description: fields::description(server.description.map_or(Sent::Absent, Sent::Value))?.flatten(),
+        name: input::name("name", &server.name)?,
+        description: fields::description(server.description)?.flatten(),
         hostname: server.hostname.map(|hostname| fields::hostname(mv, &hostname)).transpose()?,
-        flavor_id: Some(FlavorId::from(flavor)),
+        flavor_id: Some(flavor_id(server.flavor_ref)?),
         image_id,
-        key_name: server.key_name,
+        key_name: server.key_name.map(|name| input::name("key_name", &name)).transpose()?,
         metadata: fields::metadata(server.metadata.unwrap_or_default())?,
-        tags,
+        tags: tags(server.tags.unwrap_or_default())?,
         user_data: server.user_data.map(fields::user_data).transpose()?,
         config_drive: server.config_drive.map(|Truth(wanted)| wanted),
         availability_zone,
         host,
         disk_config: server.disk_config.map(fields::disk_config).transpose()?,
-        security_groups: server.security_groups.unwrap_or_default().into_iter().map(|group| group.name).collect(),
+        security_groups: security_groups(server.security_groups.unwrap_or_default())?,
         scheduler_hints: body.scheduler_hints,
-        personality: personality(server.personality.unwrap_or_default())?,
-        trusted_image_certificates: server.trusted_image_certificates,
-        admin_pass: server.admin_pass.map(fields::admin_pass).transpose()?,
-        access_ip_v4: fields::address("accessIPv4", server.access_ip_v4)?.unwrap_or_default(),
-        access_ip_v6: fields::address("accessIPv6", server.access_ip_v6)?.unwrap_or_default(),
+        personality: fields::personality(server.personality.unwrap_or_default())?,
+        trusted_image_certificates: fields::certificates(server.trusted_image_certificates)?.flatten(),
+        admin_pass: server.admin_pass,
+        access_ip_v4: server.access_ip_v4.map(|text| fields::address_v4(&text)).transpose()?.unwrap_or_default(),
+        access_ip_v6: server.access_ip_v6.map(|text| fields::address_v6(&text)).transpose()?.unwrap_or_default(),
         min_count,
         max_count,
     })
 }
 
-/// From 2.37 on `networks` is required. There are no networks yet: only none at all can be kept as a promise.
-fn networks(mv: Microversion, networks: Option<Value>) -> Result<(), Refusal> {
-    match networks {
-        None if mv.at_least(37) => Err(Refusal::invalid(
-            "Invalid input for field/attribute server. 'networks' is a required property since 2.37",
-        )),
-        None => Ok(()),
-        Some(Value::String(word)) if mv.at_least(37) && matches!(word.as_str(), "none" | "auto") => Ok(()),
-        Some(Value::Array(list)) if list.is_empty() => Ok(()),
-        Some(Value::Array(list)) => {
-            let known = |entry: &Value| {
-                entry.as_object().is_some_and(|entry| {
-                    entry.keys().all(|key| matches!(key.as_str(), "uuid" | "port" | "fixed_ip" | "tag" | "network"))
-                })
-            };
-            if !list.iter().all(known) {
-                return Err(Refusal::invalid("Invalid input for field/attribute networks. Each entry names a uuid or a port"));
-            }
-            Err(Refusal::invalid(
-                "Network not found: this cloud has no networks yet. Use \"networks\": \"none\" (--nic none).",
-            ))
-        }
-        Some(other) => Err(Refusal::invalid(format!("Invalid input for field/attribute networks. Value: {other}. It is a list, or from 2.37 on 'none' or 'auto'"))),
+/// A flavor: its id, or a link that ends in it.
+fn flavor_id(reference: WordOrNumber) -> Result<FlavorId, Refusal> {
+    let text = reference.into_text();
+    match text.trim_end_matches('/').rsplit('/').next() {
+        Some(id) if !id.is_empty() => Ok(FlavorId::from(id)),
+        _ => Err(Refusal::invalid("Invalid input for field/attribute flavorRef. Value: . '' is too short")),
     }
 }
 
-/// The image of a mapping that only says the obvious: boot from the image on a local disk.
-fn image_of_devices(devices: Option<&[BTreeMap<String, Value>]>) -> Result<Option<ImageId>, Refusal> {
-    let text = |device: &BTreeMap<String, Value>, key: &str| device.get(key).and_then(Value::as_str).map(str::to_owned);
-    let root = devices.into_iter().flatten().find(|device| {
-        text(device, "source_type").as_deref() == Some("image") && text(device, "destination_type").as_deref() == Some("local")
-    });
-    match root.and_then(|device| text(device, "uuid")) {
-        Some(id) => image_id(&id),
-        None => Ok(None),
+fn tags(tags: Vec<String>) -> Result<BTreeSet<String>, Refusal> {
+    if tags.len() > MAX_TAGS {
+        return Err(Refusal::invalid(format!(
+            "Invalid input for field/attribute tags. A server has at most {MAX_TAGS} tags"
+        )));
     }
+    tags.iter().map(|tag| fields::tag(tag)).collect()
 }
 
-fn only_local_root(
-    devices: &Option<Vec<BTreeMap<String, Value>>>,
-    older: &Option<Vec<BTreeMap<String, Value>>>,
-) -> Result<(), Refusal> {
-    let local = |device: &BTreeMap<String, Value>| {
-        device.get("source_type").and_then(Value::as_str) == Some("image")
-            && device.get("destination_type").and_then(Value::as_str) == Some("local")
-    };
-    let volumes = devices.iter().flatten().any(|device| !local(device)) || older.iter().flatten().next().is_some();
-    if volumes {
-        return Err(Refusal::invalid(
-            "Block Device Mapping is Invalid: this cloud has no volumes yet. Boot from an image with imageRef.",
-        ));
-    }
-    Ok(())
+fn security_groups(groups: Vec<SecurityGroup>) -> Result<Vec<String>, Refusal> {
+    let names = groups.into_iter().filter_map(|SecurityGroup { name }| name);
+    names.map(|name| input::name("security_groups.name", &name)).collect()
 }
 
-/// `zone:host` names both; `host` (2.74) names the host alone.
+/// `zone:host` and `zone:host:node` name a host too; `host` and `hypervisor_hostname` (2.74) name the host alone.
 fn zone_and_host(
     zone: Option<String>,
     host: Option<String>,
     hypervisor: Option<String>,
 ) -> Result<(Option<String>, Option<String>), Refusal> {
+    for (field, name) in [("host", &host), ("hypervisor_hostname", &hypervisor)] {
+        if let Some(name) = name {
+            fields::domain_name(field, name)?;
+        }
+    }
+    if let (Some(host), Some(hypervisor)) = (&host, &hypervisor)
+        && host != hypervisor
+    {
+        return Err(Refusal::invalid(format!(
+            "No compute host has both the name {host} and the hypervisor {hypervisor}."
+        )));
+    }
     let named = host.or(hypervisor);
     let Some(zone) = zone else { return Ok((None, named)) };
-    let mut parts = zone.splitn(3, ':').map(str::to_owned);
-    let zone = parts.next().filter(|zone| !zone.is_empty());
-    let host = parts.next().filter(|host| !host.is_empty()).or(parts.next());
-    if host.is_some() && named.is_some() {
+    input::name("availability_zone", &zone)?;
+    let mut parts = zone.split(':').map(|part| Some(part.to_owned()).filter(|part| !part.is_empty()));
+    let (zone, host, node, more) = (parts.next().flatten(), parts.next(), parts.next(), parts.next());
+    if more.is_some() {
+        return Err(Refusal::invalid("Invalid availability zone: it has the form zone, zone:host or zone:host:node."));
+    }
+    let forced = host.flatten().or(node.flatten());
+    if forced.is_some() && named.is_some() {
         return Err(Refusal::invalid("Name the host once: in availability_zone or in host, not in both."));
     }
-    Ok((zone, named.or(host)))
+    Ok((zone, named.or(forced)))
 }
 
 fn counts(min: Option<Whole>, max: Option<Whole>) -> Result<(u32, u32), Refusal> {
@@ -273,4 +250,3 @@ fn counts(min: Option<Whole>, max: Option<Whole>) -> Result<(u32, u32), Refusal>
     }
     Ok((least, most))
 }
-

@@ -5,21 +5,22 @@ use crate::openstack::compute::microversion::Microversion;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use corten_model::refusal::Refusal;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// The most user data, before base64, in bytes.
-const MAX_USER_DATA_BYTES: usize = 65_535;
+/// The most user data, in characters of base64.
+const MAX_USER_DATA: usize = 65_535;
+
+/// For a field that may be left out but not be null: `#[serde(default, deserialize_with = "fields::given")]`.
+pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
 
 fn wrong(field: &str, value: &str, rule: &str) -> Refusal {
     let shown: String = value.chars().take(80).collect();
     Refusal::invalid(format!("Invalid input for field/attribute {field}. Value: {shown}. {rule}"))
-}
-
-/// A server's name: before 2.1 was strict white space was trimmed; it still is refused at the ends.
-pub fn server_name(_: Microversion, name: &str) -> Result<String, Refusal> {
-    input::name("name", name)
 }
 
 /// A description: `Some(None)` takes it away.
@@ -31,23 +32,23 @@ pub fn description(sent: Sent<String>) -> Result<Option<Option<String>>, Refusal
     })
 }
 
-/// A host name (2.90): letters, digits and `-`, at most 63 characters; from 2.94 a domain name of up to 255.
+/// A host name (2.90): 2 to 63 letters, digits and `-`; from 2.94 a domain name of up to 255 characters.
 pub fn hostname(mv: Microversion, text: &str) -> Result<String, Refusal> {
-    let (longest, dots) = if mv.at_least(94) { (255, true) } else { (63, false) };
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    let labels: Vec<_> = text.split('.').collect();
-    if text.len() > longest || (labels.len() > 1 && !dots) || !labels.into_iter().all(label) {
-        let rule = format!(
-            "A host name has letters, digits and '-'{}, at most {longest} characters",
-            if dots { " in parts separated by '.'" } else { "" }
-        );
-        return Err(wrong("hostname", text, &rule));
+    if mv.at_least(94) {
+        return domain_name("hostname", text);
+    }
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if !(2..=63).contains(&text.len()) || !text.chars().all(legal) || text.starts_with('-') || text.ends_with('-') {
+        return Err(wrong("hostname", text, "A host name has 2 to 63 letters, digits and '-', which is not at an end"));
+    }
+    Ok(text.to_owned())
+}
+
+/// A domain name, as leniently as Nova takes one: 1 to 255 letters, digits and `-._`.
+pub fn domain_name(field: &str, text: &str) -> Result<String, Refusal> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if !(1..=255).contains(&text.len()) || !text.chars().all(legal) {
+        return Err(wrong(field, text, "A domain name has 1 to 255 letters, digits, '-', '.' and '_'"));
     }
     Ok(text.to_owned())
 }
@@ -59,19 +60,15 @@ pub fn disk_config(text: String) -> Result<String, Refusal> {
     }
 }
 
-/// An access address: `Some("")` takes it away.
-pub fn address(field: &str, sent: Sent<String>) -> Result<Option<String>, Refusal> {
-    let text = match sent {
-        Sent::Absent => return Ok(None),
-        Sent::Null => return Ok(Some(String::new())),
-        Sent::Value(text) => text,
-    };
-    let v4 = field.ends_with('4');
-    match text.parse::<IpAddr>() {
-        Ok(IpAddr::V4(_)) if v4 => Ok(Some(text)),
-        Ok(IpAddr::V6(_)) if !v4 => Ok(Some(text)),
-        _ => Err(wrong(field, &text, if v4 { "It is not an IPv4 address" } else { "It is not an IPv6 address" })),
-    }
+/// An access address, as it is shown: the shortest form of IPv6 (RFC 5952).
+pub fn address_v4(text: &str) -> Result<String, Refusal> {
+    let address: Ipv4Addr = text.parse().map_err(|_| wrong("accessIPv4", text, "It is not an IPv4 address"))?;
+    Ok(address.to_string())
+}
+
+pub fn address_v6(text: &str) -> Result<String, Refusal> {
+    let address: Ipv6Addr = text.parse().map_err(|_| wrong("accessIPv6", text, "It is not an IPv6 address"))?;
+    Ok(address.to_string())
 }
 
 /// Metadata: keys of 1 to 255 characters of a limited set, text values of at most 255.
@@ -95,14 +92,47 @@ fn metadata_value(key: &str, value: Value) -> Result<String, Refusal> {
     }
 }
 
+fn base64(field: &str, text: String) -> Result<String, Refusal> {
+    match STANDARD.decode(text.split_whitespace().collect::<String>()) {
+        Ok(_) => Ok(text),
+        Err(_) => Err(wrong(field, &text, "It is not base64")),
+    }
+}
+
 /// Base64 user data, as sent.
 pub fn user_data(text: String) -> Result<String, Refusal> {
-    match STANDARD.decode(text.split_whitespace().collect::<String>()) {
-        Err(_) => Err(wrong("user_data", &text, "It is not base64")),
-        Ok(bytes) if bytes.len() > MAX_USER_DATA_BYTES => {
-            Err(wrong("user_data", "…", &format!("It is longer than {MAX_USER_DATA_BYTES} bytes")))
-        }
-        Ok(_) => Ok(text),
+    if text.len() > MAX_USER_DATA {
+        return Err(wrong("user_data", &text, &format!("It is longer than {MAX_USER_DATA} characters")));
+    }
+    base64("user_data", text)
+}
+
+/// A file for the config drive; what is left out is empty.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Personality {
+    #[serde(default)]
+    path: String,
+    #[serde(default)]
+    contents: String,
+}
+
+/// The files of a body: paths and base64 content.
+pub fn personality(files: Vec<Personality>) -> Result<Vec<(String, String)>, Refusal> {
+    files.into_iter().map(|Personality { path, contents }| Ok((path, base64("contents", contents)?))).collect()
+}
+
+/// Ids of the certificates that an image must be signed with; null asks for none. Signatures are not checked here, so
+/// none can be promised.
+pub fn certificates(ids: Sent<Vec<String>>) -> Result<Option<Option<Vec<String>>>, Refusal> {
+    match ids {
+        Sent::Absent => Ok(None),
+        Sent::Null => Ok(Some(None)),
+        Sent::Value(ids) => Err(wrong(
+            "trusted_image_certificates",
+            &ids.join(","),
+            "This cloud does not check the signatures of images: leave it out",
+        )),
     }
 }
 
@@ -113,12 +143,4 @@ pub fn tag(text: &str) -> Result<String, Refusal> {
         return Err(wrong("tag", text, "A tag has 1 to 60 characters, none of them '/' or ','"));
     }
     Ok(text.to_owned())
-}
-
-/// An administrator's password for the guest, as the caller wants it.
-pub fn admin_pass(text: String) -> Result<String, Refusal> {
-    if text.chars().count() > 255 {
-        return Err(wrong("adminPass", "…", "It is longer than 255 characters"));
-    }
-    Ok(text)
 }

@@ -1,18 +1,20 @@
 //! `/servers/{id}/os-instance-actions`: the operations on a server and the transitions each caused.
 
-use super::parse_id;
+use super::{find, parse_id};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::openstack::compute::microversion::Microversion;
-use crate::openstack::compute::paging::Page;
+use crate::openstack::compute::paging::{self, Page};
 use crate::params::{BaseUrl, Params};
 use crate::problem::Answer;
 use axum::extract::{Path, State};
 use axum::routing::get;
 use axum::{Json, Router};
+use corten_iam::actor::Actor;
 use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
 use corten_operations::instance::history::{self, Action, Event};
+use corten_store::Failure;
 use serde_json::{Value, json};
 
 pub(super) fn routes() -> Router<App> {
@@ -59,6 +61,22 @@ fn event(event: &Event, mv: Microversion, sees_details: bool) -> Value {
     body
 }
 
+/// What was done to a server; below 2.21 only to one that is still there.
+async fn actions(app: &App, actor: &Actor, mv: Microversion, id: &str) -> Result<Vec<Action>, Failure> {
+    if !mv.at_least(21) {
+        find(app, actor, id).await?;
+    }
+    history::actions(&app.cx, actor, parse_id(id)?).await
+}
+
+fn moment(params: &Params, name: &str) -> Result<Option<Timestamp>, Refusal> {
+    let Some(text) = params.get(name) else { return Ok(None) };
+    let moment = Timestamp::parse_iso8601(text).ok_or_else(|| {
+        Refusal::invalid(format!("Invalid input for query parameters {name}. Value: {text}. It is not a date and time"))
+    })?;
+    Ok(Some(moment))
+}
+
 async fn list(
     State(app): State<App>,
     Caller(actor): Caller,
@@ -67,18 +85,29 @@ async fn list(
     Path(id): Path<String>,
     params: Params,
 ) -> Answer<Json<Value>> {
-    let mut actions = history::actions(&app.cx, &actor, parse_id(&id)?).await?;
+    if mv.at_least(58) {
+        let known: &[&str] = match mv.at_least(66) {
+            true => &["limit", "marker", "changes-since", "changes-before"],
+            false => &["limit", "marker", "changes-since"],
+        };
+        paging::only(&params, known)?;
+    }
+    let mut actions = actions(&app, &actor, mv, &id).await?;
     if !mv.at_least(58) {
         let all: Vec<_> = actions.iter().map(|action| brief(action, mv)).collect();
         return Ok(Json(json!({"instanceActions": all})));
     }
-    for (name, keep) in [("changes-since", true), ("changes-before", false)] {
-        if let Some(text) = params.get(name) {
-            let moment = Timestamp::parse_iso8601(text)
-                .ok_or_else(|| Refusal::invalid(format!("Invalid input for query parameters {name}. Value: {text}")))?;
-            actions.retain(|action| if keep { action.updated >= moment } else { action.updated <= moment });
-        }
+    let since = moment(&params, "changes-since")?;
+    let before = moment(&params, "changes-before")?;
+    if let (Some(since), Some(before)) = (since, before)
+        && since > before
+    {
+        let rule = "The value of changes-since must be less than or equal to changes-before.";
+        return Err(Refusal::invalid(rule).into());
     }
+    actions.retain(|action| {
+        since.is_none_or(|since| action.updated >= since) && before.is_none_or(|before| action.updated <= before)
+    });
     let page = Page::of(&params)?;
     let actions = page.cut(actions, |action| action.request_id.to_string())?;
     let mut body = json!({"instanceActions": actions.iter().map(|action| brief(action, mv)).collect::<Vec<_>>()});
@@ -96,7 +125,7 @@ async fn show(
     mv: Microversion,
     Path((id, request_id)): Path<(String, String)>,
 ) -> Answer<Json<Value>> {
-    let actions = history::actions(&app.cx, &actor, parse_id(&id)?).await?;
+    let actions = actions(&app, &actor, mv, &id).await?;
     let action = actions.into_iter().find(|action| action.request_id.0 == request_id).ok_or_else(|| {
         Refusal::not_found(format!("Action for request_id {request_id} on instance {id} not found"))
     })?;

@@ -17,7 +17,7 @@ use corten_model::ids::ProjectId;
 use corten_model::lifecycle::{InstanceState, TaskState, VmState};
 use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
-use corten_operations::instance::query::{self, Filter};
+use corten_operations::instance::list::{self as instances, Attribute, Filter, SortKey};
 use corten_store::Failure;
 use corten_store::record::Direction;
 use regex::Regex;
@@ -41,7 +41,8 @@ pub(super) async fn detail(
     BaseUrl(base): BaseUrl,
     params: Params,
 ) -> Answer<Json<Value>> {
-    page(&app, &actor, mv, &base, &params, "servers/detail", |viewer, instance| viewer.server(instance, Mode::Detail)).await
+    let render = |viewer: &Viewer<'_>, instance: &_| viewer.server(instance, Mode::Detail);
+    page(&app, &actor, mv, &base, &params, "servers/detail", render).await
 }
 
 async fn page(
@@ -53,12 +54,16 @@ async fn page(
     path: &str,
     render: impl Fn(&Viewer<'_>, &corten_store::instances::Instance) -> Value,
 ) -> Answer<Json<Value>> {
-    let filter = filter(app, actor, mv, params)?;
+    if mv.at_least(75) {
+        only_known(params)?;
+    }
+    let admin = sees_all(app, actor);
+    let filter = filter(app, actor, mv, params, admin)?;
     let asked = Page::of(params)?;
     let marker = asked.marker.as_deref().map(|text| text.parse().map_err(|_| paging::no_marker(text))).transpose()?;
-    let page = query::Page { sort: sort(params)?, marker, limit: asked.limit };
-    let (found, _) = query::list(&app.cx, &filter, &page).await?;
-    let viewer = viewer(app, actor, mv, base);
+    let page = instances::Page { sort: sort(mv, params, admin)?, marker, limit: asked.limit };
+    let found = instances::list(&app.cx, &filter, &page).await?;
+    let viewer = viewer(app, actor, mv, base).await?;
     let servers: Vec<_> = found.iter().map(|instance| render(&viewer, instance)).collect();
     let last = found.last().map(|instance| instance.id.to_string());
     let mut body = json!({"servers": servers});
@@ -68,93 +73,177 @@ async fn page(
     Ok(Json(body))
 }
 
-/// The columns that a list can be sorted by, under Nova's names.
-const SORT_KEYS: [(&str, &str); 21] = [
-    ("created_at", "created_at"),
-    ("updated_at", "updated_at"),
-    ("launched_at", "launched_at"),
-    ("terminated_at", "terminated_at"),
-    ("display_name", "name"),
-    ("display_description", "name"),
-    ("hostname", "hostname"),
-    ("host", "hostname"),
-    ("node", "hostname"),
-    ("image_ref", "image_id"),
-    ("instance_type_id", "flavor_id"),
-    ("key_name", "key_name"),
-    ("locked", "locked"),
-    ("power_state", "power_state"),
-    ("vm_state", "vm_state"),
-    ("task_state", "vm_state"),
-    ("project_id", "project_id"),
-    ("user_id", "user_id"),
-    ("uuid", "id"),
-    ("launch_index", "reservation_id"),
-    ("progress", "vm_state"),
-];
-
-/// `sort_key` and `sort_dir`, in pairs; newest first without.
-fn sort(params: &Params) -> Result<Vec<(&'static str, Direction)>, Refusal> {
-    let keys = params.all("sort_key");
-    let directions = params.all("sort_dir");
-    if keys.is_empty() {
-        return Ok(vec![("created_at", Direction::Descending)]);
-    }
-    if directions.len() > keys.len() {
-        return Err(Refusal::invalid("Sort direction size exceeds sort key size"));
-    }
-    keys.iter()
-        .enumerate()
-        .map(|(index, key)| {
-            let column = SORT_KEYS.iter().find(|(name, _)| name == key).map(|(_, column)| *column);
-            let names = || SORT_KEYS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-            let column = column.ok_or_else(|| {
-                Refusal::invalid(format!("Invalid input for query parameters sort_key. Value: {key}. It is one of {}", names()))
-            })?;
-            let direction = match directions.get(index).copied() {
-                None | Some("desc") => Direction::Descending,
-                Some("asc") => Direction::Ascending,
-                Some(other) => {
-                    return Err(Refusal::invalid(format!(
-                        "Invalid input for query parameters sort_dir. Value: {other}. It is asc or desc"
-                    )));
-                }
-            };
-            Ok((column, direction))
-        })
-        .collect()
+fn sees_all(app: &App, actor: &Actor) -> bool {
+    app.cx.policy.check(actor, compute::SERVERS_READ_ALL, &Target::cloud()).is_ok()
 }
 
-/// The filters of tenants; below 2.75 others are ignored, as Nova does. Administrators have all.
-const TENANT_FILTERS: [&str; 30] = [
-    "name", "status", "image", "flavor", "ip", "ip6", "changes-since", "changes-before", "reservation_id", "tags",
-    "tags-any", "not-tags", "not-tags-any", "availability_zone", "config_drive", "key_name", "created_at",
-    "launched_at", "terminated_at", "power_state", "task_state", "vm_state", "progress", "user_id", "locked",
-    "hostname", "access_ip_v4", "access_ip_v6", "description", "all_tenants",
+/// What a list can be sorted by, under Nova's names.
+const SORT_KEYS: [(&str, SortKey); 30] = [
+    ("access_ip_v4", SortKey::Attribute(Attribute::AccessIpV4)),
+    ("access_ip_v6", SortKey::Attribute(Attribute::AccessIpV6)),
+    ("auto_disk_config", SortKey::Attribute(Attribute::AutoDiskConfig)),
+    ("availability_zone", SortKey::Attribute(Attribute::AvailabilityZone)),
+    ("config_drive", SortKey::Attribute(Attribute::ConfigDrive)),
+    ("created_at", SortKey::Column("created_at")),
+    ("display_description", SortKey::Attribute(Attribute::Description)),
+    ("display_name", SortKey::Column("name")),
+    ("host", SortKey::Attribute(Attribute::Host)),
+    ("hostname", SortKey::Column("hostname")),
+    ("image_ref", SortKey::Column("image_id")),
+    ("instance_type_id", SortKey::Column("flavor_id")),
+    ("kernel_id", SortKey::Attribute(Attribute::Nothing)),
+    ("key_name", SortKey::Column("key_name")),
+    ("launch_index", SortKey::Attribute(Attribute::LaunchIndex)),
+    ("launched_at", SortKey::Column("launched_at")),
+    ("locked", SortKey::Column("locked")),
+    ("locked_by", SortKey::Attribute(Attribute::LockedBy)),
+    ("node", SortKey::Attribute(Attribute::Host)),
+    ("power_state", SortKey::Column("power_state")),
+    ("progress", SortKey::Attribute(Attribute::Progress)),
+    ("project_id", SortKey::Column("project_id")),
+    ("ramdisk_id", SortKey::Attribute(Attribute::Nothing)),
+    ("root_device_name", SortKey::Attribute(Attribute::RootDevice)),
+    ("task_state", SortKey::Attribute(Attribute::TaskState)),
+    ("terminated_at", SortKey::Column("terminated_at")),
+    ("updated_at", SortKey::Column("updated_at")),
+    ("user_id", SortKey::Column("user_id")),
+    ("uuid", SortKey::Column("id")),
+    ("vm_state", SortKey::Column("vm_state")),
 ];
 
-/// Everything a list takes from 2.75 on.
-const OTHER_PARAMETERS: [&str; 24] = [
-    "limit", "marker", "sort_key", "sort_dir", "host", "node", "project_id", "tenant_id", "deleted", "uuid", "metadata",
-    "launch_index", "root_device_name", "kernel_id", "ramdisk_id", "disk_config", "auto_disk_config",
-    "display_description", "soft_deleted", "accessIPv4", "accessIPv6", "locked_by", "image_ref", "instance_type_id",
+/// Keys that say nothing: ignored below 2.75, refused from then on.
+const IGNORED_SORT_KEYS: [&str; 21] = [
+    "architecture", "cell_name", "cleaned", "default_ephemeral_device", "default_swap_device", "deleted", "deleted_at",
+    "disable_terminate", "ephemeral_gb", "ephemeral_key_uuid", "id", "key_data", "launched_on", "memory_mb", "os_type",
+    "reservation_id", "root_gb", "shutdown_terminate", "user_data", "vcpus", "vm_mode",
 ];
 
-fn filter(app: &App, actor: &Actor, mv: Microversion, params: &Params) -> Result<Filter, Failure> {
-    let known: Vec<&str> = TENANT_FILTERS.iter().chain(&OTHER_PARAMETERS).copied().collect();
-    if mv.at_least(75) {
-        paging::only(params, &known)?;
+/// `sort_key` and `sort_dir`, in pairs; a direction that is missing is like the first. Newest first without any.
+fn sort(mv: Microversion, params: &Params, admin: bool) -> Result<Vec<(SortKey, Direction)>, Refusal> {
+    let names = params.all("sort_key");
+    let directions: Vec<_> = params.all("sort_dir").into_iter().map(direction).collect::<Result<_, _>>()?;
+    if directions.len() > names.len().max(1) {
+        return Err(Refusal::invalid("Sort direction size exceeds sort key size"));
     }
-    let admin = app.cx.policy.check(actor, compute::SERVERS_READ_ALL, &Target::cloud()).is_ok();
-    let mut filter = Filter { project_id: project(app, actor, params, admin)?, deleted: Some(false), ..Filter::default() };
-    for (name, value) in &params.0 {
-        if !admin && !TENANT_FILTERS.contains(&name.as_str()) {
-            continue;
+    let first = directions.first().copied().unwrap_or(Direction::Descending);
+    let mut keys = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let direction = directions.get(index).copied().unwrap_or(first);
+        match SORT_KEYS.iter().find(|(known, _)| known == name) {
+            Some(("locked", _)) if !mv.at_least(73) => {}
+            Some(("host" | "node", _)) if !admin => {
+                return Err(Refusal::forbidden(format!("Only administrators can sort servers by {name}")));
+            }
+            Some((_, key)) => keys.push((*key, direction)),
+            None if IGNORED_SORT_KEYS.contains(name) && !mv.at_least(75) => {}
+            None => {
+                let known: Vec<_> = SORT_KEYS.iter().map(|(known, _)| *known).collect();
+                return Err(Refusal::invalid(format!(
+                    "Invalid input for query parameters sort_key. Value: {name}. It is one of {}",
+                    known.join(", ")
+                )));
+            }
         }
-        apply(&mut filter, mv, admin, name, value)?;
     }
-    if filter.changed_since.is_some() && !params.0.iter().any(|(name, _)| name == "deleted") {
-        filter.deleted = None;
+    if keys.is_empty() {
+        keys.push((SortKey::Column("created_at"), first));
+    }
+    Ok(keys)
+}
+
+fn direction(text: &str) -> Result<Direction, Refusal> {
+    match text {
+        "asc" => Ok(Direction::Ascending),
+        "desc" => Ok(Direction::Descending),
+        other => Err(Refusal::invalid(format!(
+            "Invalid input for query parameters sort_dir. Value: {other}. It is asc or desc"
+        ))),
+    }
+}
+
+/// The filters of tenants, each with the version it came with; others of theirs are ignored, as Nova does.
+const TENANT_FILTERS: [(u16, &str); 26] = [
+    (1, "reservation_id"),
+    (1, "name"),
+    (1, "status"),
+    (1, "image"),
+    (1, "flavor"),
+    (1, "ip"),
+    (1, "changes-since"),
+    (5, "ip6"),
+    (26, "tags"),
+    (26, "tags-any"),
+    (26, "not-tags"),
+    (26, "not-tags-any"),
+    (66, "changes-before"),
+    (73, "locked"),
+    (83, "availability_zone"),
+    (83, "config_drive"),
+    (83, "key_name"),
+    (83, "created_at"),
+    (83, "launched_at"),
+    (83, "terminated_at"),
+    (83, "power_state"),
+    (83, "task_state"),
+    (83, "vm_state"),
+    (83, "progress"),
+    (83, "user_id"),
+    (90, "hostname"),
+];
+
+/// What a list takes beside the filters of tenants: the filters of administrators, sort and page.
+const OTHER_PARAMETERS: [&str; 24] = [
+    "access_ip_v4", "access_ip_v6", "all_tenants", "auto_disk_config", "deleted", "description", "display_description",
+    "display_name", "host", "image_ref", "kernel_id", "launch_index", "limit", "locked_by", "marker", "node",
+    "project_id", "ramdisk_id", "root_device_name", "soft_deleted", "sort_dir", "sort_key", "tenant_id", "uuid",
+];
+
+/// Names that Nova knows from its tables and refuses.
+const TABLES: [&str; 7] = [
+    "block_device_mapping", "services", "metadata", "system_metadata", "info_cache", "security_groups", "pci_devices",
+];
+
+fn is_table(name: &str) -> bool {
+    TABLES.contains(&name) || name.starts_with('_')
+}
+
+/// From 2.75 on a list takes no parameter that it does not know.
+fn only_known(params: &Params) -> Result<(), Refusal> {
+    let tenants = TENANT_FILTERS.iter().map(|(_, name)| *name);
+    let known: Vec<&str> = tenants.chain(OTHER_PARAMETERS).collect();
+    let unknown = params.0.iter().filter(|(name, _)| !is_table(name)).cloned().collect();
+    paging::only(&Params(unknown), &known)
+}
+
+fn filter(app: &App, actor: &Actor, mv: Microversion, params: &Params, admin: bool) -> Result<Filter, Failure> {
+    let mut filter = Filter { project_id: project(app, actor, params, admin)?, ..Filter::default() };
+    let mut statuses = Vec::new();
+    for (name, value) in &params.0 {
+        let for_tenants = TENANT_FILTERS.iter().find(|(_, known)| known == name);
+        match for_tenants {
+            Some((since, _)) if !admin && !mv.at_least(*since) => continue,
+            None if !admin => continue,
+            Some((since @ (26 | 66 | 73), _)) if !mv.at_least(*since) => continue,
+            _ => {}
+        }
+        if is_table(name) {
+            return Err(Refusal::invalid(format!("Invalid filter field: {name}.")).into());
+        }
+        match name.as_str() {
+            "status" => statuses.push(value.as_str()),
+            _ => apply(&mut filter, name, value)?,
+        }
+    }
+    by_status(&mut filter, mv, admin, &statuses)?;
+    if let (Some(since), Some(before)) = (filter.changed_since, filter.changed_before)
+        && since > before
+    {
+        let rule = "The value of changes-since must be less than or equal to changes-before.";
+        return Err(Refusal::invalid(rule).into());
+    }
+    // Who asks for changes wants to hear of deletions too.
+    if filter.deleted.is_none() && filter.changed_since.is_none() && filter.changed_before.is_none() {
+        filter.deleted = Some(false);
     }
     Ok(filter)
 }
@@ -181,56 +270,76 @@ fn project(app: &App, actor: &Actor, params: &Params, admin: bool) -> Result<Opt
     }
 }
 
-fn pattern(text: &str) -> Result<Regex, Refusal> {
-    Regex::new(text).map_err(|_| Refusal::invalid(format!("Invalid filter: '{text}' is not a regular expression")))
+fn wrong(name: &str, text: &str, rule: &str) -> Refusal {
+    Refusal::invalid(format!("Invalid input for query parameters {name}. Value: {text}. {rule}"))
+}
+
+fn pattern(name: &str, text: &str) -> Result<Regex, Refusal> {
+    Regex::new(text).map_err(|_| wrong(name, text, &format!("'{text}' is not a regular expression")))
 }
 
 fn moment(name: &str, text: &str) -> Result<Timestamp, Refusal> {
-    Timestamp::parse_iso8601(text)
-        .ok_or_else(|| Refusal::invalid(format!("Invalid input for query parameters {name}. Value: {text}. It is not a date and time of ISO 8601")))
+    Timestamp::parse_iso8601(text).ok_or_else(|| wrong(name, text, "It is not a date and time of ISO 8601"))
 }
 
 fn tags(text: &str) -> BTreeSet<String> {
     text.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
 }
 
-fn number(name: &str, text: &str) -> Result<i64, Refusal> {
-    text.parse().map_err(|_| Refusal::invalid(format!("Invalid input for query parameters {name}. Value: {text}. It is not a number")))
-}
-
 fn truth(name: &str, text: &str) -> Result<bool, Refusal> {
-    parse_truth(text).ok_or_else(|| Refusal::invalid(format!("Invalid input for query parameters {name}. Value: {text}. It is neither true nor false")))
+    parse_truth(text).ok_or_else(|| wrong(name, text, "It is neither true nor false"))
 }
 
-fn apply(filter: &mut Filter, mv: Microversion, admin: bool, name: &str, value: &str) -> Result<(), Refusal> {
+/// Filters that look for a pattern.
+fn attribute(name: &str) -> Option<Attribute> {
+    Some(match name {
+        "name" | "display_name" => Attribute::Name,
+        "description" | "display_description" => Attribute::Description,
+        "hostname" => Attribute::Hostname,
+        "key_name" => Attribute::KeyName,
+        "reservation_id" => Attribute::ReservationId,
+        "availability_zone" => Attribute::AvailabilityZone,
+        "node" => Attribute::Host,
+        "power_state" => Attribute::PowerState,
+        "progress" => Attribute::Progress,
+        "launch_index" => Attribute::LaunchIndex,
+        "access_ip_v4" => Attribute::AccessIpV4,
+        "access_ip_v6" => Attribute::AccessIpV6,
+        "auto_disk_config" => Attribute::AutoDiskConfig,
+        "root_device_name" => Attribute::RootDevice,
+        "locked_by" => Attribute::LockedBy,
+        "kernel_id" | "ramdisk_id" => Attribute::Nothing,
+        _ => return None,
+    })
+}
+
+fn apply(filter: &mut Filter, name: &str, value: &str) -> Result<(), Refusal> {
+    if let Some(attribute) = attribute(name) {
+        filter.patterns.push((attribute, pattern(name, value)?));
+        return Ok(());
+    }
     match name {
-        "name" => filter.name = Some(pattern(value)?),
-        "status" => by_status(filter, admin, value),
         "image" | "image_ref" => filter.columns.push(("image_id", value.to_owned())),
-        "flavor" | "instance_type_id" => filter.columns.push(("flavor_id", value.to_owned())),
-        "reservation_id" => filter.columns.push(("reservation_id", value.to_owned())),
-        "key_name" => filter.columns.push(("key_name", value.to_owned())),
+        "flavor" => filter.columns.push(("flavor_id", value.to_owned())),
         "user_id" => filter.columns.push(("user_id", value.to_owned())),
         "uuid" => filter.ids = Some(vec![value.to_owned()]),
+        "host" => filter.host = Some(value.to_owned()),
         // No server has an address.
-        "ip" | "ip6" | "access_ip_v4" | "access_ip_v6" if value.is_empty() => {}
         "ip" | "ip6" => {
-            pattern(value)?;
+            pattern(name, value)?;
             filter.nothing = true;
         }
         "changes-since" => filter.changed_since = Some(moment(name, value)?),
-        "changes-before" if mv.at_least(66) => filter.changed_before = Some(moment(name, value)?),
-        "tags" if mv.at_least(26) => filter.tags = tags(value),
-        "tags-any" if mv.at_least(26) => filter.tags_any = tags(value),
-        "not-tags" if mv.at_least(26) => filter.not_tags = tags(value),
-        "not-tags-any" if mv.at_least(26) => filter.not_tags_any = tags(value),
-        "locked" if mv.at_least(73) => filter.locked = Some(truth(name, value)?),
-        "availability_zone" => filter.availability_zone = Some(value.to_owned()),
-        "config_drive" => filter.config_drive = Some(truth(name, value)?),
-        "description" | "display_description" => filter.description = Some(pattern(value)?),
-        "hostname" => filter.hostname = Some(pattern(value)?),
-        "host" | "node" => filter.host = Some(value.to_owned()),
-        "power_state" => filter.power_state = Some(u8::try_from(number(name, value)?).unwrap_or(u8::MAX)),
+        "changes-before" => filter.changed_before = Some(moment(name, value)?),
+        "tags" => filter.tags = tags(value),
+        "tags-any" => filter.tags_any = tags(value),
+        "not-tags" => filter.not_tags = tags(value),
+        "not-tags-any" => filter.not_tags_any = tags(value),
+        "locked" => filter.locked = Some(truth(name, value)?),
+        "config_drive" => {
+            let wanted = parse_truth(value).unwrap_or(!value.is_empty());
+            filter.patterns.push((Attribute::ConfigDrive, pattern(name, if wanted { "." } else { "^$" })?));
+        }
         "vm_state" => match value.parse::<VmState>() {
             Ok(state) => filter.vm_states = Some(vec![state]),
             Err(_) => filter.nothing = true,
@@ -239,35 +348,35 @@ fn apply(filter: &mut Filter, mv: Microversion, admin: bool, name: &str, value: 
             Ok(state) => filter.task_states = Some(vec![Some(state)]),
             Err(_) => filter.nothing = true,
         },
-        "progress" => filter.progress = Some(number(name, value)?),
-        "launch_index" => filter.launch_index = Some(number(name, value)?),
         "created_at" => filter.created_at = Some(moment(name, value)?),
         "launched_at" => filter.launched_at = Some(moment(name, value)?),
         "terminated_at" => filter.terminated_at = Some(moment(name, value)?),
-        "deleted" => filter.deleted = Some(truth(name, value)?),
-        "metadata" => by_metadata(filter, value)?,
+        // What is no truth value means no, as in Nova.
+        "deleted" => filter.deleted = Some(parse_truth(value).unwrap_or(false)),
+        "soft_deleted" => filter.soft_deleted = parse_truth(value).unwrap_or(false),
         _ => {}
     }
     Ok(())
 }
 
-/// A status that no server can have matches nothing; DELETED is for administrators.
-fn by_status(filter: &mut Filter, admin: bool, status: &str) {
-    let states = InstanceState::with_api_status(status);
-    if states.is_empty() {
-        filter.nothing = true;
-        return;
+/// Any of the statuses. One that no server can have is an error from 2.38 on; DELETED is for administrators.
+fn by_status(filter: &mut Filter, mv: Microversion, admin: bool, statuses: &[&str]) -> Result<(), Refusal> {
+    if statuses.is_empty() {
+        return Ok(());
     }
-    if status.eq_ignore_ascii_case("DELETED") && admin {
+    let states: Vec<_> = statuses.iter().flat_map(|status| InstanceState::with_api_status(status)).collect();
+    if states.is_empty() {
+        if mv.at_least(38) {
+            return Err(Refusal::invalid("Invalid status value"));
+        }
+        filter.nothing = true;
+    }
+    if !states.is_empty() && states.iter().all(|(state, _)| *state == VmState::Deleted) {
+        if !admin {
+            return Err(Refusal::forbidden("Only administrators may list deleted instances"));
+        }
         filter.deleted = Some(true);
     }
-    filter.states.get_or_insert_default().extend(states);
-}
-
-/// A JSON object of keys and values that must all be there.
-fn by_metadata(filter: &mut Filter, text: &str) -> Result<(), Refusal> {
-    let wanted: std::collections::BTreeMap<String, String> = serde_json::from_str(text)
-        .map_err(|_| Refusal::invalid("Invalid input for query parameters metadata. It is a JSON object of texts"))?;
-    filter.metadata.extend(wanted);
+    filter.states = Some(states);
     Ok(())
 }

@@ -3,12 +3,16 @@
 //! [`create`] and [`actions`] take requests in, [`view`] writes servers out; every other file is one sub-resource.
 
 mod actions;
+mod block_devices;
+mod capture;
 mod console;
 mod create;
 mod fields;
+mod hints;
 mod instance_actions;
 mod list;
 mod metadata;
+mod networks;
 mod rebuild;
 mod tags;
 mod view;
@@ -16,7 +20,7 @@ mod view;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Body;
-use crate::openstack::compute::input::Sent;
+use crate::openstack::compute::input::{self, Sent};
 use crate::openstack::compute::microversion::Microversion;
 use crate::params::BaseUrl;
 use crate::problem::Answer;
@@ -33,6 +37,7 @@ use corten_store::Failure;
 use corten_store::instances::Instance;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use view::{Mode, Viewer};
 
 pub fn routes() -> Router<App> {
@@ -63,11 +68,15 @@ async fn find(app: &App, actor: &Actor, id: &str) -> Result<Instance, Failure> {
 }
 
 /// What this caller may see of servers beyond their owner's view.
-fn viewer<'a>(app: &App, actor: &Actor, mv: Microversion, base: &'a str) -> Viewer<'a> {
+async fn viewer<'a>(app: &App, actor: &Actor, mv: Microversion, base: &'a str) -> Result<Viewer<'a>, Failure> {
     let target = corten_iam::policy::Target::cloud();
     let sees_hosts = app.cx.policy.check(actor, compute::SERVERS_READ_HOST, &target).is_ok();
-    let zone = app.cx.settings.compute.default_availability_zone.clone();
-    Viewer { mv, base, sees_hosts, default_zone: zone }
+    let host_statuses = match sees_hosts && mv.at_least(16) {
+        true => query::host_statuses(&app.cx).await?,
+        false => HashMap::new(),
+    };
+    let default_zone = app.cx.settings.compute.default_availability_zone.clone();
+    Ok(Viewer { mv, base, sees_hosts, host_statuses, default_zone })
 }
 
 async fn show(
@@ -78,7 +87,7 @@ async fn show(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let instance = find(&app, &actor, &id).await?;
-    Ok(Json(json!({"server": viewer(&app, &actor, mv, &base).server(&instance, Mode::Show)})))
+    Ok(Json(json!({"server": viewer(&app, &actor, mv, &base).await?.server(&instance, Mode::Show)})))
 }
 
 #[derive(Deserialize)]
@@ -90,16 +99,18 @@ struct UpdateBody {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UpdateFields {
+    #[serde(default, deserialize_with = "fields::given")]
     name: Option<String>,
     #[serde(default)]
     description: Sent<String>,
+    #[serde(default, deserialize_with = "fields::given")]
     hostname: Option<String>,
-    #[serde(rename = "OS-DCF:diskConfig")]
+    #[serde(rename = "OS-DCF:diskConfig", default, deserialize_with = "fields::given")]
     disk_config: Option<String>,
-    #[serde(rename = "accessIPv4", default)]
-    access_ip_v4: Sent<String>,
-    #[serde(rename = "accessIPv6", default)]
-    access_ip_v6: Sent<String>,
+    #[serde(rename = "accessIPv4", default, deserialize_with = "fields::given")]
+    access_ip_v4: Option<String>,
+    #[serde(rename = "accessIPv6", default, deserialize_with = "fields::given")]
+    access_ip_v6: Option<String>,
 }
 
 async fn update(
@@ -114,15 +125,15 @@ async fn update(
     mv.takes_from(19, "description", description.is_sent())?;
     mv.takes_from(90, "hostname", hostname.is_some())?;
     let change = edit::Update {
-        name: name.map(|name| fields::server_name(mv, &name)).transpose()?,
+        name: name.map(|name| input::name("name", &name)).transpose()?,
         description: fields::description(description)?,
         hostname: hostname.map(|hostname| fields::hostname(mv, &hostname)).transpose()?,
         disk_config: disk_config.map(fields::disk_config).transpose()?,
-        access_ip_v4: fields::address("accessIPv4", access_ip_v4)?,
-        access_ip_v6: fields::address("accessIPv6", access_ip_v6)?,
+        access_ip_v4: access_ip_v4.map(|text| fields::address_v4(&text)).transpose()?,
+        access_ip_v6: access_ip_v6.map(|text| fields::address_v6(&text)).transpose()?,
     };
     let instance = edit::update(&app.cx, &actor, parse_id(&id)?, change).await?;
-    Ok(Json(json!({"server": viewer(&app, &actor, mv, &base).server(&instance, Mode::Update)})))
+    Ok(Json(json!({"server": viewer(&app, &actor, mv, &base).await?.server(&instance, Mode::Update)})))
 }
 
 async fn delete(State(app): State<App>, Caller(actor): Caller, Path(id): Path<String>) -> Answer<StatusCode> {

@@ -1,8 +1,9 @@
 //! The `rebuild` action's body.
 
-use super::{create, fields};
-use crate::openstack::compute::input::{Sent, Truth};
+use super::fields::{self, Personality};
+use crate::openstack::compute::input::{self, Sent, Truth};
 use crate::openstack::compute::microversion::Microversion;
+use corten_model::ids::ImageId;
 use corten_model::refusal::Refusal;
 use corten_operations::instance::command::Rebuild;
 use serde::Deserialize;
@@ -13,28 +14,33 @@ use std::collections::BTreeMap;
 #[serde(deny_unknown_fields)]
 pub(super) struct RebuildFields {
     #[serde(rename = "imageRef")]
-    image_ref: String,
+    image_ref: ImageId,
+    #[serde(default, deserialize_with = "fields::given")]
     name: Option<String>,
     #[serde(default)]
     description: Sent<String>,
+    #[serde(default, deserialize_with = "fields::given")]
     hostname: Option<String>,
+    #[serde(default, deserialize_with = "fields::given")]
     metadata: Option<BTreeMap<String, Value>>,
     #[serde(default)]
     key_name: Sent<String>,
     #[serde(default)]
     user_data: Sent<String>,
-    personality: Option<Vec<create::Personality>>,
-    #[serde(rename = "OS-DCF:diskConfig")]
+    #[serde(default, deserialize_with = "fields::given")]
+    personality: Option<Vec<Personality>>,
+    #[serde(rename = "OS-DCF:diskConfig", default, deserialize_with = "fields::given")]
     disk_config: Option<String>,
     #[serde(default)]
     trusted_image_certificates: Sent<Vec<String>>,
-    #[serde(rename = "adminPass")]
+    #[serde(rename = "adminPass", default, deserialize_with = "fields::given")]
     admin_pass: Option<String>,
+    #[serde(default, deserialize_with = "fields::given")]
     preserve_ephemeral: Option<Truth>,
-    #[serde(rename = "accessIPv4", default)]
-    access_ip_v4: Sent<String>,
-    #[serde(rename = "accessIPv6", default)]
-    access_ip_v6: Sent<String>,
+    #[serde(rename = "accessIPv4", default, deserialize_with = "fields::given")]
+    access_ip_v4: Option<String>,
+    #[serde(rename = "accessIPv6", default, deserialize_with = "fields::given")]
+    access_ip_v6: Option<String>,
 }
 
 /// The request, as of its microversion, in the words of the floor below.
@@ -54,27 +60,27 @@ pub(super) fn request(mv: Microversion, body: RebuildFields) -> Result<Rebuild, 
         Sent::Value(text) => Some(Some(fields::user_data(text)?)),
     };
     Ok(Rebuild {
-        image_id: create::image_id(&body.image_ref)?,
-        name: body.name.map(|name| fields::server_name(mv, &name)).transpose()?,
+        image_id: Some(body.image_ref),
+        name: body.name.map(|name| input::name("name", &name)).transpose()?,
         description: fields::description(body.description)?,
         hostname: body.hostname.map(|hostname| fields::hostname(mv, &hostname)).transpose()?,
         metadata: body.metadata.map(fields::metadata).transpose()?,
-        key_name: present(body.key_name),
+        key_name: key_name(body.key_name)?,
         user_data,
-        personality: body.personality.map(create::personality).transpose()?,
+        personality: body.personality.map(fields::personality).transpose()?,
         disk_config: body.disk_config.map(fields::disk_config).transpose()?,
-        trusted_image_certificates: present(body.trusted_image_certificates),
-        admin_pass: body.admin_pass.map(fields::admin_pass).transpose()?,
-        access_ip_v4: fields::address("accessIPv4", body.access_ip_v4)?,
-        access_ip_v6: fields::address("accessIPv6", body.access_ip_v6)?,
+        trusted_image_certificates: fields::certificates(body.trusted_image_certificates)?,
+        admin_pass: body.admin_pass,
+        access_ip_v4: body.access_ip_v4.map(|text| fields::address_v4(&text)).transpose()?,
+        access_ip_v6: body.access_ip_v6.map(|text| fields::address_v6(&text)).transpose()?,
     })
 }
 
-/// Null takes a thing away, absence leaves it.
-fn present<T>(sent: Sent<T>) -> Option<Option<T>> {
-    match sent {
+/// Null takes the key away, absence leaves it.
+fn key_name(sent: Sent<String>) -> Result<Option<Option<String>>, Refusal> {
+    Ok(match sent {
         Sent::Absent => None,
         Sent::Null => Some(None),
-        Sent::Value(value) => Some(Some(value)),
-    }
+        Sent::Value(name) => Some(Some(input::name("key_name", &name)?)),
+    })
 }

@@ -6,6 +6,7 @@ use corten_model::time::Timestamp;
 use corten_store::instances::{Fault, Flavor, Image, Instance};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha224};
+use std::collections::{BTreeMap, HashMap};
 
 /// Which answer the server stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Viewer<'a> {
     pub base: &'a str,
     /// Administrators see where a server runs.
     pub sees_hosts: bool,
+    /// Nova's word for the state of each host, by its name; only for who sees hosts.
+    pub host_statuses: HashMap<String, &'static str>,
     pub default_zone: String,
 }
 
@@ -96,7 +99,9 @@ impl Viewer<'_> {
         let bookmark = format!("{}/compute/images/{}", self.base, image.id);
         let mut body = json!({"id": image.id, "links": [{"rel": "bookmark", "href": bookmark}]});
         if self.mv.at_least(98) {
-            body["properties"] = json!(image.properties);
+            let standard: BTreeMap<_, _> =
+                image.properties.iter().filter(|(name, _)| is_standard_property(name)).collect();
+            body["properties"] = json!(standard);
         }
         body
     }
@@ -175,7 +180,8 @@ impl Viewer<'_> {
             }
         }
         if self.mv.at_least(16) {
-            let status = if instance.host_id.is_some() { "UP" } else { "" };
+            let host = instance.host_id.and(instance.host_name.as_ref());
+            let status = host.map_or("", |name| self.host_statuses.get(name).unwrap_or(&"UNKNOWN"));
             body.insert("host_status".to_owned(), json!(status));
         }
     }
@@ -204,6 +210,20 @@ impl Viewer<'_> {
         add(96, "pinned_availability_zone", json!(intent.availability_zone));
         add(100, "scheduler_hints", json!(intent.scheduler_hints));
     }
+}
+
+/// Properties with a meaning for compute: those of Nova's `ImageMetaProps`, older names included.
+const STANDARD_PROPERTIES: [&str; 28] = [
+    "architecture", "auto_disk_config", "bdm_v2", "bittorrent", "block_device_mapping", "cache_in_nova",
+    "hypervisor_type", "hypervisor_version_requires", "ipxe_boot", "mappings", "os_admin_user", "os_command_line",
+    "os_distro", "os_require_quiesce", "os_secure_boot", "os_skip_agent_inject_files_at_boot",
+    "os_skip_agent_inject_ssh", "os_type", "owner_id", "root_device_name", "traits_required", "vm_mode",
+    "vmware_disktype", "vmware_image_version", "vmware_linked_clone", "vmware_ostype", "xenapi_device_id",
+    "xenapi_use_agent",
+];
+
+fn is_standard_property(name: &str) -> bool {
+    name.starts_with("hw_") || name.starts_with("img_") || STANDARD_PROPERTIES.contains(&name)
 }
 
 fn key_name(instance: &Instance) -> Value {
