@@ -4,13 +4,14 @@
 //! noVNC and other clients of `ws://` expect.
 
 use crate::app::App;
-use crate::params::{BaseUrl, Params};
-use crate::problem::{Answer, rendered_by};
+use crate::params::Params;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::response::{Html, Response};
+use axum::http::StatusCode;
+use axum::http::header::CONNECTION;
+use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
 use corten_model::refusal::Refusal;
 use corten_operations::instance::console;
@@ -20,38 +21,36 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 pub fn routes() -> Router<App> {
-    let routes = Router::new()
+    Router::new()
         .route("/consoles/serial", get(socket))
         .route("/consoles/vnc", get(page))
-        .route("/consoles/vnc/socket", get(socket));
-    rendered_by(routes, crate::openstack::compute::fault)
+        .route("/consoles/vnc/socket", get(socket))
 }
 
-/// The address that `remote-consoles` answers for a screen: it says where the socket is.
-async fn page(BaseUrl(base): BaseUrl, params: Params) -> Html<String> {
-    let path = params.get("path").unwrap_or_default();
-    let token: String = path.chars().filter(char::is_ascii_alphanumeric).collect();
-    let token = token.strip_prefix("token").unwrap_or(&token);
-    let socket = format!("{}/consoles/vnc/socket?token={token}", base.replacen("http", "ws", 1));
-    Html(format!(
-        "<!DOCTYPE html><html lang=\"en\"><head><title>Console</title></head><body>\
-         <p>The screen of this server is at <code>{socket}</code>, for one connection of a VNC client that speaks \
-         WebSocket, such as noVNC.</p></body></html>"
-    ))
+/// The address that `remote-consoles` answers for a screen: a viewer that opens the socket its `path` names.
+async fn page() -> Html<&'static str> {
+    Html(include_str!("consoles/viewer.html"))
 }
 
-/// `?token=…`, or noVNC's `?path=…token=…`.
-fn token(params: &Params) -> Result<&str, Refusal> {
-    params.get("token").ok_or_else(|| Refusal::unauthenticated("A console is opened with ?token=…, as remote-consoles answers it."))
-}
-
-async fn socket(State(app): State<App>, params: Params, upgrade: WebSocketUpgrade) -> Answer<Response> {
-    let (_, path) = console::redeem(&app.cx, token(&params)?).await?;
-    Ok(upgrade.protocols(["binary"]).on_upgrade(move |socket| async move {
+/// Opens the console that `?token=…` is for. Without a good token the connection is closed without a word, as clients
+/// of websockets expect it.
+async fn socket(State(app): State<App>, params: Params, upgrade: WebSocketUpgrade) -> Response {
+    let opened = match params.get("token") {
+        Some(token) => console::redeem(&app.cx, token).await,
+        None => Err(Refusal::forbidden("A console is opened with ?token=…, as remote-consoles answers it.").into()),
+    };
+    let path = match opened {
+        Ok((_, path)) => path,
+        Err(error) => {
+            tracing::info!(%error, "a console was not opened");
+            return (StatusCode::FORBIDDEN, [(CONNECTION, "close")]).into_response();
+        }
+    };
+    upgrade.protocols(["binary"]).on_upgrade(move |socket| async move {
         if let Err(error) = relay(socket, path).await {
             tracing::debug!(%error, "a console ended");
         }
-    }))
+    })
 }
 
 /// Carries bytes both ways until either side ends.

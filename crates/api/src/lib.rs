@@ -20,10 +20,14 @@ pub use app::App;
 pub use problem::{Answer, Problem};
 
 use axum::Router;
+use tower::Layer as _;
+use tower_http::normalize_path::NormalizePathLayer;
 
 /// Everything that is served, ready to listen.
 pub fn router(app: App) -> Router {
-    routes().layer(axum::middleware::from_fn(trace::trace)).with_state(app)
+    let router = routes().layer(axum::middleware::from_fn(trace::trace)).with_state(app);
+    // `/compute/` and `/compute` are one address.
+    Router::new().fallback_service(NormalizePathLayer::trim_trailing_slash().layer(router))
 }
 
 /// Every route there is.
@@ -34,7 +38,6 @@ pub fn routes() -> Router<App> {
         .nest("/v1", native::routes())
         .nest("/identity", openstack::identity::routes())
         .nest("/image", openstack::image::routes())
-        .merge(openstack::image::root())
         .nest("/compute", openstack::compute::routes())
         .nest("/placement", openstack::placement::routes())
 }

@@ -6,12 +6,14 @@
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::map_response;
+use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use corten_model::refusal::{Reason, Refusal};
 use corten_store::Failure;
 use serde_json::Value;
+use tower_http::catch_panic::CatchPanicLayer;
 
 /// A request that failed.
 #[derive(Debug)]
@@ -88,7 +90,19 @@ pub type ErrorBody = fn(StatusCode, &str) -> Value;
 
 /// Wraps a service's routes so that everything that fails in them leaves in that service's error body.
 pub fn rendered_by<S: Clone + Send + Sync + 'static>(routes: Router<S>, body: ErrorBody) -> Router<S> {
-    routes.layer(map_response(move |response: Response| async move { render(response, body) }))
+    routes
+        .layer(from_fn(refuse_nul))
+        .layer(CatchPanicLayer::new())
+        .layer(map_response(move |response: Response| async move { render(response, body) }))
+}
+
+/// No id or name holds U+0000, and PostgreSQL cannot even look for one.
+async fn refuse_nul(request: Request, next: Next) -> Response {
+    let uri = request.uri();
+    if uri.path().contains("%00") || uri.query().is_some_and(|query| query.contains("%00")) {
+        return Problem::from(Refusal::invalid("No address of this API may hold the character U+0000.")).into_response();
+    }
+    next.run(request).await
 }
 
 fn render(mut response: Response, body: ErrorBody) -> Response {

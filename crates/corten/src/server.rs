@@ -13,7 +13,7 @@ use corten_operations::context::Hosts;
 use corten_operations::{Context, flavor, host, image, watch, workflows};
 use corten_sim::{SimConfig, SimHost};
 use corten_store::Store;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     });
     flavor::seed(&cx).await.context("cannot make the first flavors")?;
     image::recover(&cx).await.context("cannot put the images in order")?;
-    let metrics = PrometheusBuilder::new().install_recorder().context("cannot install the metrics recorder")?;
+    let metrics = measure()?;
     let app = App::new(Parts { iam, cx: cx.clone(), public_url: config.public_url(), metrics });
     let listener = tokio::net::TcpListener::bind(config.server.listen)
         .await
@@ -89,6 +89,24 @@ fn log(config: &Config) {
     } else {
         subscriber.with_ansi(false).init();
     }
+}
+
+/// How long requests and steps take is counted in buckets of fixed size: what is kept per route does not grow.
+const BUCKETS_SECS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+/// How often what was measured is put into the buckets, so that it does not pile up where nobody asks for it.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+fn measure() -> anyhow::Result<PrometheusHandle> {
+    let builder = PrometheusBuilder::new().set_buckets(&BUCKETS_SECS).context("the buckets are not right")?;
+    let handle = builder.install_recorder().context("cannot install the metrics recorder")?;
+    let kept = handle.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            kept.run_upkeep();
+        }
+    });
+    Ok(handle)
 }
 
 async fn until(mut stopped: signal::Receiver<bool>) {

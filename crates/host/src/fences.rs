@@ -19,7 +19,12 @@ impl Fences {
     pub fn admit(&mut self, id: InstanceId, fence: Fence) -> Result<bool, HostError> {
         let Fence { operation, epoch } = fence;
         if epoch < self.highest {
-            return Err(HostError::Fenced { id, operation, epoch, seen: self.highest });
+            return Err(HostError::Fenced {
+                id,
+                operation,
+                epoch,
+                seen: self.highest,
+            });
         }
         let news = epoch > self.highest;
         self.highest = epoch;
@@ -35,11 +40,21 @@ mod tests {
     #[test]
     fn a_lower_epoch_is_refused_whichever_operation_it_comes_from() {
         let id = InstanceId::random();
-        let at = |epoch| Fence { operation: OperationId::random(), epoch };
+        let at = |epoch| Fence {
+            operation: OperationId::random(),
+            epoch,
+        };
         let mut fences = Fences::default();
         assert_eq!(fences.admit(id, at(2)), Ok(true));
         assert_eq!(fences.admit(id, at(2)), Ok(false));
-        assert!(matches!(fences.admit(id, at(1)), Err(HostError::Fenced { epoch: 1, seen: 2, .. })));
+        assert!(matches!(
+            fences.admit(id, at(1)),
+            Err(HostError::Fenced {
+                epoch: 1,
+                seen: 2,
+                ..
+            })
+        ));
         assert_eq!(fences.admit(id, at(3)), Ok(true));
     }
 }

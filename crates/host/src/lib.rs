@@ -37,6 +37,7 @@ pub use hands::{
 pub use host::QemuHost;
 pub use machine::{DiskBus, Machine};
 pub use spec::{
-    ConfigDrive, ConfigDriveFile, DiskFormat, DiskSpec, Firmware, GuestSpec, ImageRef, NicSpec, Shape,
+    ConfigDrive, ConfigDriveFile, DiskFormat, DiskSpec, Firmware, GuestSpec, ImageRef, NicSpec,
+    Shape,
 };
 pub use task::{Fence, ImageRecord, RebootKind, Report, StopKind, Task};

@@ -13,7 +13,7 @@
 
 use crate::context::Context;
 use crate::instance::work;
-use crate::shelve_instance::{drop_shelved_image, remove_files};
+use crate::shelve_instance::{drop_shelved_image, remove_shelved_file};
 use crate::snapshot_instance;
 use async_trait::async_trait;
 use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
@@ -101,15 +101,14 @@ impl DeleteInstance {
     async fn release(&self, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
         // The host is done with the guest: a capture of it that the delete broke off is not written to any more.
         snapshot_instance::remove_capture(&self.0, input.instance_id).await?;
+        remove_shelved_file(&self.0, cx, &work::read(cx, input.instance_id).await?).await?;
         let mut tx = cx.commit().await?;
         hosts::release(&mut tx, input.instance_id, None).await?;
         let mut instance = work::lock(&mut tx, input.instance_id).await?;
         let why = "its shelved server was deleted";
-        let image = drop_shelved_image(&mut tx, &mut instance, why, &cx.origin(), cx.now()).await?;
+        drop_shelved_image(&mut tx, &mut instance, why, &cx.origin(), cx.now()).await?;
         work::succeed(&mut tx, cx, &mut instance, Command::Delete).await?;
-        let committed = tx.done().await?;
-        remove_files(&self.0, image).await?;
-        Ok(committed)
+        tx.done().await
     }
 }
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use corten_engine::{Committed, GiveUp, StepCx, StepError, Workflow};
 use corten_host::Task;
 use corten_model::ids::{HostId, InstanceId};
-use corten_model::lifecycle::{Command, Outcome};
+use corten_model::lifecycle::{Command, Outcome, PowerState};
 use corten_store::hosts;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -53,12 +53,8 @@ impl Workflow for OffloadInstance {
         input: &Input,
         cx: &StepCx,
     ) -> Result<Committed, StepError> {
-        let cause = why.to_string();
-        let mut tx = cx.commit().await?;
-        let mut instance = work::lock(&mut tx, input.instance_id).await?;
         let command = Command::ShelveOffload;
-        work::fail(&mut tx, cx, &mut instance, command, Outcome::Failed, &cause).await?;
-        tx.failed(&cause).await
+        keep(&self.0, cx, input.instance_id, command, &why.to_string()).await
     }
 }
 
@@ -71,6 +67,10 @@ pub async fn give_back(
     command: Command,
 ) -> Result<Committed, StepError> {
     work::perform(context, cx, host, Task::DeleteGuest { id }).await?;
+    release(cx, id, command).await
+}
+
+async fn release(cx: &StepCx, id: InstanceId, command: Command) -> Result<Committed, StepError> {
     let mut tx = cx.commit().await?;
     hosts::release(&mut tx, id, None).await?;
     let mut instance = work::lock(&mut tx, id).await?;
@@ -78,4 +78,22 @@ pub async fn give_back(
     instance.host_name = None;
     work::succeed(&mut tx, cx, &mut instance, command).await?;
     tx.done().await
+}
+
+/// The host did not let go of the guest, so the instance stays Shelved; unless the guest is gone after all.
+pub async fn keep(
+    context: &Context,
+    cx: &StepCx,
+    id: InstanceId,
+    command: Command,
+    cause: &str,
+) -> Result<Committed, StepError> {
+    let seen = work::look(context, &work::read(cx, id).await?).await;
+    if seen == Some(PowerState::NoState) {
+        return release(cx, id, command).await;
+    }
+    let mut tx = cx.commit().await?;
+    let mut instance = work::lock(&mut tx, id).await?;
+    work::fail(&mut tx, cx, &mut instance, command, Outcome::Failed, cause).await?;
+    tx.failed(cause).await
 }

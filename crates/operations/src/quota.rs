@@ -151,10 +151,11 @@ async fn servers_of(
         .equals("deleted", false)
         .all(tx)
         .await?;
-    Ok(living.iter().fold(Usage::default(), |sum, instance| Usage {
-        instances: sum.instances + 1,
-        vcpus: sum.vcpus + instance.intent.flavor.vcpus,
-        memory_mib: sum.memory_mib + instance.intent.flavor.memory_mib,
+    let counted = living.iter().map(Instance::counted);
+    Ok(counted.fold(Usage::default(), |sum, one| Usage {
+        instances: sum.instances + one.instances,
+        vcpus: sum.vcpus + one.vcpus,
+        memory_mib: sum.memory_mib + one.memory_mib,
     }))
 }
 

@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::instance::{spec, work};
 use crate::placement;
 use async_trait::async_trait;
-use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
+use corten_engine::{Committed, GiveUp, StepCx, StepError, Workflow};
 use corten_host::Task;
 use corten_model::ids::{HostId, InstanceId};
 use corten_model::lifecycle::{Command, Outcome, TaskState};

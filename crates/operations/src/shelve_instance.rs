@@ -12,7 +12,7 @@
 use crate::context::Context;
 use crate::image::{self, files};
 use crate::instance::work;
-use crate::offload_instance::give_back;
+use crate::offload_instance::{give_back, keep};
 use crate::snapshot_instance::{self, FORMAT, capture_file, remove_capture};
 use async_trait::async_trait;
 use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
@@ -21,7 +21,7 @@ use corten_model::ids::{HostId, ImageId, InstanceId};
 use corten_model::lifecycle::{Command, Outcome, TaskState, VmState};
 use corten_model::origin::Origin;
 use corten_model::time::Timestamp;
-use corten_store::images::{self, Image};
+use corten_store::images;
 use corten_store::instances::Instance;
 use corten_store::{Error, Tx};
 use serde::{Deserialize, Serialize};
@@ -92,26 +92,24 @@ impl Workflow for ShelveInstance {
         input: &Input,
         cx: &StepCx,
     ) -> Result<Committed, StepError> {
-        let seen = work::look(&self.0, &work::read(cx, input.instance_id).await?).await;
-        let cause = why.to_string();
-        remove_capture(&self.0, input.instance_id).await?;
+        let (id, cause) = (input.instance_id, why.to_string());
+        remove_capture(&self.0, id).await?;
+        let instance = work::read(cx, id).await?;
+        if instance.state.vm == VmState::Shelved {
+            return keep(&self.0, cx, id, Command::Shelve, &cause).await;
+        }
+        let seen = work::look(&self.0, &instance).await;
+        remove_shelved_file(&self.0, cx, &instance).await?;
         let mut tx = cx.commit().await?;
-        let mut instance = work::lock(&mut tx, input.instance_id).await?;
+        let mut instance = work::lock(&mut tx, id).await?;
         instance.state = work::with_power(instance.state, seen);
-        // Once it is Shelved, its disk is safe in the image, which stays.
-        let image = if instance.state.vm == VmState::Shelved {
-            None
-        } else {
-            drop_shelved_image(&mut tx, &mut instance, &cause, &cx.origin(), cx.now()).await?
-        };
+        drop_shelved_image(&mut tx, &mut instance, &cause, &cx.origin(), cx.now()).await?;
         let command = Command::Shelve;
         work::fail(&mut tx, cx, &mut instance, command, Outcome::Failed, &cause).await?;
-        let committed = match why {
-            GiveUp::Cancelled => tx.cancelled(&cause).await?,
-            GiveUp::Failed(_) | GiveUp::OverBudget(_) => tx.failed(&cause).await?,
-        };
-        remove_files(&self.0, image).await?;
-        Ok(committed)
+        match why {
+            GiveUp::Cancelled => tx.cancelled(&cause).await,
+            GiveUp::Failed(_) | GiveUp::OverBudget(_) => tx.failed(&cause).await,
+        }
     }
 }
 
@@ -179,31 +177,38 @@ impl ShelveInstance {
     }
 }
 
-/// Removes the image that an instance was shelved to, unless its owner protected it. The answer is what
-/// [`remove_files`] needs once this is committed.
+/// Removes the bytes of the image that an instance was shelved to, unless its owner protected it. Its row follows with
+/// [`drop_shelved_image`]: whoever calls this knows that the image is not needed any more, and goes on to that.
+pub async fn remove_shelved_file(
+    context: &Context,
+    cx: &StepCx,
+    instance: &Instance,
+) -> Result<(), StepError> {
+    let mut tx = cx.read().await?;
+    if let Some(id) = instance.shelved_image_id
+        && let Some(image) = images::get(&mut tx, id).await?
+        && !image.protected
+    {
+        files::remove_all_of(context, &image).await?;
+    }
+    Ok(())
+}
+
+/// Removes the row of the image that an instance was shelved to, unless its owner protected it.
 pub async fn drop_shelved_image(
     tx: &mut Tx,
     instance: &mut Instance,
     why: &str,
     origin: &Origin,
     now: Timestamp,
-) -> Result<Option<Image>, Error> {
+) -> Result<(), Error> {
     let Some(id) = instance.shelved_image_id.take() else {
-        return Ok(None);
+        return Ok(());
     };
     match images::lock(tx, id).await? {
         Some(image) if !image.protected => {
-            snapshot_instance::remove_image(tx, &image, why, origin, now).await?;
-            Ok(Some(image))
+            snapshot_instance::remove_image(tx, &image, why, origin, now).await
         }
-        _ => Ok(None),
+        _ => Ok(()),
     }
-}
-
-/// Removes the bytes of an image whose row is gone. A crash before this leaves files that the next start removes.
-pub async fn remove_files(cx: &Context, image: Option<Image>) -> Result<(), StepError> {
-    if let Some(image) = image {
-        files::remove_all_of(cx, &image).await?;
-    }
-    Ok(())
 }

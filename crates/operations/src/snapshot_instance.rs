@@ -2,7 +2,7 @@
 //! the same, and then the oldest backups of its type beyond the rotation are removed.
 //!
 //! ```text
-//!  Begin ──▶ Capture (at the host) ──▶ Upload ──▶ Finish ──▶ done (the state before)
+//!  Begin ──▶ Capture (at the host) ──▶ Upload ──▶ Rotate ──▶ Finish ──▶ done (the state before)
 //!               └────────────────────────┴──────▶ failed: the state before, and the image is removed
 //! ```
 //!
@@ -74,8 +74,10 @@ pub enum Step {
     Capture,
     /// The file becomes the image.
     Upload,
-    /// What was written on the way is removed; old backups go.
-    Finish { image_is_gone: bool },
+    /// Backups beyond the rotation end; only after this is committed are their files removed.
+    Rotate { image_is_gone: bool },
+    /// The files that nothing refers to any more are removed.
+    Finish { image_is_gone: bool, rotated_out: Vec<ImageId> },
 }
 
 /// The file that a host writes an instance's disk to.
@@ -107,9 +109,10 @@ impl Workflow for SnapshotInstance {
     fn budget(&self, step: &Step) -> Duration {
         match step {
             Step::Begin => Duration::from_secs(60),
-            // A large disk is read, written and hashed.
-            Step::Capture | Step::Upload => Duration::from_secs(2 * 3600),
-            Step::Finish { .. } => Duration::from_secs(300),
+            // As long as the life cycle lets Image_snapshot, Image_backup and Image_uploading last.
+            Step::Capture if self.command == Command::CreateImage => Duration::from_secs(600),
+            Step::Capture | Step::Upload => Duration::from_secs(3600),
+            Step::Rotate { .. } | Step::Finish { .. } => Duration::from_secs(300),
         }
     }
 
@@ -118,13 +121,18 @@ impl Workflow for SnapshotInstance {
             Step::Begin => self.begin(input, cx).await,
             Step::Capture => self.capture(input, cx).await,
             Step::Upload => self.upload(input, cx).await,
-            Step::Finish { image_is_gone } => self.finish(image_is_gone, input, cx).await,
+            Step::Rotate { image_is_gone } => rotate(image_is_gone, input, cx).await,
+            Step::Finish { image_is_gone, rotated_out } => self.finish(image_is_gone, rotated_out, input, cx).await,
         }
     }
 
     async fn give_up(&self, why: GiveUp, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
         let seen = work::look(&self.cx, &work::read(cx, input.instance_id).await?).await;
-        remove_capture(&self.cx, input.instance_id).await?;
+        let rotated_out = match serde_json::from_str(&cx.operation().step) {
+            Ok(Step::Finish { rotated_out, .. }) => rotated_out,
+            _ => Vec::new(),
+        };
+        self.remove_files(rotated_out, input).await?;
         let cause = why.to_string();
         let mut tx = cx.commit().await?;
         drop_unfinished(&mut tx, input.image_id, &cause, &cx.origin(), cx.now()).await?;
@@ -172,32 +180,49 @@ impl SnapshotInstance {
             Err(Failure::Refused(refusal)) if matches!(refusal.reason, Reason::NotFound | Reason::Gone) => true,
             Err(failure) => return Err(failure.into()),
         };
-        cx.commit().await?.next(Place::Control, Step::Finish { image_is_gone }).await
+        cx.commit().await?.next(Place::Control, Step::Rotate { image_is_gone }).await
     }
 
-    async fn finish(&self, image_is_gone: bool, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
-        remove_capture(&self.cx, input.instance_id).await?;
+    /// Removes what the host wrote, and the bytes of images that are gone.
+    async fn remove_files(&self, gone: Vec<ImageId>, input: &Input) -> Result<(), Failure> {
+        let files = gone.into_iter().map(|id| image::file_path(&self.cx, id));
+        files::remove(files.chain([capture_file(&self.cx, input.instance_id)]).collect()).await
+    }
+
+    async fn finish(
+        &self,
+        image_is_gone: bool,
+        rotated_out: Vec<ImageId>,
+        input: &Input,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
+        self.remove_files(rotated_out, input).await?;
         let mut tx = cx.commit().await?;
-        let rotated_out = match &input.backup {
-            Some(backup) => rotate(&mut tx, backup, input, cx).await?,
-            None => Vec::new(),
-        };
         let mut instance = work::lock(&mut tx, input.instance_id).await?;
         work::succeed(&mut tx, cx, &mut instance, self.command).await?;
-        let committed = match image_is_gone {
-            true => tx.cancelled("The image was deleted while it was being made.").await?,
-            false => tx.done().await?,
-        };
-        // A crash before this leaves files without a row, which the next start removes.
-        for image in &rotated_out {
-            files::remove_all_of(&self.cx, image).await?;
+        match image_is_gone {
+            true => tx.cancelled("The image was deleted while it was being made.").await,
+            false => tx.done().await,
         }
-        Ok(committed)
     }
 }
 
-/// Removes the oldest backups beyond the rotation, the protected ones excepted.
-async fn rotate(tx: &mut Tx, backup: &Backup, input: &Input, cx: &StepCx) -> Result<Vec<Image>, Error> {
+async fn rotate(image_is_gone: bool, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+    let mut tx = cx.commit().await?;
+    let rotated_out = match &input.backup {
+        Some(backup) => drop_old_backups(&mut tx, backup, input, cx).await?,
+        None => Vec::new(),
+    };
+    tx.next(Place::Control, Step::Finish { image_is_gone, rotated_out }).await
+}
+
+/// Removes the oldest backups beyond the rotation, the protected ones excepted, and tells which.
+async fn drop_old_backups(
+    tx: &mut Tx,
+    backup: &Backup,
+    input: &Input,
+    cx: &StepCx,
+) -> Result<Vec<ImageId>, Error> {
     let Some(project) = images::get(tx, input.image_id).await?.and_then(|image| image.owner) else {
         return Ok(Vec::new());
     };
@@ -219,7 +244,7 @@ async fn rotate(tx: &mut Tx, backup: &Backup, input: &Input, cx: &StepCx) -> Res
     for image in backups.run(tx).await?.into_iter().skip(backup.rotation as usize) {
         if image.is_owned_by(Some(&project)) && !image.protected {
             remove_image(tx, &image, "a newer backup took its place", &cx.origin(), cx.now()).await?;
-            removed.push(image);
+            removed.push(image.id);
         }
     }
     Ok(removed)

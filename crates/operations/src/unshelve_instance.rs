@@ -1,30 +1,31 @@
 //! Bringing a shelved instance back (K16): on a host that has room, from the image that holds its disk.
 //!
 //! ```text
-//!  Schedule ──▶ MapDisks ──▶ Spawn ──▶ done (Active; the image is removed)
+//!  Schedule ──▶ MapDisks ──▶ Spawn ──▶ Finish ──▶ done (Active; the image is removed)
 //!     │  ▲         │           │
 //!     │  └───── CleanUp ◀──────┘        trouble on this host: another host is tried
 //!     ▼            ▼
 //!   failed: Shelved_offloaded as before, with the cause as its fault; Error if the image is gone
 //!
-//!  PowerOn ──▶ Start ──▶ done           if it was not offloaded yet
+//!  PowerOn ──▶ Start ──▶ Finish ──▶ done       if it was not offloaded yet
 //!     └──────────┴─▶ failed: Shelved
 //! ```
 
 use crate::context::Context;
 use crate::create_instance::Tried;
+use crate::image::{self, files};
 use crate::instance::{new, spec, work};
 use crate::placement;
-use crate::shelve_instance::{drop_shelved_image, remove_files};
+use crate::shelve_instance::drop_shelved_image;
 use async_trait::async_trait;
 use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
 use corten_host::{GuestSpec, Task};
-use corten_model::ids::{HostId, InstanceId};
+use corten_model::ids::{HostId, ImageId, InstanceId};
 use corten_model::lifecycle::{Command, Outcome, TaskState, VmState};
 use corten_model::refusal::Refusal;
 use corten_scheduler::Request;
 use corten_store::images::{self, Image, ImageStatus};
-use corten_store::instances::Instance;
+use corten_store::instances::{self, Instance};
 use corten_store::{Tx, hosts};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub enum Step {
     PowerOn { host: HostId },
     /// It is started there.
     Start { host: HostId },
+    /// The guest runs from disks of its own, and the image is forgotten: there is only forward from here.
+    Finish { image_id: Option<ImageId> },
 }
 
 impl Step {
@@ -91,7 +94,7 @@ impl Workflow for UnshelveInstance {
             Step::Schedule { .. } => Duration::from_secs(60),
             // A large image may have to be copied and checked.
             Step::MapDisks { .. } => Duration::from_secs(1800),
-            Step::PowerOn { .. } => Duration::from_secs(60),
+            Step::PowerOn { .. } | Step::Finish { .. } => Duration::from_secs(60),
             Step::Spawn { .. } | Step::CleanUp { .. } | Step::Start { .. } => {
                 Duration::from_secs(300)
             }
@@ -111,7 +114,7 @@ impl Workflow for UnshelveInstance {
             Step::Spawn { host, tried } => {
                 let id = input.instance_id;
                 match work::perform(&self.0, cx, host, Task::Start { id }).await {
-                    Ok(_) => self.finish(input, cx).await,
+                    Ok(_) => forget_image(host, input, cx).await,
                     Err(error) => self.next_host(error, host, tried, cx).await,
                 }
             }
@@ -129,8 +132,9 @@ impl Workflow for UnshelveInstance {
             Step::Start { host } => {
                 let id = input.instance_id;
                 work::perform(&self.0, cx, host, Task::Start { id }).await?;
-                self.finish(input, cx).await
+                forget_image(host, input, cx).await
             }
+            Step::Finish { image_id } => self.finish(image_id, input, cx).await,
         }
     }
 
@@ -143,6 +147,9 @@ impl Workflow for UnshelveInstance {
         let cause = why.to_string();
         let mut tx = cx.commit().await?;
         let instance = work::lock(&mut tx, input.instance_id).await?;
+        if let Ok(step @ Step::Finish { .. }) = serde_json::from_str(&cx.operation().step) {
+            return tx.next(Place::Control, step).await;
+        }
         match instance.host_id {
             Some(host) if instance.state.vm != VmState::Shelved => {
                 let step = Step::CleanUp {
@@ -284,17 +291,35 @@ impl UnshelveInstance {
         }
     }
 
-    async fn finish(&self, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+    async fn finish(
+        &self,
+        image_id: Option<ImageId>,
+        input: &Input,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
+        let file = image_id.map(|id| image::file_path(&self.0, id));
+        files::remove(file.into_iter().collect()).await?;
         let mut tx = cx.commit().await?;
         let mut instance = work::lock(&mut tx, input.instance_id).await?;
-        let why = "the server is back";
-        let image = drop_shelved_image(&mut tx, &mut instance, why, &cx.origin(), cx.now()).await?;
         instance.launched_at = Some(cx.now());
         work::succeed(&mut tx, cx, &mut instance, Command::Unshelve).await?;
-        let committed = tx.done().await?;
-        remove_files(&self.0, image).await?;
-        Ok(committed)
+        tx.done().await
     }
+}
+
+/// The guest runs: the image it was shelved to goes, unless its owner protected it.
+async fn forget_image(host: HostId, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+    let mut tx = cx.commit().await?;
+    let mut instance = work::lock(&mut tx, input.instance_id).await?;
+    let before = instance.shelved_image_id;
+    let why = "the server is back";
+    drop_shelved_image(&mut tx, &mut instance, why, &cx.origin(), cx.now()).await?;
+    instances::update(&mut tx, &mut instance, cx.now()).await?;
+    let image_id = match before {
+        Some(id) if images::get(&mut tx, id).await?.is_none() => Some(id),
+        _ => None,
+    };
+    tx.next(work::at(host), Step::Finish { image_id }).await
 }
 
 /// The image that holds the disk of a shelved instance, or why it cannot be used.

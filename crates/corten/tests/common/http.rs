@@ -40,14 +40,19 @@ impl Deref for Answer {
 
 impl Answer {
     pub async fn of(request: RequestBuilder) -> Self {
+        Self::try_of(request).await.unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    /// The answer, or why there is none.
+    pub async fn try_of(request: RequestBuilder) -> Result<Self, reqwest::Error> {
         let (client, request) = request.build_split();
-        let request = request.unwrap();
+        let request = request?;
         let asked = format!("{} {}", request.method(), request.url().path());
-        let response = client.execute(request).await.unwrap_or_else(|error| panic!("{asked}: {error:?}"));
+        let response = client.execute(request).await?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let text = response.text().await.unwrap_or_else(|error| panic!("{asked}: {error:?}"));
+        let text = response.text().await?;
         let json = serde_json::from_str(&text).unwrap_or_default();
-        Self { asked, status, headers, text, json }
+        Ok(Self { asked, status, headers, text, json })
     }
 
     /// The answer, if it is a success.
@@ -94,9 +99,14 @@ impl Actor {
         }
     }
 
+    /// A request with nothing but its path.
+    pub fn bare_request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
     /// A request to be sent by hand.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base)).header("openstack-api-version", COMPUTE);
+        let request = self.bare_request(method, path).header("openstack-api-version", COMPUTE);
         if self.token.is_empty() { request } else { request.header("x-auth-token", &self.token) }
     }
 

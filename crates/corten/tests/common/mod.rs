@@ -6,7 +6,7 @@
 pub mod guests;
 pub mod http;
 
-pub use http::Actor;
+pub use http::{Actor, Answer};
 
 use reqwest::{Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};

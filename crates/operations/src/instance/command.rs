@@ -315,6 +315,7 @@ pub async fn reset_state(cx: &Arc<Context>, actor: &Actor, id: InstanceId, activ
     };
     instances::update(&mut tx, &mut instance, cx.now()).await?;
     tx.commit().await?;
-    Ok(())
+    // A capture that a host still writes is overwritten by the next one, or removed with the instance.
+    snapshot_instance::remove_capture(cx, id).await
 }
 

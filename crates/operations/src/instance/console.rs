@@ -57,10 +57,24 @@ pub async fn log(cx: &Context, actor: &Actor, id: InstanceId, lines: Option<usiz
     let instance = open(cx, actor, id, Command::ConsoleLog).await?;
     let Some(host) = instance.host_id else { return Ok(String::new()) };
     match cx.hosts.get(host)?.console_log(id, lines).await {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            Ok(lines.map_or(&*text, |lines| tail(&text, lines)).to_owned())
+        }
         // Before the guest is made it has printed nothing.
         Err(HostError::NoSuchGuest { .. }) => Ok(String::new()),
         Err(error) => Err(failure(error)),
+    }
+}
+
+/// The last lines of a text as Nova counts them: what follows the last line break is a line too, be it empty.
+fn tail(text: &str, lines: usize) -> &str {
+    if lines == 0 {
+        return "";
+    }
+    match text.rmatch_indices('\n').nth(lines - 1) {
+        Some((index, _)) => &text[index + 1..],
+        None => text,
     }
 }
 
@@ -113,5 +127,18 @@ pub async fn redeem(cx: &Context, token: &str) -> Result<(Kind, PathBuf), Failur
     match row.kind.as_str() {
         "vnc" => Ok((Kind::Vnc, sockets.vnc)),
         _ => Ok((Kind::Serial, sockets.serial)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tail;
+
+    #[test]
+    fn the_last_line_is_what_follows_the_last_break() {
+        assert_eq!(tail("a\nb\nc\n", 3), "b\nc\n");
+        assert_eq!(tail("a\nb\nc", 2), "b\nc");
+        assert_eq!(tail("a\nb", 9), "a\nb");
+        assert_eq!(tail("a\nb", 0), "");
     }
 }

@@ -70,6 +70,7 @@ pub async fn create(cx: &Arc<Context>, actor: &Actor, new: NewInstances) -> Resu
     if new.host.is_some() {
         cx.policy.check(actor, compute::SERVERS_CREATE_ON_HOST, &target)?;
     }
+    check_security_groups(&new.security_groups)?;
     let image = match new.image_id {
         Some(id) => Some(image::get_usable(cx, actor, id).await?),
         None => {
@@ -332,6 +333,16 @@ pub async fn check_metadata(
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), Failure> {
     quota::check_metadata_items(tx, cx, project, metadata.len() as i64).await
+}
+
+/// Every project has one security group, which allows nothing in: without networks there is nothing to guard.
+fn check_security_groups(names: &[String]) -> Result<(), Refusal> {
+    match names.iter().find(|name| *name != "default") {
+        None => Ok(()),
+        Some(name) => Err(Refusal::invalid(format!(
+            "Security group {name} could not be found. This cloud has no networks yet, and only the group 'default'."
+        ))),
+    }
 }
 
 pub(super) async fn check_zone(cx: &Context, tx: &mut Tx, zone: Option<&str>) -> Result<(), Failure> {

@@ -318,8 +318,9 @@ pub async fn migrate(
 ) -> Result<(), Failure> {
     let Accepted {
         mut tx, instance, ..
-    } = accept(cx, actor, id, command, compute::SERVERS_ADMINISTER).await?;
+    } = accept(cx, actor, id, command, compute::SERVERS_MANAGE).await?;
     if let Some(host) = host {
+        query::permit(cx, actor, &instance, compute::SERVERS_ADMINISTER)?;
         if instance.host_name.as_deref() == Some(&host) {
             let text = match command {
                 Command::Migrate => {

@@ -14,7 +14,7 @@ use corten_model::lifecycle::{Command, InstanceClass, find, image::ImageStatus};
 use corten_model::time::Timestamp;
 use corten_operations::context::Hosts;
 use corten_operations::instance::{command, new, query};
-use corten_operations::{Context, Settings, flavor, host, watch, workflows};
+use corten_operations::{Context, Settings, flavor, host, placement, watch, workflows};
 use corten_sim::{SimConfig, SimHost};
 use corten_store::hosts::Allocation;
 use corten_store::images::{Content, Image, Visibility};
@@ -298,6 +298,7 @@ impl Cloud {
             on_a_host: instance.host_id.is_some() && !instance.deleted,
             guest: seen.map(|seen| format!("{:?}, rescued {}", seen.power, seen.rescued)),
             fault: instance.fault.is_some(),
+            flavor: instance.intent.flavor.name,
         }
     }
 
@@ -340,12 +341,45 @@ impl Cloud {
                 sim.hostname()
             );
         }
+        self.assert_no_image_leaked(&mut tx, &all, context).await;
         for instance in &all {
             assert_eq!(
                 instance.state.task, None,
                 "{context}: the instance is stuck"
             );
+            let held = allocations
+                .iter()
+                .find(|row| row.instance_id == instance.id);
+            if let (Some(held), None) = (held, &instance.resize) {
+                let flavor = placement::resources(&instance.intent.flavor);
+                assert_eq!(held.resources, flavor, "{context}: it holds another amount");
+            }
             self.assert_lawful(&mut tx, instance, context).await;
+        }
+    }
+
+    /// No image waits for bytes that never come, none holds the disk of nobody, and no file belongs to none.
+    async fn assert_no_image_leaked(
+        &self,
+        tx: &mut corten_store::Tx,
+        all: &[Instance],
+        context: &str,
+    ) {
+        let images: Vec<Image> = Query::new().all(tx).await.unwrap();
+        let living = all.iter().filter(|instance| !instance.deleted);
+        let shelved: BTreeSet<_> = living
+            .filter_map(|instance| instance.shelved_image_id)
+            .collect();
+        for image in &images {
+            let name = image.name.clone().unwrap_or_default();
+            assert_eq!(image.status, ImageStatus::Active, "{context}: image {name}");
+            let wanted = !name.ends_with("-shelved") || shelved.contains(&image.id);
+            assert!(wanted, "{context}: image {name} is left");
+        }
+        let rows: BTreeSet<_> = images.iter().map(|image| image.id.to_string()).collect();
+        for entry in std::fs::read_dir(&self.cx.image_dir).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(rows.contains(&name), "{context}: file {name} is left");
         }
     }
 
@@ -375,6 +409,7 @@ pub struct End {
     pub on_a_host: bool,
     pub guest: Option<String>,
     pub fault: bool,
+    pub flavor: String,
 }
 
 pub fn image_id() -> ImageId {

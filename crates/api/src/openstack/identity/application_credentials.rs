@@ -1,6 +1,6 @@
 //! `/v3/users/{id}/application_credentials` and `/v3/users/{id}/access_rules`.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use super::listing::Listing;
 use crate::app::App;
 use crate::body::Body;
@@ -22,10 +22,19 @@ use serde_json::{Value, json};
 
 pub fn routes() -> Router<App> {
     Router::new()
-        .route("/users/{user_id}/application_credentials", get(list).post(create))
-        .route("/users/{user_id}/application_credentials/{id}", get(show).delete(delete))
+        .route(
+            "/users/{user_id}/application_credentials",
+            get(list).post(create),
+        )
+        .route(
+            "/users/{user_id}/application_credentials/{id}",
+            get(show).delete(delete),
+        )
         .route("/users/{user_id}/access_rules", get(list_rules))
-        .route("/users/{user_id}/access_rules/{id}", get(show_rule).delete(delete_rule))
+        .route(
+            "/users/{user_id}/access_rules/{id}",
+            get(show_rule).delete(delete_rule),
+        )
 }
 
 #[derive(Deserialize)]
@@ -90,8 +99,14 @@ impl AccessRuleBody {
     fn reference(self) -> Result<AccessRuleRef, Refusal> {
         match (self.id, self.service, self.method, self.path) {
             (Some(id), None, None, None) => Ok(AccessRuleRef::Id(id)),
-            (None, Some(service), Some(method), Some(path)) => Ok(AccessRuleRef::New { service, method, path }),
-            _ => Err(Refusal::invalid("An access rule is given by its id, or by service, method and path.")),
+            (None, Some(service), Some(method), Some(path)) => Ok(AccessRuleRef::New {
+                service,
+                method,
+                path,
+            }),
+            _ => Err(Refusal::invalid(
+                "An access rule is given by its id, or by service, method and path.",
+            )),
         }
     }
 }
@@ -100,7 +115,9 @@ impl AccessRuleBody {
 pub fn expiry(text: Option<String>) -> Result<Option<Timestamp>, Refusal> {
     let Some(text) = text else { return Ok(None) };
     Timestamp::parse_iso8601(&text).map(Some).ok_or_else(|| {
-        Refusal::invalid(format!("expires_at '{text}' is not a date and time; write 2026-11-20T12:00:00.000000Z."))
+        Refusal::invalid(format!(
+            "expires_at '{text}' is not a date and time; write 2026-11-20T12:00:00.000000Z."
+        ))
     })
 }
 
@@ -115,7 +132,10 @@ fn render(base: &str, detail: &ApplicationCredentialDetail) -> Value {
         .iter()
         .map(|role| json!({"id": role.id, "name": role.name, "domain_id": role.domain_id}))
         .collect();
-    let own = format!("{base}/users/{}/application_credentials/{}", credential.user_id, credential.id);
+    let own = format!(
+        "{base}/users/{}/application_credentials/{}",
+        credential.user_id, credential.id
+    );
     let mut body = json!({
         "id": credential.id,
         "name": credential.name,
@@ -139,30 +159,51 @@ async fn create(
     bearer: Bearer,
     BaseUrl(base): BaseUrl,
     Path(user): Path<String>,
-    Body(Create { application_credential }): Body<Create>,
+    Body(Create {
+        application_credential,
+    }): Body<Create>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    let CreateCredential { name, description, secret, roles, expires_at, unrestricted, access_rules, project_id } =
-        application_credential;
+    let CreateCredential {
+        name,
+        description,
+        secret,
+        roles,
+        expires_at,
+        unrestricted,
+        access_rules,
+        project_id,
+    } = application_credential;
     if let Some(project) = project_id
         && bearer.actor.project_id().map(|id| id.as_str()) != Some(project.as_str())
     {
-        return Err(Refusal::invalid("project_id is not the project of this token; get a token for that project.").into());
+        return Err(Refusal::invalid(
+            "project_id is not the project of this token; get a token for that project.",
+        )
+        .into());
     }
     let new = NewApplicationCredential {
         name,
         description,
         secret,
-        roles: roles.map(|roles| roles.into_iter().map(RoleBody::reference).collect()).transpose()?,
+        roles: roles
+            .map(|roles| roles.into_iter().map(RoleBody::reference).collect())
+            .transpose()?,
         expires_at: expiry(expires_at)?,
         unrestricted: unrestricted.unwrap_or(false),
-        access_rules: access_rules.map(|rules| rules.into_iter().map(AccessRuleBody::reference).collect()).transpose()?,
+        access_rules: access_rules
+            .map(|rules| rules.into_iter().map(AccessRuleBody::reference).collect())
+            .transpose()?,
     };
     let iam = &app.iam;
-    let (detail, secret) =
-        iam.create_application_credential(&bearer.actor, &bearer.token, &UserId(user), new).await?;
+    let (detail, secret) = iam
+        .create_application_credential(&bearer.actor, &bearer.token, &UserId(user), new)
+        .await?;
     let mut body = render(&format!("{base}/identity/v3"), &detail);
     body["secret"] = json!(secret);
-    Ok((StatusCode::CREATED, Json(json!({"application_credential": body}))))
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({"application_credential": body})),
+    ))
 }
 
 async fn list(
@@ -173,10 +214,19 @@ async fn list(
     params: Params,
 ) -> Answer {
     let path = format!("/users/{user}/application_credentials");
-    let details = app.iam.application_credentials(&bearer.actor, &UserId(user)).await?;
+    let details = app
+        .iam
+        .application_credentials(&bearer.actor, &UserId(user))
+        .await?;
     let base = format!("{base}/identity/v3");
     let key = "application_credentials";
-    let listing = Listing { base: &base, path: &path, key, params: &params, filters: &["name"] };
+    let listing = Listing {
+        base: &base,
+        path: &path,
+        key,
+        params: &params,
+        filters: &["name"],
+    };
     Ok(listing.answer(details.iter().map(|detail| render(&base, detail)).collect())?)
 }
 
@@ -186,8 +236,13 @@ async fn show(
     BaseUrl(base): BaseUrl,
     Path((user, id)): Path<(String, String)>,
 ) -> Answer<Json<Value>> {
-    let detail = app.iam.application_credential(&bearer.actor, &UserId(user), &id).await?;
-    Ok(Json(json!({"application_credential": render(&format!("{base}/identity/v3"), &detail)})))
+    let detail = app
+        .iam
+        .application_credential(&bearer.actor, &UserId(user), &id)
+        .await?;
+    Ok(Json(
+        json!({"application_credential": render(&format!("{base}/identity/v3"), &detail)}),
+    ))
 }
 
 async fn delete(
@@ -195,7 +250,9 @@ async fn delete(
     bearer: Bearer,
     Path((user, id)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    app.iam.delete_application_credential(&bearer.actor, &bearer.token, &UserId(user), &id).await?;
+    app.iam
+        .delete_application_credential(&bearer.actor, &bearer.token, &UserId(user), &id)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -212,12 +269,26 @@ async fn list_rules(
     Path(user): Path<String>,
     params: Params,
 ) -> Answer {
-    let rules = app.iam.access_rules(&bearer.actor, &UserId(user.clone())).await?;
+    let rules = app
+        .iam
+        .access_rules(&bearer.actor, &UserId(user.clone()))
+        .await?;
     let base = format!("{base}/identity/v3");
     let path = format!("/users/{user}/access_rules");
     let filters = &["service", "method", "path"];
-    let listing = Listing { base: &base, path: &path, key: "access_rules", params: &params, filters };
-    Ok(listing.answer(rules.iter().map(|rule| linked_rule(&base, &user, rule)).collect())?)
+    let listing = Listing {
+        base: &base,
+        path: &path,
+        key: "access_rules",
+        params: &params,
+        filters,
+    };
+    Ok(listing.answer(
+        rules
+            .iter()
+            .map(|rule| linked_rule(&base, &user, rule))
+            .collect(),
+    )?)
 }
 
 async fn show_rule(
@@ -226,8 +297,13 @@ async fn show_rule(
     BaseUrl(base): BaseUrl,
     Path((user, id)): Path<(String, String)>,
 ) -> Answer<Json<Value>> {
-    let rule = app.iam.access_rule(&bearer.actor, &UserId(user.clone()), &id).await?;
-    Ok(Json(json!({"access_rule": linked_rule(&format!("{base}/identity/v3"), &user, &rule)})))
+    let rule = app
+        .iam
+        .access_rule(&bearer.actor, &UserId(user.clone()), &id)
+        .await?;
+    Ok(Json(
+        json!({"access_rule": linked_rule(&format!("{base}/identity/v3"), &user, &rule)}),
+    ))
 }
 
 async fn delete_rule(
@@ -235,6 +311,8 @@ async fn delete_rule(
     bearer: Bearer,
     Path((user, id)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    app.iam.delete_access_rule(&bearer.actor, &UserId(user), &id).await?;
+    app.iam
+        .delete_access_rule(&bearer.actor, &UserId(user), &id)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,7 +1,8 @@
 //! `/v3/auth`: tokens, the catalog, and which scopes a user can have.
 
 use super::auth_body::Request;
-use super::bearer::{Bearer, SubjectToken};
+use super::subject_token::SubjectToken;
+use crate::auth::Bearer;
 use super::listing::Listing;
 use super::{domains, projects, token_body};
 use crate::app::App;
@@ -41,10 +42,17 @@ async fn show(
     params: Params,
 ) -> Answer {
     let view = app.iam.inspect(&bearer.actor, &subject).await?;
-    with_token(Json(render(&app, &view, &params).await?).into_response(), &subject)
+    with_token(
+        Json(render(&app, &view, &params).await?).into_response(),
+        &subject,
+    )
 }
 
-async fn revoke(State(app): State<App>, bearer: Bearer, SubjectToken(subject): SubjectToken) -> Answer<StatusCode> {
+async fn revoke(
+    State(app): State<App>,
+    bearer: Bearer,
+    SubjectToken(subject): SubjectToken,
+) -> Answer<StatusCode> {
     app.iam.revoke(&bearer.actor, &subject).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -57,12 +65,17 @@ async fn render(app: &App, view: &TokenView, params: &Params) -> Result<Value, F
 }
 
 fn with_token(mut response: Response, text: &str) -> Answer {
-    let value = HeaderValue::from_str(text).map_err(|error| Failure::outside("writing X-Subject-Token", error))?;
+    let value = HeaderValue::from_str(text)
+        .map_err(|error| Failure::outside("writing X-Subject-Token", error))?;
     response.headers_mut().insert("x-subject-token", value);
     Ok(response)
 }
 
-async fn catalog(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl) -> Answer<Json<Value>> {
+async fn catalog(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+) -> Answer<Json<Value>> {
     let entries = app.iam.catalog(&bearer.token).await?;
     let own = format!("{base}/identity/v3/auth/catalog");
     Ok(Json(json!({
@@ -71,27 +84,73 @@ async fn catalog(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl)
     })))
 }
 
-async fn own_projects(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl, params: Params) -> Answer {
+async fn own_projects(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+    params: Params,
+) -> Answer {
     let projects = app.iam.projects_open_to(&bearer.actor.user_id).await?;
     let base = format!("{base}/identity/v3");
-    let listing = Listing { base: &base, path: "/auth/projects", key: "projects", params: &params, filters: &["name"] };
-    Ok(listing.answer(projects.iter().map(|project| projects::render(&base, project)).collect())?)
+    let listing = Listing {
+        base: &base,
+        path: "/auth/projects",
+        key: "projects",
+        params: &params,
+        filters: &["name"],
+    };
+    Ok(listing.answer(
+        projects
+            .iter()
+            .map(|project| projects::render(&base, project))
+            .collect(),
+    )?)
 }
 
-async fn own_domains(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl, params: Params) -> Answer {
+async fn own_domains(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+    params: Params,
+) -> Answer {
     let domains = app.iam.domains_open_to(&bearer.actor.user_id).await?;
     let base = format!("{base}/identity/v3");
-    let listing = Listing { base: &base, path: "/auth/domains", key: "domains", params: &params, filters: &["name"] };
-    Ok(listing.answer(domains.iter().map(|domain| domains::render(&base, domain)).collect())?)
+    let listing = Listing {
+        base: &base,
+        path: "/auth/domains",
+        key: "domains",
+        params: &params,
+        filters: &["name"],
+    };
+    Ok(listing.answer(
+        domains
+            .iter()
+            .map(|domain| domains::render(&base, domain))
+            .collect(),
+    )?)
 }
 
-async fn own_system(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl) -> Answer<Json<Value>> {
+async fn own_system(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+) -> Answer<Json<Value>> {
     let open = app.iam.is_system_open_to(&bearer.actor.user_id).await?;
-    let system = if open { json!([{"all": true}]) } else { json!([]) };
-    Ok(Json(json!({"system": system, "links": {"self": format!("{base}/identity/v3/auth/system")}})))
+    let system = if open {
+        json!([{"all": true}])
+    } else {
+        json!([])
+    };
+    Ok(Json(
+        json!({"system": system, "links": {"self": format!("{base}/identity/v3/auth/system")}}),
+    ))
 }
 
-async fn revocations(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl) -> Answer<Json<Value>> {
+async fn revocations(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+) -> Answer<Json<Value>> {
     let events: Vec<Value> = app
         .iam
         .revocations(&bearer.actor)
@@ -100,5 +159,7 @@ async fn revocations(State(app): State<App>, bearer: Bearer, BaseUrl(base): Base
         .map(|event| json!({"audit_id": event.audit_id, "issued_before": event.revoked_at.micros_z()}))
         .collect();
     let own = format!("{base}/identity/v3/OS-REVOKE/events");
-    Ok(Json(json!({"events": events, "links": {"next": null, "self": own, "previous": null}})))
+    Ok(Json(
+        json!({"events": events, "links": {"next": null, "self": own, "previous": null}}),
+    ))
 }

@@ -1,7 +1,9 @@
 //! The body of `POST /v3/auth/tokens`: proofs and the scope wished for. API reference "Authentication and token
 //! management".
 
-use corten_iam::authenticate::{ApplicationCredentialRef, DomainRef, ProjectRef, Proof, ScopeWish, UserRef};
+use corten_iam::authenticate::{
+    ApplicationCredentialRef, DomainRef, ProjectRef, Proof, ScopeWish, UserRef,
+};
 use corten_model::refusal::Refusal;
 use serde::Deserialize;
 
@@ -76,10 +78,13 @@ struct Domain {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a scope is \"unscoped\" or an object with project, domain, system or OS-TRUST:trust")]
+#[serde(
+    untagged,
+    expecting = "a scope is \"unscoped\" or an object with project, domain, system or OS-TRUST:trust"
+)]
 enum Scope {
     Word(String),
-    Object(ScopeObject),
+    Object(Box<ScopeObject>),
 }
 
 #[derive(Deserialize)]
@@ -109,15 +114,25 @@ struct TrustScope {
 impl Request {
     pub fn read(self) -> Result<(Vec<Proof>, ScopeWish), Refusal> {
         let Auth { identity, scope } = self.auth;
-        Ok((identity.proofs()?, scope.map_or(Ok(ScopeWish::Default), Scope::wish)?))
+        Ok((
+            identity.proofs()?,
+            scope.map_or(Ok(ScopeWish::Default), Scope::wish)?,
+        ))
     }
 }
 
 impl Identity {
     fn proofs(self) -> Result<Vec<Proof>, Refusal> {
-        let Self { mut methods, mut password, mut token, mut application_credential } = self;
+        let Self {
+            mut methods,
+            mut password,
+            mut token,
+            mut application_credential,
+        } = self;
         if methods.is_empty() {
-            return Err(Refusal::invalid("auth.identity.methods is empty; name at least one method."));
+            return Err(Refusal::invalid(
+                "auth.identity.methods is empty; name at least one method.",
+            ));
         }
         methods.sort();
         methods.dedup();
@@ -139,22 +154,35 @@ impl Identity {
 }
 
 fn absent(what: &str) -> Refusal {
-    Refusal::invalid(format!("Expecting to find {what} in identity. The server could not comply with the request."))
+    Refusal::invalid(format!(
+        "Expecting to find {what} in identity. The server could not comply with the request."
+    ))
 }
 
 impl PasswordMethod {
     fn proof(self) -> Result<Proof, Refusal> {
         let PasswordUser { user, password } = self.user;
-        Ok(Proof::Password { user: user.user("user")?, password })
+        Ok(Proof::Password {
+            user: user.user("user")?,
+            password,
+        })
     }
 }
 
 impl ApplicationCredentialMethod {
     fn proof(self) -> Result<Proof, Refusal> {
-        let Self { id, name, user, secret } = self;
+        let Self {
+            id,
+            name,
+            user,
+            secret,
+        } = self;
         let credential = match (id, name, user) {
             (Some(id), _, _) => ApplicationCredentialRef::Id(id),
-            (None, Some(name), Some(user)) => ApplicationCredentialRef::Name { name, user: user.user("user")? },
+            (None, Some(name), Some(user)) => ApplicationCredentialRef::Name {
+                name,
+                user: user.user("user")?,
+            },
             (None, _, _) => return Err(absent("application_credential.id, or its name and user,")),
         };
         Ok(Proof::ApplicationCredential { credential, secret })
@@ -175,7 +203,10 @@ impl User {
     fn user(self, what: &str) -> Result<UserRef, Refusal> {
         match (self.id, self.name, self.domain) {
             (Some(id), _, _) => Ok(UserRef::Id(id.into())),
-            (None, Some(name), Some(domain)) => Ok(UserRef::Name { name, domain: domain.reference()? }),
+            (None, Some(name), Some(domain)) => Ok(UserRef::Name {
+                name,
+                domain: domain.reference()?,
+            }),
             (None, Some(_), None) => Err(absent(&format!("the domain of the {what}"))),
             (None, None, _) => Err(absent(&format!("id or name of the {what}"))),
         }
@@ -193,13 +224,31 @@ impl Scope {
     fn wish(self) -> Result<ScopeWish, Refusal> {
         let object = match self {
             Self::Word(word) if word == "unscoped" => return Ok(ScopeWish::Unscoped),
-            Self::Word(word) => return Err(Refusal::invalid(format!("'{word}' is not a scope; the only word is 'unscoped'."))),
-            Self::Object(object) => object,
+            Self::Word(word) => {
+                return Err(Refusal::invalid(format!(
+                    "'{word}' is not a scope; the only word is 'unscoped'."
+                )));
+            }
+            Self::Object(object) => *object,
         };
-        let ScopeObject { unscoped, project, domain, system, trust } = object;
-        let given = [unscoped.is_some(), project.is_some(), domain.is_some(), system.is_some(), trust.is_some()];
+        let ScopeObject {
+            unscoped,
+            project,
+            domain,
+            system,
+            trust,
+        } = object;
+        let given = [
+            unscoped.is_some(),
+            project.is_some(),
+            domain.is_some(),
+            system.is_some(),
+            trust.is_some(),
+        ];
         if given.into_iter().filter(|given| *given).count() > 1 {
-            return Err(Refusal::invalid("A token has one scope; auth.scope names more than one."));
+            return Err(Refusal::invalid(
+                "A token has one scope; auth.scope names more than one.",
+            ));
         }
         if let Some(project) = project {
             return Ok(ScopeWish::Project(project.project()?));
@@ -212,9 +261,13 @@ impl Scope {
         }
         match system {
             Some(System { all: true }) => Ok(ScopeWish::System),
-            Some(System { all: false }) => Err(Refusal::invalid("auth.scope.system.all can only be true.")),
+            Some(System { all: false }) => {
+                Err(Refusal::invalid("auth.scope.system.all can only be true."))
+            }
             None if unscoped.is_some() => Ok(ScopeWish::Unscoped),
-            None => Err(Refusal::invalid("auth.scope names neither project, domain, system nor OS-TRUST:trust.")),
+            None => Err(Refusal::invalid(
+                "auth.scope names neither project, domain, system nor OS-TRUST:trust.",
+            )),
         }
     }
 }

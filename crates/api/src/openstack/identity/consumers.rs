@@ -1,6 +1,6 @@
 //! `/v3/OS-OAUTH1/consumers`.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use super::fields::given;
 use super::listing::{Listing, with_extra};
 use crate::app::App;
@@ -19,7 +19,10 @@ use serde_json::{Value, json};
 pub fn routes() -> Router<App> {
     Router::new()
         .route("/OS-OAUTH1/consumers", get(list).post(create))
-        .route("/OS-OAUTH1/consumers/{consumer_id}", get(show).patch(update).delete(delete))
+        .route(
+            "/OS-OAUTH1/consumers/{consumer_id}",
+            get(show).patch(update).delete(delete),
+        )
 }
 
 #[derive(Deserialize)]
@@ -44,12 +47,28 @@ fn render(base: &str, consumer: &Consumer) -> Value {
     with_extra(body, &consumer.extra)
 }
 
-async fn list(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl, params: Params) -> Answer {
+async fn list(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+    params: Params,
+) -> Answer {
     let consumers = app.iam.consumers(&bearer.actor).await?;
     let base = format!("{base}/identity/v3");
     let path = "/OS-OAUTH1/consumers";
-    let listing = Listing { base: &base, path, key: "consumers", params: &params, filters: &[] };
-    Ok(listing.answer(consumers.iter().map(|consumer| render(&base, consumer)).collect())?)
+    let listing = Listing {
+        base: &base,
+        path,
+        key: "consumers",
+        params: &params,
+        filters: &[],
+    };
+    Ok(listing.answer(
+        consumers
+            .iter()
+            .map(|consumer| render(&base, consumer))
+            .collect(),
+    )?)
 }
 
 async fn create(
@@ -59,7 +78,10 @@ async fn create(
     Body(Request { consumer }): Body<Request>,
 ) -> Answer<(StatusCode, Json<Value>)> {
     let RequestConsumer { description, extra } = consumer;
-    let (consumer, secret) = app.iam.create_consumer(&bearer.actor, description.flatten(), extra).await?;
+    let (consumer, secret) = app
+        .iam
+        .create_consumer(&bearer.actor, description.flatten(), extra)
+        .await?;
     let mut body = render(&format!("{base}/identity/v3"), &consumer);
     body["secret"] = json!(secret);
     Ok((StatusCode::CREATED, Json(json!({"consumer": body}))))
@@ -72,7 +94,9 @@ async fn show(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let consumer = app.iam.consumer(&bearer.actor, &id).await?;
-    Ok(Json(json!({"consumer": render(&format!("{base}/identity/v3"), &consumer)})))
+    Ok(Json(
+        json!({"consumer": render(&format!("{base}/identity/v3"), &consumer)}),
+    ))
 }
 
 async fn update(
@@ -83,11 +107,20 @@ async fn update(
     Body(Request { consumer }): Body<Request>,
 ) -> Answer<Json<Value>> {
     let RequestConsumer { description, extra } = consumer;
-    let consumer = app.iam.update_consumer(&bearer.actor, &id, description, extra).await?;
-    Ok(Json(json!({"consumer": render(&format!("{base}/identity/v3"), &consumer)})))
+    let consumer = app
+        .iam
+        .update_consumer(&bearer.actor, &id, description, extra)
+        .await?;
+    Ok(Json(
+        json!({"consumer": render(&format!("{base}/identity/v3"), &consumer)}),
+    ))
 }
 
-async fn delete(State(app): State<App>, bearer: Bearer, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
     app.iam.delete_consumer(&bearer.actor, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

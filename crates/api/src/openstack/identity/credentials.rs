@@ -1,6 +1,6 @@
 //! `/v3/credentials`.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use super::fields::given;
 use super::listing::Listing;
 use crate::app::App;
@@ -20,7 +20,10 @@ use serde_json::{Value, json};
 pub fn routes() -> Router<App> {
     Router::new()
         .route("/credentials", get(list).post(create))
-        .route("/credentials/{credential_id}", get(show).patch(update).delete(delete))
+        .route(
+            "/credentials/{credential_id}",
+            get(show).patch(update).delete(delete),
+        )
 }
 
 #[derive(Deserialize)]
@@ -66,7 +69,13 @@ fn text(blob: Value) -> Result<String, Refusal> {
 }
 
 fn render(base: &str, credential: &OpenCredential) -> Value {
-    let OpenCredential { id, user_id, project_id, kind, blob } = credential;
+    let OpenCredential {
+        id,
+        user_id,
+        project_id,
+        kind,
+        blob,
+    } = credential;
     json!({
         "id": id,
         "user_id": user_id,
@@ -77,12 +86,26 @@ fn render(base: &str, credential: &OpenCredential) -> Value {
     })
 }
 
-async fn list(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl, params: Params) -> Answer {
+async fn list(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+    params: Params,
+) -> Answer {
     let user = params.get("user_id").map(UserId::from);
-    let credentials = app.iam.credentials(&bearer.actor, user.as_ref(), params.get("type")).await?;
+    let credentials = app
+        .iam
+        .credentials(&bearer.actor, user.as_ref(), params.get("type"))
+        .await?;
     let base = format!("{base}/identity/v3");
     let filters = &["user_id", "type"];
-    let listing = Listing { base: &base, path: "/credentials", key: "credentials", params: &params, filters };
+    let listing = Listing {
+        base: &base,
+        path: "/credentials",
+        key: "credentials",
+        params: &params,
+        filters,
+    };
     Ok(listing.answer(credentials.iter().map(|one| render(&base, one)).collect())?)
 }
 
@@ -92,10 +115,23 @@ async fn create(
     BaseUrl(base): BaseUrl,
     Body(Create { credential }): Body<Create>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    let CreateCredential { kind, blob, user_id, project_id } = credential;
-    let new = NewCredential { user_id, project_id, kind, blob: text(blob)? };
+    let CreateCredential {
+        kind,
+        blob,
+        user_id,
+        project_id,
+    } = credential;
+    let new = NewCredential {
+        user_id,
+        project_id,
+        kind,
+        blob: text(blob)?,
+    };
     let credential = app.iam.create_credential(&bearer.actor, new).await?;
-    Ok((StatusCode::CREATED, Json(json!({"credential": render(&format!("{base}/identity/v3"), &credential)}))))
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({"credential": render(&format!("{base}/identity/v3"), &credential)})),
+    ))
 }
 
 async fn show(
@@ -105,7 +141,9 @@ async fn show(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let credential = app.iam.credential(&bearer.actor, &id).await?;
-    Ok(Json(json!({"credential": render(&format!("{base}/identity/v3"), &credential)})))
+    Ok(Json(
+        json!({"credential": render(&format!("{base}/identity/v3"), &credential)}),
+    ))
 }
 
 async fn update(
@@ -115,13 +153,32 @@ async fn update(
     Path(id): Path<String>,
     Body(Update { credential }): Body<Update>,
 ) -> Answer<Json<Value>> {
-    let UpdateCredential { kind, blob, user_id, project_id } = credential;
-    let changes = CredentialChanges { blob: blob.map(text).transpose()?, kind, user_id, project_id };
-    let credential = app.iam.update_credential(&bearer.actor, &id, changes).await?;
-    Ok(Json(json!({"credential": render(&format!("{base}/identity/v3"), &credential)})))
+    let UpdateCredential {
+        kind,
+        blob,
+        user_id,
+        project_id,
+    } = credential;
+    let changes = CredentialChanges {
+        blob: blob.map(text).transpose()?,
+        kind,
+        user_id,
+        project_id,
+    };
+    let credential = app
+        .iam
+        .update_credential(&bearer.actor, &id, changes)
+        .await?;
+    Ok(Json(
+        json!({"credential": render(&format!("{base}/identity/v3"), &credential)}),
+    ))
 }
 
-async fn delete(State(app): State<App>, bearer: Bearer, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
     app.iam.delete_credential(&bearer.actor, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,6 @@
 //! `/v3/domains`.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use super::fields::given;
 use super::listing::{Listing, with_extra};
 use crate::app::App;
@@ -21,7 +21,10 @@ use serde_json::{Value, json};
 pub fn routes() -> Router<App> {
     Router::new()
         .route("/domains", get(list).post(create))
-        .route("/domains/{domain_id}", get(show).patch(update).delete(delete))
+        .route(
+            "/domains/{domain_id}",
+            get(show).patch(update).delete(delete),
+        )
 }
 
 /// Keystone's resource options of domains, projects and roles.
@@ -90,11 +93,22 @@ pub fn options(immutable: Option<bool>) -> Value {
     immutable.map_or_else(|| json!({}), |immutable| json!({"immutable": immutable}))
 }
 
-async fn list(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl, params: Params) -> Answer {
+async fn list(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+    params: Params,
+) -> Answer {
     let domains = app.iam.domains(&bearer.actor).await?;
     let base = format!("{base}/identity/v3");
     let filters = &["name", "enabled"];
-    let listing = Listing { base: &base, path: "/domains", key: "domains", params: &params, filters };
+    let listing = Listing {
+        base: &base,
+        path: "/domains",
+        key: "domains",
+        params: &params,
+        filters,
+    };
     Ok(listing.answer(domains.iter().map(|domain| render(&base, domain)).collect())?)
 }
 
@@ -104,8 +118,17 @@ async fn create(
     BaseUrl(base): BaseUrl,
     Body(Create { domain }): Body<Create>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    let CreateDomain { name, description, enabled, explicit_domain_id, options, extra } = domain;
-    let id = explicit_domain_id.map(|id| id.parse::<DomainId>()).transpose();
+    let CreateDomain {
+        name,
+        description,
+        enabled,
+        explicit_domain_id,
+        options,
+        extra,
+    } = domain;
+    let id = explicit_domain_id
+        .map(|id| id.parse::<DomainId>())
+        .transpose();
     let new = NewDomain {
         id: id.map_err(corten_model::refusal::Refusal::invalid)?,
         name,
@@ -115,7 +138,10 @@ async fn create(
         extra,
     };
     let domain = app.iam.create_domain(&bearer.actor, new).await?;
-    Ok((StatusCode::CREATED, Json(json!({"domain": render(&format!("{base}/identity/v3"), &domain)}))))
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({"domain": render(&format!("{base}/identity/v3"), &domain)})),
+    ))
 }
 
 async fn show(
@@ -125,7 +151,9 @@ async fn show(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let domain = app.iam.domain(&bearer.actor, &DomainId(id)).await?;
-    Ok(Json(json!({"domain": render(&format!("{base}/identity/v3"), &domain)})))
+    Ok(Json(
+        json!({"domain": render(&format!("{base}/identity/v3"), &domain)}),
+    ))
 }
 
 async fn update(
@@ -135,13 +163,34 @@ async fn update(
     Path(id): Path<String>,
     Body(Update { domain }): Body<Update>,
 ) -> Answer<Json<Value>> {
-    let UpdateDomain { name, description, enabled, options, extra } = domain;
-    let changes = DomainChanges { name, description, enabled, immutable: options.immutable, extra };
-    let domain = app.iam.update_domain(&bearer.actor, &DomainId(id), changes).await?;
-    Ok(Json(json!({"domain": render(&format!("{base}/identity/v3"), &domain)})))
+    let UpdateDomain {
+        name,
+        description,
+        enabled,
+        options,
+        extra,
+    } = domain;
+    let changes = DomainChanges {
+        name,
+        description,
+        enabled,
+        immutable: options.immutable,
+        extra,
+    };
+    let domain = app
+        .iam
+        .update_domain(&bearer.actor, &DomainId(id), changes)
+        .await?;
+    Ok(Json(
+        json!({"domain": render(&format!("{base}/identity/v3"), &domain)}),
+    ))
 }
 
-async fn delete(State(app): State<App>, bearer: Bearer, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
     app.iam.delete_domain(&bearer.actor, &DomainId(id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

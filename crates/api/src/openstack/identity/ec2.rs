@@ -1,6 +1,6 @@
 //! `/v3/users/{id}/credentials/OS-EC2`: access keys of EC2's kind.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use crate::app::App;
 use crate::body::Body;
 use crate::params::BaseUrl;
@@ -16,8 +16,14 @@ use serde_json::{Value, json};
 
 pub fn routes() -> Router<App> {
     Router::new()
-        .route("/users/{user_id}/credentials/OS-EC2", get(list).post(create))
-        .route("/users/{user_id}/credentials/OS-EC2/{access}", get(show).delete(delete))
+        .route(
+            "/users/{user_id}/credentials/OS-EC2",
+            get(list).post(create),
+        )
+        .route(
+            "/users/{user_id}/credentials/OS-EC2/{access}",
+            get(show).delete(delete),
+        )
 }
 
 #[derive(Deserialize)]
@@ -27,7 +33,12 @@ struct Create {
 }
 
 fn render(base: &str, credential: &Ec2Credential) -> Value {
-    let Ec2Credential { user_id, project_id, access, secret } = credential;
+    let Ec2Credential {
+        user_id,
+        project_id,
+        access,
+        secret,
+    } = credential;
     json!({
         "user_id": user_id,
         "tenant_id": project_id,
@@ -45,9 +56,14 @@ async fn list(
     Path(user): Path<String>,
 ) -> Answer<Json<Value>> {
     let own = format!("{base}/identity/v3/users/{user}/credentials/OS-EC2");
-    let found = app.iam.ec2_credentials(&bearer.actor, &UserId(user)).await?;
+    let found = app
+        .iam
+        .ec2_credentials(&bearer.actor, &UserId(user))
+        .await?;
     let credentials: Vec<Value> = found.iter().map(|one| render(&base, one)).collect();
-    Ok(Json(json!({"credentials": credentials, "links": {"next": null, "self": own, "previous": null}})))
+    Ok(Json(
+        json!({"credentials": credentials, "links": {"next": null, "self": own, "previous": null}}),
+    ))
 }
 
 async fn create(
@@ -57,8 +73,14 @@ async fn create(
     Path(user): Path<String>,
     Body(Create { tenant_id }): Body<Create>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    let credential = app.iam.create_ec2(&bearer.actor, &UserId(user), &tenant_id).await?;
-    Ok((StatusCode::CREATED, Json(json!({"credential": render(&base, &credential)}))))
+    let credential = app
+        .iam
+        .create_ec2(&bearer.actor, &UserId(user), &tenant_id)
+        .await?;
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({"credential": render(&base, &credential)})),
+    ))
 }
 
 async fn show(
@@ -67,7 +89,10 @@ async fn show(
     BaseUrl(base): BaseUrl,
     Path((user, access)): Path<(String, String)>,
 ) -> Answer<Json<Value>> {
-    let credential = app.iam.ec2_credential(&bearer.actor, &UserId(user), &access).await?;
+    let credential = app
+        .iam
+        .ec2_credential(&bearer.actor, &UserId(user), &access)
+        .await?;
     Ok(Json(json!({"credential": render(&base, &credential)})))
 }
 
@@ -76,6 +101,8 @@ async fn delete(
     bearer: Bearer,
     Path((user, access)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    app.iam.delete_ec2(&bearer.actor, &UserId(user), &access).await?;
+    app.iam
+        .delete_ec2(&bearer.actor, &UserId(user), &access)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

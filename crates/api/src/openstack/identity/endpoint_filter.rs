@@ -1,6 +1,6 @@
 //! `/v3/OS-EP-FILTER`: groups of endpoints, and which endpoints a project sees.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use super::fields::given;
 use super::listing::Listing;
 use super::{endpoints, projects};
@@ -21,19 +21,39 @@ use serde_json::{Value, json};
 pub fn routes() -> Router<App> {
     let filter = Router::new()
         .route("/endpoint_groups", get(list).post(create))
-        .route("/endpoint_groups/{group_id}", get(show).patch(update).delete(delete))
-        .route("/endpoint_groups/{group_id}/endpoints", get(endpoints_in_group))
-        .route("/endpoint_groups/{group_id}/projects", get(projects_with_group))
+        .route(
+            "/endpoint_groups/{group_id}",
+            get(show).patch(update).delete(delete),
+        )
+        .route(
+            "/endpoint_groups/{group_id}/endpoints",
+            get(endpoints_in_group),
+        )
+        .route(
+            "/endpoint_groups/{group_id}/projects",
+            get(projects_with_group),
+        )
         .route(
             "/endpoint_groups/{group_id}/projects/{project_id}",
             get(check_group).put(select_group).delete(deselect_group),
         )
-        .route("/endpoints/{endpoint_id}/projects", get(projects_with_endpoint))
-        .route("/projects/{project_id}/endpoints", get(endpoints_of_project))
-        .route("/projects/{project_id}/endpoint_groups", get(groups_of_project))
+        .route(
+            "/endpoints/{endpoint_id}/projects",
+            get(projects_with_endpoint),
+        )
+        .route(
+            "/projects/{project_id}/endpoints",
+            get(endpoints_of_project),
+        )
+        .route(
+            "/projects/{project_id}/endpoint_groups",
+            get(groups_of_project),
+        )
         .route(
             "/projects/{project_id}/endpoints/{endpoint_id}",
-            get(check_endpoint).put(select_endpoint).delete(deselect_endpoint),
+            get(check_endpoint)
+                .put(select_endpoint)
+                .delete(deselect_endpoint),
         );
     Router::new().nest("/OS-EP-FILTER", filter)
 }
@@ -78,11 +98,22 @@ fn render(base: &str, group: &EndpointGroup) -> Value {
     })
 }
 
-async fn list(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl, params: Params) -> Answer {
+async fn list(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+    params: Params,
+) -> Answer {
     let groups = app.iam.endpoint_groups(&bearer.actor).await?;
     let base = format!("{base}/identity/v3");
     let path = "/OS-EP-FILTER/endpoint_groups";
-    let listing = Listing { base: &base, path, key: "endpoint_groups", params: &params, filters: &["name"] };
+    let listing = Listing {
+        base: &base,
+        path,
+        key: "endpoint_groups",
+        params: &params,
+        filters: &["name"],
+    };
     Ok(listing.answer(groups.iter().map(|group| render(&base, group)).collect())?)
 }
 
@@ -92,9 +123,19 @@ async fn create(
     BaseUrl(base): BaseUrl,
     Body(Create { endpoint_group }): Body<Create>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    let CreateGroup { name, description, filters } = endpoint_group;
-    let group = app.iam.create_endpoint_group(&bearer.actor, name, description, filters).await?;
-    Ok((StatusCode::CREATED, Json(json!({"endpoint_group": render(&format!("{base}/identity/v3"), &group)}))))
+    let CreateGroup {
+        name,
+        description,
+        filters,
+    } = endpoint_group;
+    let group = app
+        .iam
+        .create_endpoint_group(&bearer.actor, name, description, filters)
+        .await?;
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({"endpoint_group": render(&format!("{base}/identity/v3"), &group)})),
+    ))
 }
 
 async fn show(
@@ -104,7 +145,9 @@ async fn show(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let group = app.iam.endpoint_group(&bearer.actor, &id).await?;
-    Ok(Json(json!({"endpoint_group": render(&format!("{base}/identity/v3"), &group)})))
+    Ok(Json(
+        json!({"endpoint_group": render(&format!("{base}/identity/v3"), &group)}),
+    ))
 }
 
 async fn update(
@@ -114,13 +157,30 @@ async fn update(
     Path(id): Path<String>,
     Body(Update { endpoint_group }): Body<Update>,
 ) -> Answer<Json<Value>> {
-    let UpdateGroup { name, description, filters } = endpoint_group;
-    let changes = EndpointGroupChanges { name, description, filters };
-    let group = app.iam.update_endpoint_group(&bearer.actor, &id, changes).await?;
-    Ok(Json(json!({"endpoint_group": render(&format!("{base}/identity/v3"), &group)})))
+    let UpdateGroup {
+        name,
+        description,
+        filters,
+    } = endpoint_group;
+    let changes = EndpointGroupChanges {
+        name,
+        description,
+        filters,
+    };
+    let group = app
+        .iam
+        .update_endpoint_group(&bearer.actor, &id, changes)
+        .await?;
+    Ok(Json(
+        json!({"endpoint_group": render(&format!("{base}/identity/v3"), &group)}),
+    ))
 }
 
-async fn delete(State(app): State<App>, bearer: Bearer, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
     app.iam.delete_endpoint_group(&bearer.actor, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -135,15 +195,44 @@ async fn endpoints_in_group(
     let found = app.iam.endpoints_in_group(&bearer.actor, &id).await?;
     let base = format!("{base}/identity/v3");
     let path = format!("/OS-EP-FILTER/endpoint_groups/{id}/endpoints");
-    let listing = Listing { base: &base, path: &path, key: "endpoints", params: &params, filters: &[] };
-    Ok(listing.answer(found.iter().map(|endpoint| endpoints::render(&base, endpoint)).collect())?)
+    let listing = Listing {
+        base: &base,
+        path: &path,
+        key: "endpoints",
+        params: &params,
+        filters: &[],
+    };
+    Ok(listing.answer(
+        found
+            .iter()
+            .map(|endpoint| endpoints::render(&base, endpoint))
+            .collect(),
+    )?)
 }
 
-async fn projects_with(app: App, bearer: Bearer, base: String, path: String, params: Params, what: Selection) -> Answer {
+async fn projects_with(
+    app: App,
+    bearer: Bearer,
+    base: String,
+    path: String,
+    params: Params,
+    what: Selection,
+) -> Answer {
     let found = app.iam.projects_with(&bearer.actor, &what).await?;
     let base = format!("{base}/identity/v3");
-    let listing = Listing { base: &base, path: &path, key: "projects", params: &params, filters: &[] };
-    Ok(listing.answer(found.iter().map(|project| projects::render(&base, project)).collect())?)
+    let listing = Listing {
+        base: &base,
+        path: &path,
+        key: "projects",
+        params: &params,
+        filters: &[],
+    };
+    Ok(listing.answer(
+        found
+            .iter()
+            .map(|project| projects::render(&base, project))
+            .collect(),
+    )?)
 }
 
 async fn projects_with_group(
@@ -154,7 +243,15 @@ async fn projects_with_group(
     params: Params,
 ) -> Answer {
     let path = format!("/OS-EP-FILTER/endpoint_groups/{id}/projects");
-    projects_with(app, bearer, base, path, params, Selection::EndpointGroup(id)).await
+    projects_with(
+        app,
+        bearer,
+        base,
+        path,
+        params,
+        Selection::EndpointGroup(id),
+    )
+    .await
 }
 
 async fn projects_with_endpoint(
@@ -175,11 +272,25 @@ async fn endpoints_of_project(
     Path(id): Path<String>,
     params: Params,
 ) -> Answer {
-    let found = app.iam.selected_endpoints(&bearer.actor, &ProjectId(id.clone())).await?;
+    let found = app
+        .iam
+        .selected_endpoints(&bearer.actor, &ProjectId(id.clone()))
+        .await?;
     let base = format!("{base}/identity/v3");
     let path = format!("/OS-EP-FILTER/projects/{id}/endpoints");
-    let listing = Listing { base: &base, path: &path, key: "endpoints", params: &params, filters: &[] };
-    Ok(listing.answer(found.iter().map(|endpoint| endpoints::render(&base, endpoint)).collect())?)
+    let listing = Listing {
+        base: &base,
+        path: &path,
+        key: "endpoints",
+        params: &params,
+        filters: &[],
+    };
+    Ok(listing.answer(
+        found
+            .iter()
+            .map(|endpoint| endpoints::render(&base, endpoint))
+            .collect(),
+    )?)
 }
 
 async fn groups_of_project(
@@ -189,10 +300,19 @@ async fn groups_of_project(
     Path(id): Path<String>,
     params: Params,
 ) -> Answer {
-    let found = app.iam.selected_groups(&bearer.actor, &ProjectId(id.clone())).await?;
+    let found = app
+        .iam
+        .selected_groups(&bearer.actor, &ProjectId(id.clone()))
+        .await?;
     let base = format!("{base}/identity/v3");
     let path = format!("/OS-EP-FILTER/projects/{id}/endpoint_groups");
-    let listing = Listing { base: &base, path: &path, key: "endpoint_groups", params: &params, filters: &[] };
+    let listing = Listing {
+        base: &base,
+        path: &path,
+        key: "endpoint_groups",
+        params: &params,
+        filters: &[],
+    };
     Ok(listing.answer(found.iter().map(|group| render(&base, group)).collect())?)
 }
 
@@ -201,7 +321,13 @@ async fn check_group(
     bearer: Bearer,
     Path((group, project)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    app.iam.check_selected(&bearer.actor, &ProjectId(project), Selection::EndpointGroup(group)).await?;
+    app.iam
+        .check_selected(
+            &bearer.actor,
+            &ProjectId(project),
+            Selection::EndpointGroup(group),
+        )
+        .await?;
     Ok(StatusCode::OK)
 }
 
@@ -210,7 +336,13 @@ async fn select_group(
     bearer: Bearer,
     Path((group, project)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    app.iam.select(&bearer.actor, &ProjectId(project), Selection::EndpointGroup(group)).await?;
+    app.iam
+        .select(
+            &bearer.actor,
+            &ProjectId(project),
+            Selection::EndpointGroup(group),
+        )
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -219,7 +351,13 @@ async fn deselect_group(
     bearer: Bearer,
     Path((group, project)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    app.iam.deselect(&bearer.actor, &ProjectId(project), Selection::EndpointGroup(group)).await?;
+    app.iam
+        .deselect(
+            &bearer.actor,
+            &ProjectId(project),
+            Selection::EndpointGroup(group),
+        )
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -228,7 +366,13 @@ async fn check_endpoint(
     bearer: Bearer,
     Path((project, endpoint)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    app.iam.check_selected(&bearer.actor, &ProjectId(project), Selection::Endpoint(endpoint)).await?;
+    app.iam
+        .check_selected(
+            &bearer.actor,
+            &ProjectId(project),
+            Selection::Endpoint(endpoint),
+        )
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -237,7 +381,13 @@ async fn select_endpoint(
     bearer: Bearer,
     Path((project, endpoint)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    app.iam.select(&bearer.actor, &ProjectId(project), Selection::Endpoint(endpoint)).await?;
+    app.iam
+        .select(
+            &bearer.actor,
+            &ProjectId(project),
+            Selection::Endpoint(endpoint),
+        )
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -246,6 +396,12 @@ async fn deselect_endpoint(
     bearer: Bearer,
     Path((project, endpoint)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    app.iam.deselect(&bearer.actor, &ProjectId(project), Selection::Endpoint(endpoint)).await?;
+    app.iam
+        .deselect(
+            &bearer.actor,
+            &ProjectId(project),
+            Selection::Endpoint(endpoint),
+        )
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,6 @@
 //! `/v3/endpoints`.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use super::fields::given;
 use super::listing::{Listing, with_extra};
 use crate::app::App;
@@ -20,7 +20,10 @@ use serde_json::{Value, json};
 pub fn routes() -> Router<App> {
     Router::new()
         .route("/endpoints", get(list).post(create))
-        .route("/endpoints/{endpoint_id}", get(show).patch(update).delete(delete))
+        .route(
+            "/endpoints/{endpoint_id}",
+            get(show).patch(update).delete(delete),
+        )
 }
 
 #[derive(Deserialize)]
@@ -81,12 +84,28 @@ pub fn render(base: &str, endpoint: &Endpoint) -> Value {
     with_extra(body, &endpoint.extra)
 }
 
-async fn list(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl, params: Params) -> Answer {
+async fn list(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+    params: Params,
+) -> Answer {
     let endpoints = app.iam.endpoints(&bearer.actor).await?;
     let base = format!("{base}/identity/v3");
     let filters = &["interface", "service_id", "region_id", "region", "enabled"];
-    let listing = Listing { base: &base, path: "/endpoints", key: "endpoints", params: &params, filters };
-    Ok(listing.answer(endpoints.iter().map(|endpoint| render(&base, endpoint)).collect())?)
+    let listing = Listing {
+        base: &base,
+        path: "/endpoints",
+        key: "endpoints",
+        params: &params,
+        filters,
+    };
+    Ok(listing.answer(
+        endpoints
+            .iter()
+            .map(|endpoint| render(&base, endpoint))
+            .collect(),
+    )?)
 }
 
 async fn create(
@@ -95,11 +114,29 @@ async fn create(
     BaseUrl(base): BaseUrl,
     Body(Create { endpoint }): Body<Create>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    let CreateEndpoint { service_id, interface, url, region_id, region, enabled, extra } = endpoint;
+    let CreateEndpoint {
+        service_id,
+        interface,
+        url,
+        region_id,
+        region,
+        enabled,
+        extra,
+    } = endpoint;
     let (region_id, enabled) = (region_id.or(region), enabled.unwrap_or(true));
-    let new = NewEndpoint { service_id, interface, region_id, url, enabled, extra };
+    let new = NewEndpoint {
+        service_id,
+        interface,
+        region_id,
+        url,
+        enabled,
+        extra,
+    };
     let endpoint = app.iam.create_endpoint(&bearer.actor, new).await?;
-    Ok((StatusCode::CREATED, Json(json!({"endpoint": render(&format!("{base}/identity/v3"), &endpoint)}))))
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({"endpoint": render(&format!("{base}/identity/v3"), &endpoint)})),
+    ))
 }
 
 async fn show(
@@ -109,7 +146,9 @@ async fn show(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let endpoint = app.iam.endpoint(&bearer.actor, &id).await?;
-    Ok(Json(json!({"endpoint": render(&format!("{base}/identity/v3"), &endpoint)})))
+    Ok(Json(
+        json!({"endpoint": render(&format!("{base}/identity/v3"), &endpoint)}),
+    ))
 }
 
 async fn update(
@@ -119,14 +158,35 @@ async fn update(
     Path(id): Path<String>,
     Body(Update { endpoint }): Body<Update>,
 ) -> Answer<Json<Value>> {
-    let UpdateEndpoint { service_id, interface, url, region_id, region, enabled, extra } = endpoint;
+    let UpdateEndpoint {
+        service_id,
+        interface,
+        url,
+        region_id,
+        region,
+        enabled,
+        extra,
+    } = endpoint;
     let region_id = region_id.or(region);
-    let changes = EndpointChanges { service_id, interface, region_id, url, enabled, extra };
+    let changes = EndpointChanges {
+        service_id,
+        interface,
+        region_id,
+        url,
+        enabled,
+        extra,
+    };
     let endpoint = app.iam.update_endpoint(&bearer.actor, &id, changes).await?;
-    Ok(Json(json!({"endpoint": render(&format!("{base}/identity/v3"), &endpoint)})))
+    Ok(Json(
+        json!({"endpoint": render(&format!("{base}/identity/v3"), &endpoint)}),
+    ))
 }
 
-async fn delete(State(app): State<App>, bearer: Bearer, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
     app.iam.delete_endpoint(&bearer.actor, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,6 @@
 //! Roles of a user or group on a project, a domain or the system; `OS-INHERIT` for the projects below.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use super::listing::Listing;
 use super::roles;
 use crate::app::App;
@@ -20,7 +20,9 @@ pub fn routes() -> Router<App> {
     for holder in ["users/{user_id}", "groups/{group_id}"] {
         for extent in ["projects/{project_id}", "domains/{domain_id}", "system"] {
             let path = format!("/{extent}/{holder}/roles");
-            routes = routes.route(&path, get(list)).route(&format!("{path}/{{role_id}}"), one());
+            routes = routes
+                .route(&path, get(list))
+                .route(&format!("{path}/{{role_id}}"), one());
         }
         for extent in ["projects/{project_id}", "domains/{domain_id}"] {
             let path = format!("/OS-INHERIT/{extent}/{holder}/roles");
@@ -48,8 +50,15 @@ impl FromRequestParts<App> for Named {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
-        let full = parts.extensions.get::<OriginalUri>().map_or(parts.uri.path(), |uri| uri.path()).to_owned();
-        let path = full.strip_prefix("/identity/v3").unwrap_or(&full).to_owned();
+        let full = parts
+            .extensions
+            .get::<OriginalUri>()
+            .map_or(parts.uri.path(), |uri| uri.path())
+            .to_owned();
+        let path = full
+            .strip_prefix("/identity/v3")
+            .unwrap_or(&full)
+            .to_owned();
         let (mut holder, mut extent, mut role) = (None, Extent::System, String::new());
         if let Ok(params) = RawPathParams::from_request_parts(parts, app).await {
             for (name, value) in &params {
@@ -65,28 +74,59 @@ impl FromRequestParts<App> for Named {
         }
         let holder = holder.unwrap_or_else(|| Holder::User(UserId::from("")));
         let inherited = path.starts_with("/OS-INHERIT/");
-        Ok(Self { grant: Grant { holder, extent, inherited }, role: RoleId(role), path })
+        Ok(Self {
+            grant: Grant {
+                holder,
+                extent,
+                inherited,
+            },
+            role: RoleId(role),
+            path,
+        })
     }
 }
 
-async fn list(State(app): State<App>, bearer: Bearer, named: Named, BaseUrl(base): BaseUrl, params: Params) -> Answer {
+async fn list(
+    State(app): State<App>,
+    bearer: Bearer,
+    named: Named,
+    BaseUrl(base): BaseUrl,
+    params: Params,
+) -> Answer {
     let granted = app.iam.granted(&bearer.actor, &named.grant).await?;
     let base = format!("{base}/identity/v3");
-    let listing = Listing { base: &base, path: &named.path, key: "roles", params: &params, filters: &["name"] };
-    Ok(listing.answer(granted.iter().map(|role| roles::render(&base, role)).collect())?)
+    let listing = Listing {
+        base: &base,
+        path: &named.path,
+        key: "roles",
+        params: &params,
+        filters: &["name"],
+    };
+    Ok(listing.answer(
+        granted
+            .iter()
+            .map(|role| roles::render(&base, role))
+            .collect(),
+    )?)
 }
 
 async fn check(State(app): State<App>, bearer: Bearer, named: Named) -> Answer<StatusCode> {
-    app.iam.check_grant(&bearer.actor, &named.grant, &named.role).await?;
+    app.iam
+        .check_grant(&bearer.actor, &named.grant, &named.role)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn grant(State(app): State<App>, bearer: Bearer, named: Named) -> Answer<StatusCode> {
-    app.iam.grant(&bearer.actor, &named.grant, &named.role).await?;
+    app.iam
+        .grant(&bearer.actor, &named.grant, &named.role)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn revoke(State(app): State<App>, bearer: Bearer, named: Named) -> Answer<StatusCode> {
-    app.iam.revoke_grant(&bearer.actor, &named.grant, &named.role).await?;
+    app.iam
+        .revoke_grant(&bearer.actor, &named.grant, &named.role)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

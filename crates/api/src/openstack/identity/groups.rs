@@ -1,6 +1,6 @@
 //! `/v3/groups` and their members.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use super::fields::given;
 use super::listing::{Listing, with_extra};
 use super::users;
@@ -24,7 +24,10 @@ pub fn routes() -> Router<App> {
         .route("/groups", get(list).post(create))
         .route("/groups/{group_id}", get(show).patch(update).delete(delete))
         .route("/groups/{group_id}/users", get(members))
-        .route("/groups/{group_id}/users/{user_id}", get(check_member).put(add_member).delete(remove_member))
+        .route(
+            "/groups/{group_id}/users/{user_id}",
+            get(check_member).put(add_member).delete(remove_member),
+        )
         .route("/users/{user_id}/groups", get(of_user))
 }
 
@@ -72,12 +75,26 @@ fn render(base: &str, group: &Group) -> Value {
     with_extra(body, &group.extra)
 }
 
-async fn list(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl, params: Params) -> Answer {
+async fn list(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+    params: Params,
+) -> Answer {
     let domain = params.get("domain_id").map(DomainId::from);
-    let groups = app.iam.groups(&bearer.actor, domain.as_ref(), params.get("name")).await?;
+    let groups = app
+        .iam
+        .groups(&bearer.actor, domain.as_ref(), params.get("name"))
+        .await?;
     let base = format!("{base}/identity/v3");
     let filters = &["name", "domain_id"];
-    let listing = Listing { base: &base, path: "/groups", key: "groups", params: &params, filters };
+    let listing = Listing {
+        base: &base,
+        path: "/groups",
+        key: "groups",
+        params: &params,
+        filters,
+    };
     Ok(listing.answer(groups.iter().map(|group| render(&base, group)).collect())?)
 }
 
@@ -87,9 +104,28 @@ async fn create(
     BaseUrl(base): BaseUrl,
     Body(Create { group }): Body<Create>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    let CreateGroup { name, domain_id, description, extra } = group;
-    let group = app.iam.create_group(&bearer.actor, NewGroup { name, domain_id, description, extra }).await?;
-    Ok((StatusCode::CREATED, Json(json!({"group": render(&format!("{base}/identity/v3"), &group)}))))
+    let CreateGroup {
+        name,
+        domain_id,
+        description,
+        extra,
+    } = group;
+    let group = app
+        .iam
+        .create_group(
+            &bearer.actor,
+            NewGroup {
+                name,
+                domain_id,
+                description,
+                extra,
+            },
+        )
+        .await?;
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({"group": render(&format!("{base}/identity/v3"), &group)})),
+    ))
 }
 
 async fn show(
@@ -99,7 +135,9 @@ async fn show(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let group = app.iam.group(&bearer.actor, &GroupId(id)).await?;
-    Ok(Json(json!({"group": render(&format!("{base}/identity/v3"), &group)})))
+    Ok(Json(
+        json!({"group": render(&format!("{base}/identity/v3"), &group)}),
+    ))
 }
 
 async fn update(
@@ -109,13 +147,32 @@ async fn update(
     Path(id): Path<String>,
     Body(Update { group }): Body<Update>,
 ) -> Answer<Json<Value>> {
-    let UpdateGroup { name, description, domain_id, extra } = group;
-    let changes = GroupChanges { name, description, domain_id, extra };
-    let group = app.iam.update_group(&bearer.actor, &GroupId(id), changes).await?;
-    Ok(Json(json!({"group": render(&format!("{base}/identity/v3"), &group)})))
+    let UpdateGroup {
+        name,
+        description,
+        domain_id,
+        extra,
+    } = group;
+    let changes = GroupChanges {
+        name,
+        description,
+        domain_id,
+        extra,
+    };
+    let group = app
+        .iam
+        .update_group(&bearer.actor, &GroupId(id), changes)
+        .await?;
+    Ok(Json(
+        json!({"group": render(&format!("{base}/identity/v3"), &group)}),
+    ))
 }
 
-async fn delete(State(app): State<App>, bearer: Bearer, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
     app.iam.delete_group(&bearer.actor, &GroupId(id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -131,8 +188,19 @@ async fn members(
     let base = format!("{base}/identity/v3");
     let path = format!("/groups/{id}/users");
     let filters = &["name", "enabled", "domain_id"];
-    let listing = Listing { base: &base, path: &path, key: "users", params: &params, filters };
-    Ok(listing.answer(users.iter().map(|user| users::render(&base, user)).collect())?)
+    let listing = Listing {
+        base: &base,
+        path: &path,
+        key: "users",
+        params: &params,
+        filters,
+    };
+    Ok(listing.answer(
+        users
+            .iter()
+            .map(|user| users::render(&base, user))
+            .collect(),
+    )?)
 }
 
 async fn of_user(
@@ -142,10 +210,19 @@ async fn of_user(
     Path(id): Path<String>,
     params: Params,
 ) -> Answer {
-    let groups = app.iam.groups_of_user(&bearer.actor, &UserId(id.clone())).await?;
+    let groups = app
+        .iam
+        .groups_of_user(&bearer.actor, &UserId(id.clone()))
+        .await?;
     let base = format!("{base}/identity/v3");
     let path = format!("/users/{id}/groups");
-    let listing = Listing { base: &base, path: &path, key: "groups", params: &params, filters: &["name"] };
+    let listing = Listing {
+        base: &base,
+        path: &path,
+        key: "groups",
+        params: &params,
+        filters: &["name"],
+    };
     Ok(listing.answer(groups.iter().map(|group| render(&base, group)).collect())?)
 }
 
@@ -154,7 +231,9 @@ async fn check_member(
     bearer: Bearer,
     Path((group, user)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    app.iam.check_member(&bearer.actor, &GroupId(group), &UserId(user)).await?;
+    app.iam
+        .check_member(&bearer.actor, &GroupId(group), &UserId(user))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -163,7 +242,9 @@ async fn add_member(
     bearer: Bearer,
     Path((group, user)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    app.iam.add_member(&bearer.actor, &GroupId(group), &UserId(user)).await?;
+    app.iam
+        .add_member(&bearer.actor, &GroupId(group), &UserId(user))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -172,6 +253,8 @@ async fn remove_member(
     bearer: Bearer,
     Path((group, user)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    app.iam.remove_member(&bearer.actor, &GroupId(group), &UserId(user)).await?;
+    app.iam
+        .remove_member(&bearer.actor, &GroupId(group), &UserId(user))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,6 @@
 //! `/v3/limits`.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use super::fields::given;
 use super::listing::Listing;
 use crate::app::App;
@@ -47,16 +47,33 @@ struct CreateLimit {
 }
 
 impl CreateLimit {
-    fn new(self) -> Result<NewLimit, Refusal> {
-        let Self { project_id, domain_id, service_id, region_id, resource_name, resource_limit, description } = self;
+    fn read(self) -> Result<NewLimit, Refusal> {
+        let Self {
+            project_id,
+            domain_id,
+            service_id,
+            region_id,
+            resource_name,
+            resource_limit,
+            description,
+        } = self;
         let target = match (project_id, domain_id) {
             (Some(project), None) => LimitTarget::Project(project),
             (None, Some(domain)) => LimitTarget::Domain(domain),
             (Some(_), Some(_)) | (None, None) => {
-                return Err(Refusal::invalid("A limit is for a project_id or for a domain_id, one of the two."));
+                return Err(Refusal::invalid(
+                    "A limit is for a project_id or for a domain_id, one of the two.",
+                ));
             }
         };
-        Ok(NewLimit { target, service_id, region_id, resource_name, resource_limit, description })
+        Ok(NewLimit {
+            target,
+            service_id,
+            region_id,
+            resource_name,
+            resource_limit,
+            description,
+        })
     }
 }
 
@@ -93,11 +110,28 @@ fn render(base: &str, detail: &LimitDetail) -> Value {
     })
 }
 
-async fn list(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl, params: Params) -> Answer {
+async fn list(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+    params: Params,
+) -> Answer {
     let limits = app.iam.limits(&bearer.actor).await?;
     let base = format!("{base}/identity/v3");
-    let filters = &["service_id", "region_id", "resource_name", "project_id", "domain_id"];
-    let listing = Listing { base: &base, path: "/limits", key: "limits", params: &params, filters };
+    let filters = &[
+        "service_id",
+        "region_id",
+        "resource_name",
+        "project_id",
+        "domain_id",
+    ];
+    let listing = Listing {
+        base: &base,
+        path: "/limits",
+        key: "limits",
+        params: &params,
+        filters,
+    };
     Ok(listing.answer(limits.iter().map(|limit| render(&base, limit)).collect())?)
 }
 
@@ -107,7 +141,10 @@ async fn create(
     BaseUrl(base): BaseUrl,
     Body(Create { limits }): Body<Create>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    let new = limits.into_iter().map(CreateLimit::new).collect::<Result<_, _>>()?;
+    let new = limits
+        .into_iter()
+        .map(CreateLimit::read)
+        .collect::<Result<_, _>>()?;
     let limits = app.iam.create_limits(&bearer.actor, new).await?;
     let base = format!("{base}/identity/v3");
     let rendered: Vec<Value> = limits.iter().map(|limit| render(&base, limit)).collect();
@@ -126,7 +163,9 @@ async fn show(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let limit = app.iam.limit(&bearer.actor, &id).await?;
-    Ok(Json(json!({"limit": render(&format!("{base}/identity/v3"), &limit)})))
+    Ok(Json(
+        json!({"limit": render(&format!("{base}/identity/v3"), &limit)}),
+    ))
 }
 
 async fn update(
@@ -136,12 +175,24 @@ async fn update(
     Path(id): Path<String>,
     Body(Update { limit }): Body<Update>,
 ) -> Answer<Json<Value>> {
-    let UpdateLimit { resource_limit, description } = limit;
-    let limit = app.iam.update_limit(&bearer.actor, &id, resource_limit, description).await?;
-    Ok(Json(json!({"limit": render(&format!("{base}/identity/v3"), &limit)})))
+    let UpdateLimit {
+        resource_limit,
+        description,
+    } = limit;
+    let limit = app
+        .iam
+        .update_limit(&bearer.actor, &id, resource_limit, description)
+        .await?;
+    Ok(Json(
+        json!({"limit": render(&format!("{base}/identity/v3"), &limit)}),
+    ))
 }
 
-async fn delete(State(app): State<App>, bearer: Bearer, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
     app.iam.delete_limit(&bearer.actor, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -40,7 +40,10 @@ impl Listing<'_> {
         if let Some(marker) = marker {
             members.retain(|member| id_of(member) > marker);
         }
-        let page = limit.filter(|limit| *limit > 0).unwrap_or(MAX_PAGE).min(MAX_PAGE);
+        let page = limit
+            .filter(|limit| *limit > 0)
+            .unwrap_or(MAX_PAGE)
+            .min(MAX_PAGE);
         let has_more = members.len() > page;
         members.truncate(page);
         let next = members.last().filter(|_| has_more).map(|last| {
@@ -48,7 +51,11 @@ impl Listing<'_> {
             format!("{}{}?{query}", self.base, self.path)
         });
         let query = self.params.with(&[]);
-        let own = if query.is_empty() { String::new() } else { format!("?{query}") };
+        let own = if query.is_empty() {
+            String::new()
+        } else {
+            format!("?{query}")
+        };
         let links = json!({"next": next, "self": format!("{}{}{own}", self.base, self.path), "previous": null});
         let mut body = Map::new();
         body.insert(self.key.to_owned(), Value::Array(members));
@@ -71,7 +78,9 @@ fn passes(member: &Value, attribute: &str, comparator: &str, wanted: &str) -> bo
     if value.is_null() {
         return comparator.is_empty() && matches!(wanted, "" | "null" | "None");
     }
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let text = value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned);
     let (folded, wanted_folded) = (text.to_lowercase(), wanted.to_lowercase());
     match comparator {
         // Names are unique without regard to case, so they are found that way too.
@@ -118,14 +127,31 @@ mod tests {
         let mut seen = Vec::new();
         let mut query = "limit=2&name__startswith=u".to_owned();
         loop {
-            let pairs = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+            let pairs = url::form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .collect();
             let params = Params(pairs);
-            let listing = Listing { base: "http://x", path: "/users", key: "users", params: &params, filters: &["name"] };
-            let members = ["3", "1", "5", "2", "4"].map(|id| json!({"id": id, "name": format!("u{id}")}));
+            let listing = Listing {
+                base: "http://x",
+                path: "/users",
+                key: "users",
+                params: &params,
+                filters: &["name"],
+            };
+            let members =
+                ["3", "1", "5", "2", "4"].map(|id| json!({"id": id, "name": format!("u{id}")}));
             let response = listing.answer(members.to_vec()).unwrap();
-            let bytes = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+            let bytes = axum::body::to_bytes(response.into_body(), 10_000)
+                .await
+                .unwrap();
             let body: Value = serde_json::from_slice(&bytes).unwrap();
-            seen.extend(body["users"].as_array().unwrap().iter().map(|user| user["id"].as_str().unwrap().to_owned()));
+            seen.extend(
+                body["users"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|user| user["id"].as_str().unwrap().to_owned()),
+            );
             match body["links"]["next"].as_str() {
                 Some(next) => query = next.split_once('?').unwrap().1.to_owned(),
                 None => break,

@@ -6,7 +6,7 @@
 mod application_credentials;
 mod auth;
 mod auth_body;
-mod bearer;
+mod subject_token;
 mod consumers;
 mod credentials;
 mod domain_config;
@@ -35,8 +35,8 @@ mod versions;
 use crate::app::App;
 use crate::problem::rendered_by;
 use axum::Router;
-use axum::http::header::{VARY, WWW_AUTHENTICATE};
 use axum::extract::Request;
+use axum::http::header::{VARY, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
@@ -79,12 +79,20 @@ fn error_body(status: StatusCode, message: &str) -> Value {
 
 /// `Vary` on every answer, and on a 401 where to log in (RFC 9110, section 11.6.1).
 async fn with_headers(request: Request, next: Next) -> Response {
-    let host = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or("localhost").to_owned();
+    let host = request
+        .headers()
+        .get("host")
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or("localhost")
+        .to_owned();
     let mut response = next.run(request).await;
     let unauthorized = response.status() == StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
     headers.insert(VARY, HeaderValue::from_static("X-Auth-Token"));
-    if unauthorized && let Ok(challenge) = HeaderValue::from_str(&format!("Keystone uri=\"http://{host}/identity\"")) {
+    if unauthorized
+        && let Ok(challenge) =
+            HeaderValue::from_str(&format!("Keystone uri=\"http://{host}/identity\""))
+    {
         headers.insert(WWW_AUTHENTICATE, challenge);
     }
     response

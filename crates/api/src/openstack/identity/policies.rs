@@ -1,6 +1,6 @@
 //! `/v3/policies`: policies that services deposit for each other.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use super::listing::{Listing, with_extra};
 use crate::app::App;
 use crate::body::Body;
@@ -19,7 +19,10 @@ use serde_json::{Value, json};
 pub fn routes() -> Router<App> {
     Router::new()
         .route("/policies", get(list).post(create))
-        .route("/policies/{policy_id}", get(show).patch(update).delete(delete))
+        .route(
+            "/policies/{policy_id}",
+            get(show).patch(update).delete(delete),
+        )
 }
 
 #[derive(Deserialize)]
@@ -61,11 +64,27 @@ fn render(base: &str, policy: &PolicyBlob) -> Value {
     with_extra(body, &policy.extra)
 }
 
-async fn list(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl, params: Params) -> Answer {
+async fn list(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+    params: Params,
+) -> Answer {
     let policies = app.iam.policy_blobs(&bearer.actor).await?;
     let base = format!("{base}/identity/v3");
-    let listing = Listing { base: &base, path: "/policies", key: "policies", params: &params, filters: &["type"] };
-    Ok(listing.answer(policies.iter().map(|policy| render(&base, policy)).collect())?)
+    let listing = Listing {
+        base: &base,
+        path: "/policies",
+        key: "policies",
+        params: &params,
+        filters: &["type"],
+    };
+    Ok(listing.answer(
+        policies
+            .iter()
+            .map(|policy| render(&base, policy))
+            .collect(),
+    )?)
 }
 
 async fn create(
@@ -75,8 +94,14 @@ async fn create(
     Body(Create { policy }): Body<Create>,
 ) -> Answer<(StatusCode, Json<Value>)> {
     let CreatePolicy { kind, blob, extra } = policy;
-    let policy = app.iam.create_policy(&bearer.actor, kind, blob, extra).await?;
-    Ok((StatusCode::CREATED, Json(json!({"policy": render(&format!("{base}/identity/v3"), &policy)}))))
+    let policy = app
+        .iam
+        .create_policy(&bearer.actor, kind, blob, extra)
+        .await?;
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({"policy": render(&format!("{base}/identity/v3"), &policy)})),
+    ))
 }
 
 async fn show(
@@ -86,7 +111,9 @@ async fn show(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let policy = app.iam.policy_blob(&bearer.actor, &id).await?;
-    Ok(Json(json!({"policy": render(&format!("{base}/identity/v3"), &policy)})))
+    Ok(Json(
+        json!({"policy": render(&format!("{base}/identity/v3"), &policy)}),
+    ))
 }
 
 async fn update(
@@ -97,11 +124,20 @@ async fn update(
     Body(Update { policy }): Body<Update>,
 ) -> Answer<Json<Value>> {
     let UpdatePolicy { kind, blob, extra } = policy;
-    let policy = app.iam.update_policy(&bearer.actor, &id, PolicyBlobChanges { kind, blob, extra }).await?;
-    Ok(Json(json!({"policy": render(&format!("{base}/identity/v3"), &policy)})))
+    let policy = app
+        .iam
+        .update_policy(&bearer.actor, &id, PolicyBlobChanges { kind, blob, extra })
+        .await?;
+    Ok(Json(
+        json!({"policy": render(&format!("{base}/identity/v3"), &policy)}),
+    ))
 }
 
-async fn delete(State(app): State<App>, bearer: Bearer, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
     app.iam.delete_policy(&bearer.actor, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,6 @@
 //! `/v3/projects`.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use super::domains::{Options, options};
 use super::fields::given;
 use super::listing::{Listing, with_extra};
@@ -22,7 +22,10 @@ use serde_json::{Map, Value, json};
 pub fn routes() -> Router<App> {
     Router::new()
         .route("/projects", get(list).post(create))
-        .route("/projects/{project_id}", get(show).patch(update).delete(delete))
+        .route(
+            "/projects/{project_id}",
+            get(show).patch(update).delete(delete),
+        )
 }
 
 #[derive(Deserialize)]
@@ -94,7 +97,12 @@ pub fn render(base: &str, project: &Project) -> Value {
     with_extra(body, &project.extra)
 }
 
-async fn list(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl, params: Params) -> Answer {
+async fn list(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+    params: Params,
+) -> Answer {
     let filter = ProjectFilter {
         domain_id: params.get("domain_id").map(DomainId::from),
         parent_id: params.get("parent_id").map(ProjectId::from),
@@ -105,8 +113,19 @@ async fn list(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl, pa
     projects.retain(|project| passes_tags(project, &params));
     let base = format!("{base}/identity/v3");
     let filters = &["name", "enabled", "domain_id", "parent_id"];
-    let listing = Listing { base: &base, path: "/projects", key: "projects", params: &params, filters };
-    Ok(listing.answer(projects.iter().map(|project| render(&base, project)).collect())?)
+    let listing = Listing {
+        base: &base,
+        path: "/projects",
+        key: "projects",
+        params: &params,
+        filters,
+    };
+    Ok(listing.answer(
+        projects
+            .iter()
+            .map(|project| render(&base, project))
+            .collect(),
+    )?)
 }
 
 /// `tags`, `tags-any`, `not-tags` and `not-tags-any`: lists of tags with commas between them.
@@ -127,7 +146,17 @@ async fn create(
     BaseUrl(base): BaseUrl,
     Body(Create { project }): Body<Create>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    let CreateProject { name, domain_id, parent_id, is_domain, description, enabled, tags, options, extra } = project;
+    let CreateProject {
+        name,
+        domain_id,
+        parent_id,
+        is_domain,
+        description,
+        enabled,
+        tags,
+        options,
+        extra,
+    } = project;
     let new = NewProject {
         name,
         domain_id,
@@ -140,7 +169,10 @@ async fn create(
         extra,
     };
     let project = app.iam.create_project(&bearer.actor, new).await?;
-    Ok((StatusCode::CREATED, Json(json!({"project": render(&format!("{base}/identity/v3"), &project)}))))
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({"project": render(&format!("{base}/identity/v3"), &project)})),
+    ))
 }
 
 async fn show(
@@ -157,7 +189,10 @@ async fn show(
     if asks("parents_as_list") || asks("parents_as_ids") {
         let parents = app.iam.parents(&project).await?;
         body["parents"] = if asks("parents_as_list") {
-            parents.iter().map(|one| json!({"project": render(&base, one)})).collect()
+            parents
+                .iter()
+                .map(|one| json!({"project": render(&base, one)}))
+                .collect()
         } else {
             parents_as_ids(&parents)
         };
@@ -165,7 +200,10 @@ async fn show(
     if asks("subtree_as_list") || asks("subtree_as_ids") {
         let subtree = app.iam.subtree(&project).await?;
         body["subtree"] = if asks("subtree_as_list") {
-            subtree.iter().map(|one| json!({"project": render(&base, one)})).collect()
+            subtree
+                .iter()
+                .map(|one| json!({"project": render(&base, one)}))
+                .collect()
         } else {
             subtree_as_ids(&project.id, &subtree)
         };
@@ -175,7 +213,10 @@ async fn show(
 
 /// Nearest first, each holding the one above it: `{"parent": {"grandparent": null}}`.
 fn parents_as_ids(parents: &[Project]) -> Value {
-    parents.iter().rev().fold(Value::Null, |above, project| json!({project.id.as_str(): above}))
+    parents.iter().rev().fold(
+        Value::Null,
+        |above, project| json!({project.id.as_str(): above}),
+    )
 }
 
 /// Each project holding those below it: `{"child": {"grandchild": null}}`.
@@ -185,7 +226,11 @@ fn subtree_as_ids(root: &ProjectId, subtree: &[Project]) -> Value {
         .filter(|project| project.parent_id.as_ref() == Some(root))
         .map(|project| (project.id.0.clone(), subtree_as_ids(&project.id, subtree)))
         .collect();
-    if below.is_empty() { Value::Null } else { Value::Object(below) }
+    if below.is_empty() {
+        Value::Null
+    } else {
+        Value::Object(below)
+    }
 }
 
 async fn update(
@@ -195,15 +240,45 @@ async fn update(
     Path(id): Path<String>,
     Body(Update { project }): Body<Update>,
 ) -> Answer<Json<Value>> {
-    let UpdateProject { name, domain_id, parent_id, is_domain, description, enabled, tags, options, extra } = project;
+    let UpdateProject {
+        name,
+        domain_id,
+        parent_id,
+        is_domain,
+        description,
+        enabled,
+        tags,
+        options,
+        extra,
+    } = project;
     let immutable = options.immutable;
-    let changes =
-        ProjectChanges { name, description, enabled, tags, immutable, domain_id, parent_id, is_domain, extra };
-    let project = app.iam.update_project(&bearer.actor, &ProjectId(id), changes).await?;
-    Ok(Json(json!({"project": render(&format!("{base}/identity/v3"), &project)})))
+    let changes = ProjectChanges {
+        name,
+        description,
+        enabled,
+        tags,
+        immutable,
+        domain_id,
+        parent_id,
+        is_domain,
+        extra,
+    };
+    let project = app
+        .iam
+        .update_project(&bearer.actor, &ProjectId(id), changes)
+        .await?;
+    Ok(Json(
+        json!({"project": render(&format!("{base}/identity/v3"), &project)}),
+    ))
 }
 
-async fn delete(State(app): State<App>, bearer: Bearer, Path(id): Path<String>) -> Answer<StatusCode> {
-    app.iam.delete_project(&bearer.actor, &ProjectId(id)).await?;
+async fn delete(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
+    app.iam
+        .delete_project(&bearer.actor, &ProjectId(id))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,6 @@
 //! `/v3/regions`.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use super::fields::given;
 use super::listing::{Listing, with_extra};
 use crate::app::App;
@@ -20,7 +20,10 @@ use serde_json::{Value, json};
 pub fn routes() -> Router<App> {
     Router::new()
         .route("/regions", get(list).post(create))
-        .route("/regions/{region_id}", get(show).put(create_with_id).patch(update).delete(delete))
+        .route(
+            "/regions/{region_id}",
+            get(show).put(create_with_id).patch(update).delete(delete),
+        )
 }
 
 #[derive(Deserialize)]
@@ -65,11 +68,22 @@ fn render(base: &str, region: &Region) -> Value {
     with_extra(body, &region.extra)
 }
 
-async fn list(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl, params: Params) -> Answer {
+async fn list(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+    params: Params,
+) -> Answer {
     let regions = app.iam.regions(&bearer.actor).await?;
     let base = format!("{base}/identity/v3");
     let filters = &["parent_region_id"];
-    let listing = Listing { base: &base, path: "/regions", key: "regions", params: &params, filters };
+    let listing = Listing {
+        base: &base,
+        path: "/regions",
+        key: "regions",
+        params: &params,
+        filters,
+    };
     Ok(listing.answer(regions.iter().map(|region| render(&base, region)).collect())?)
 }
 
@@ -79,10 +93,23 @@ async fn create(
     BaseUrl(base): BaseUrl,
     Body(Create { region }): Body<Create>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    let CreateRegion { id, description, parent_region_id, extra } = region;
-    let new = NewRegion { id, description, parent_region_id, extra };
+    let CreateRegion {
+        id,
+        description,
+        parent_region_id,
+        extra,
+    } = region;
+    let new = NewRegion {
+        id,
+        description,
+        parent_region_id,
+        extra,
+    };
     let region = app.iam.create_region(&bearer.actor, new).await?;
-    Ok((StatusCode::CREATED, Json(json!({"region": render(&format!("{base}/identity/v3"), &region)}))))
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({"region": render(&format!("{base}/identity/v3"), &region)})),
+    ))
 }
 
 async fn create_with_id(
@@ -92,7 +119,18 @@ async fn create_with_id(
     Path(id): Path<String>,
     Body(Create { region }): Body<Create>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    create(app, bearer, base, Body(Create { region: CreateRegion { id: Some(id), ..region } })).await
+    create(
+        app,
+        bearer,
+        base,
+        Body(Create {
+            region: CreateRegion {
+                id: Some(id),
+                ..region
+            },
+        }),
+    )
+    .await
 }
 
 async fn show(
@@ -102,7 +140,9 @@ async fn show(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let region = app.iam.region(&bearer.actor, &id).await?;
-    Ok(Json(json!({"region": render(&format!("{base}/identity/v3"), &region)})))
+    Ok(Json(
+        json!({"region": render(&format!("{base}/identity/v3"), &region)}),
+    ))
 }
 
 async fn update(
@@ -112,13 +152,27 @@ async fn update(
     Path(id): Path<String>,
     Body(Update { region }): Body<Update>,
 ) -> Answer<Json<Value>> {
-    let UpdateRegion { description, parent_region_id, extra } = region;
-    let changes = RegionChanges { description, parent_region_id, extra };
+    let UpdateRegion {
+        description,
+        parent_region_id,
+        extra,
+    } = region;
+    let changes = RegionChanges {
+        description,
+        parent_region_id,
+        extra,
+    };
     let region = app.iam.update_region(&bearer.actor, &id, changes).await?;
-    Ok(Json(json!({"region": render(&format!("{base}/identity/v3"), &region)})))
+    Ok(Json(
+        json!({"region": render(&format!("{base}/identity/v3"), &region)}),
+    ))
 }
 
-async fn delete(State(app): State<App>, bearer: Bearer, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
     app.iam.delete_region(&bearer.actor, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,6 @@
 //! `/v3/registered_limits`.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use super::fields::given;
 use super::listing::Listing;
 use crate::app::App;
@@ -19,7 +19,10 @@ use serde_json::{Value, json};
 pub fn routes() -> Router<App> {
     Router::new()
         .route("/registered_limits", get(list).post(create))
-        .route("/registered_limits/{id}", get(show).patch(update).delete(delete))
+        .route(
+            "/registered_limits/{id}",
+            get(show).patch(update).delete(delete),
+        )
 }
 
 #[derive(Deserialize)]
@@ -60,7 +63,14 @@ struct UpdateLimit {
 }
 
 fn render(base: &str, limit: &RegisteredLimit) -> Value {
-    let RegisteredLimit { id, service_id, region_id, resource_name, default_limit, description } = limit;
+    let RegisteredLimit {
+        id,
+        service_id,
+        region_id,
+        resource_name,
+        default_limit,
+        description,
+    } = limit;
     json!({
         "id": id,
         "service_id": service_id,
@@ -72,12 +82,23 @@ fn render(base: &str, limit: &RegisteredLimit) -> Value {
     })
 }
 
-async fn list(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl, params: Params) -> Answer {
+async fn list(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+    params: Params,
+) -> Answer {
     let limits = app.iam.registered_limits(&bearer.actor).await?;
     let base = format!("{base}/identity/v3");
     let filters = &["service_id", "region_id", "resource_name"];
     let (path, key) = ("/registered_limits", "registered_limits");
-    let listing = Listing { base: &base, path, key, params: &params, filters };
+    let listing = Listing {
+        base: &base,
+        path,
+        key,
+        params: &params,
+        filters,
+    };
     Ok(listing.answer(limits.iter().map(|limit| render(&base, limit)).collect())?)
 }
 
@@ -89,14 +110,31 @@ async fn create(
 ) -> Answer<(StatusCode, Json<Value>)> {
     let new = registered_limits
         .into_iter()
-        .map(|CreateLimit { service_id, region_id, resource_name, default_limit, description }| {
-            NewRegisteredLimit { service_id, region_id, resource_name, default_limit, description }
-        })
+        .map(
+            |CreateLimit {
+                 service_id,
+                 region_id,
+                 resource_name,
+                 default_limit,
+                 description,
+             }| {
+                NewRegisteredLimit {
+                    service_id,
+                    region_id,
+                    resource_name,
+                    default_limit,
+                    description,
+                }
+            },
+        )
         .collect();
     let limits = app.iam.create_registered_limits(&bearer.actor, new).await?;
     let base = format!("{base}/identity/v3");
     let rendered: Vec<Value> = limits.iter().map(|limit| render(&base, limit)).collect();
-    Ok((StatusCode::CREATED, Json(json!({"registered_limits": rendered}))))
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({"registered_limits": rendered})),
+    ))
 }
 
 async fn show(
@@ -106,7 +144,9 @@ async fn show(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let limit = app.iam.registered_limit(&bearer.actor, &id).await?;
-    Ok(Json(json!({"registered_limit": render(&format!("{base}/identity/v3"), &limit)})))
+    Ok(Json(
+        json!({"registered_limit": render(&format!("{base}/identity/v3"), &limit)}),
+    ))
 }
 
 async fn update(
@@ -116,13 +156,34 @@ async fn update(
     Path(id): Path<String>,
     Body(Update { registered_limit }): Body<Update>,
 ) -> Answer<Json<Value>> {
-    let UpdateLimit { service_id, region_id, resource_name, default_limit, description } = registered_limit;
-    let changes = RegisteredLimitChanges { service_id, region_id, resource_name, default_limit, description };
-    let limit = app.iam.update_registered_limit(&bearer.actor, &id, changes).await?;
-    Ok(Json(json!({"registered_limit": render(&format!("{base}/identity/v3"), &limit)})))
+    let UpdateLimit {
+        service_id,
+        region_id,
+        resource_name,
+        default_limit,
+        description,
+    } = registered_limit;
+    let changes = RegisteredLimitChanges {
+        service_id,
+        region_id,
+        resource_name,
+        default_limit,
+        description,
+    };
+    let limit = app
+        .iam
+        .update_registered_limit(&bearer.actor, &id, changes)
+        .await?;
+    Ok(Json(
+        json!({"registered_limit": render(&format!("{base}/identity/v3"), &limit)}),
+    ))
 }
 
-async fn delete(State(app): State<App>, bearer: Bearer, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
     app.iam.delete_registered_limit(&bearer.actor, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,6 @@
 //! `/v3/role_assignments`.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use crate::app::App;
 use crate::params::{BaseUrl, Params, parse_truth};
 use crate::problem::Answer;
@@ -19,13 +19,27 @@ pub fn routes() -> Router<App> {
 
 fn filter(params: &Params) -> Result<AssignmentFilter, Refusal> {
     // `?effective` alone means yes.
-    let asks = |name: &str| params.get(name).is_some_and(|text| parse_truth(text).unwrap_or(true));
+    let asks = |name: &str| {
+        params
+            .get(name)
+            .is_some_and(|text| parse_truth(text).unwrap_or(true))
+    };
     let mut extents = Vec::new();
-    extents.extend(params.get("scope.project.id").map(|id| Extent::Project(ProjectId::from(id))));
-    extents.extend(params.get("scope.domain.id").map(|id| Extent::Domain(DomainId::from(id))));
+    extents.extend(
+        params
+            .get("scope.project.id")
+            .map(|id| Extent::Project(ProjectId::from(id))),
+    );
+    extents.extend(
+        params
+            .get("scope.domain.id")
+            .map(|id| Extent::Domain(DomainId::from(id))),
+    );
     extents.extend(params.get("scope.system").map(|_| Extent::System));
     if extents.len() > 1 {
-        return Err(Refusal::invalid("Specify a domain, a project or the system as scope, not more than one of them."));
+        return Err(Refusal::invalid(
+            "Specify a domain, a project or the system as scope, not more than one of them.",
+        ));
     }
     let (user, group) = (params.get("user.id"), params.get("group.id"));
     if user.is_some() && group.is_some() {
@@ -33,7 +47,9 @@ fn filter(params: &Params) -> Result<AssignmentFilter, Refusal> {
     }
     let inherited_to = params.get("scope.OS-INHERIT:inherited_to");
     if inherited_to.is_some_and(|to| to != "projects") {
-        return Err(Refusal::invalid("scope.OS-INHERIT:inherited_to can only be 'projects'."));
+        return Err(Refusal::invalid(
+            "scope.OS-INHERIT:inherited_to can only be 'projects'.",
+        ));
     }
     let include_subtree = asks("include_subtree");
     if include_subtree && params.get("scope.project.id").is_none() {
@@ -56,17 +72,29 @@ async fn list(
     BaseUrl(base): BaseUrl,
     params: Params,
 ) -> Answer<Json<Value>> {
-    let lines = app.iam.assignments(&bearer.actor, &filter(&params)?).await?;
+    let lines = app
+        .iam
+        .assignments(&bearer.actor, &filter(&params)?)
+        .await?;
     let names = match params.get("include_names") {
         Some(text) if parse_truth(text).unwrap_or(true) => Some(app.iam.names_of(&lines).await?),
         Some(_) | None => None,
     };
     let base = format!("{base}/identity/v3");
-    let rendered: Vec<Value> = lines.iter().map(|line| render(&base, line, names.as_ref())).collect();
+    let rendered: Vec<Value> = lines
+        .iter()
+        .map(|line| render(&base, line, names.as_ref()))
+        .collect();
     let query = params.with(&[]);
-    let own = if query.is_empty() { String::new() } else { format!("?{query}") };
+    let own = if query.is_empty() {
+        String::new()
+    } else {
+        format!("?{query}")
+    };
     let own = format!("{base}/role_assignments{own}");
-    Ok(Json(json!({"role_assignments": rendered, "links": {"next": null, "self": own, "previous": null}})))
+    Ok(Json(
+        json!({"role_assignments": rendered, "links": {"next": null, "self": own, "previous": null}}),
+    ))
 }
 
 fn render(base: &str, line: &Line, names: Option<&Names>) -> Value {
@@ -75,17 +103,28 @@ fn render(base: &str, line: &Line, names: Option<&Names>) -> Value {
     let (holder_key, holder_path, holder) = match &assignment.holder {
         Holder::User(id) => {
             let known = names.and_then(|names| names.users.get(id));
-            ("user", format!("users/{id}"), named(id.as_str(), known, names))
+            (
+                "user",
+                format!("users/{id}"),
+                named(id.as_str(), known, names),
+            )
         }
         Holder::Group(id) => {
             let known = names.and_then(|names| names.groups.get(id));
-            ("group", format!("groups/{id}"), named(id.as_str(), known, names))
+            (
+                "group",
+                format!("groups/{id}"),
+                named(id.as_str(), known, names),
+            )
         }
     };
     let (mut scope, extent_path) = match &assignment.extent {
         Extent::Project(id) => {
             let known = names.and_then(|names| names.projects.get(id));
-            (json!({"project": named(id.as_str(), known, names)}), format!("projects/{id}"))
+            (
+                json!({"project": named(id.as_str(), known, names)}),
+                format!("projects/{id}"),
+            )
         }
         Extent::Domain(id) => {
             let mut domain = json!({"id": id});
@@ -105,10 +144,15 @@ fn render(base: &str, line: &Line, names: Option<&Names>) -> Value {
         Some(Extent::Domain(id)) => format!("domains/{id}"),
         Some(Extent::System) | None => extent_path,
     };
-    let made_for = line.through_group.as_ref().map_or(holder_path, |group| format!("groups/{group}"));
+    let made_for = line
+        .through_group
+        .as_ref()
+        .map_or(holder_path, |group| format!("groups/{group}"));
     let made_role = line.prior_role.as_ref().unwrap_or(role);
     let made = match inherited {
-        true => format!("{base}/OS-INHERIT/{made_on}/{made_for}/roles/{made_role}/inherited_to_projects"),
+        true => format!(
+            "{base}/OS-INHERIT/{made_on}/{made_for}/roles/{made_role}/inherited_to_projects"
+        ),
         false => format!("{base}/{made_on}/{made_for}/roles/{made_role}"),
     };
     let mut body = json!({"role": {"id": role}, "scope": scope, "links": {"assignment": made}});

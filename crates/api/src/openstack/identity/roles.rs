@@ -1,6 +1,6 @@
 //! `/v3/roles` and what they imply.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use super::domains::{Options, options};
 use super::fields::given;
 use super::listing::{Listing, with_extra};
@@ -20,7 +20,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub fn routes() -> Router<App> {
-    let implication = head(check_implied).get(show_implied).put(imply).delete(stop_implying);
+    let implication = head(check_implied)
+        .get(show_implied)
+        .put(imply)
+        .delete(stop_implying);
     Router::new()
         .route("/roles", get(list).post(create))
         .route("/roles/{role_id}", get(show).patch(update).delete(delete))
@@ -78,12 +81,26 @@ pub fn render(base: &str, role: &Role) -> Value {
     with_extra(body, &role.extra)
 }
 
-async fn list(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl, params: Params) -> Answer {
+async fn list(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+    params: Params,
+) -> Answer {
     let domain = params.get("domain_id").map(DomainId::from);
-    let roles = app.iam.roles(&bearer.actor, domain.as_ref(), params.get("name")).await?;
+    let roles = app
+        .iam
+        .roles(&bearer.actor, domain.as_ref(), params.get("name"))
+        .await?;
     let base = format!("{base}/identity/v3");
     let filters = &["name", "domain_id"];
-    let listing = Listing { base: &base, path: "/roles", key: "roles", params: &params, filters };
+    let listing = Listing {
+        base: &base,
+        path: "/roles",
+        key: "roles",
+        params: &params,
+        filters,
+    };
     Ok(listing.answer(roles.iter().map(|role| render(&base, role)).collect())?)
 }
 
@@ -93,10 +110,25 @@ async fn create(
     BaseUrl(base): BaseUrl,
     Body(Create { role }): Body<Create>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    let CreateRole { name, domain_id, description, options, extra } = role;
-    let new = NewRole { name, domain_id, description, immutable: options.immutable.flatten(), extra };
+    let CreateRole {
+        name,
+        domain_id,
+        description,
+        options,
+        extra,
+    } = role;
+    let new = NewRole {
+        name,
+        domain_id,
+        description,
+        immutable: options.immutable.flatten(),
+        extra,
+    };
     let role = app.iam.create_role(&bearer.actor, new).await?;
-    Ok((StatusCode::CREATED, Json(json!({"role": render(&format!("{base}/identity/v3"), &role)}))))
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({"role": render(&format!("{base}/identity/v3"), &role)})),
+    ))
 }
 
 async fn show(
@@ -106,7 +138,9 @@ async fn show(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let role = app.iam.role(&bearer.actor, &RoleId(id)).await?;
-    Ok(Json(json!({"role": render(&format!("{base}/identity/v3"), &role)})))
+    Ok(Json(
+        json!({"role": render(&format!("{base}/identity/v3"), &role)}),
+    ))
 }
 
 async fn update(
@@ -116,13 +150,34 @@ async fn update(
     Path(id): Path<String>,
     Body(Update { role }): Body<Update>,
 ) -> Answer<Json<Value>> {
-    let UpdateRole { name, domain_id, description, options, extra } = role;
-    let changes = RoleChanges { name, description, immutable: options.immutable, domain_id, extra };
-    let role = app.iam.update_role(&bearer.actor, &RoleId(id), changes).await?;
-    Ok(Json(json!({"role": render(&format!("{base}/identity/v3"), &role)})))
+    let UpdateRole {
+        name,
+        domain_id,
+        description,
+        options,
+        extra,
+    } = role;
+    let changes = RoleChanges {
+        name,
+        description,
+        immutable: options.immutable,
+        domain_id,
+        extra,
+    };
+    let role = app
+        .iam
+        .update_role(&bearer.actor, &RoleId(id), changes)
+        .await?;
+    Ok(Json(
+        json!({"role": render(&format!("{base}/identity/v3"), &role)}),
+    ))
 }
 
-async fn delete(State(app): State<App>, bearer: Bearer, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
     app.iam.delete_role(&bearer.actor, &RoleId(id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -133,7 +188,11 @@ fn reference(base: &str, role: &Role) -> Value {
 
 /// A role with the list of those it implies.
 fn all_implied(base: &str, inference: &Inference) -> Value {
-    let implied: Vec<Value> = inference.implied.iter().map(|role| reference(base, role)).collect();
+    let implied: Vec<Value> = inference
+        .implied
+        .iter()
+        .map(|role| reference(base, role))
+        .collect();
     json!({"prior_role": reference(base, &inference.prior), "implies": implied})
 }
 
@@ -141,7 +200,11 @@ fn all_implied(base: &str, inference: &Inference) -> Value {
 fn one_implied(base: &str, inference: &Inference) -> Value {
     let prior = &inference.prior;
     let implied = inference.implied.first();
-    let own = format!("{base}/roles/{}/implies/{}", prior.id, implied.map_or("", |role| role.id.as_str()));
+    let own = format!(
+        "{base}/roles/{}/implies/{}",
+        prior.id,
+        implied.map_or("", |role| role.id.as_str())
+    );
     json!({
         "role_inference": {
             "prior_role": reference(base, prior),
@@ -160,7 +223,9 @@ async fn list_implied(
     let inference = app.iam.inference(&bearer.actor, &RoleId(prior)).await?;
     let base = format!("{base}/identity/v3");
     let own = format!("{base}/roles/{}/implies", inference.prior.id);
-    Ok(Json(json!({"role_inference": all_implied(&base, &inference), "links": {"self": own}})))
+    Ok(Json(
+        json!({"role_inference": all_implied(&base, &inference), "links": {"self": own}}),
+    ))
 }
 
 async fn show_implied(
@@ -169,8 +234,14 @@ async fn show_implied(
     BaseUrl(base): BaseUrl,
     Path((prior, implied)): Path<(String, String)>,
 ) -> Answer<Json<Value>> {
-    let inference = app.iam.implication(&bearer.actor, &RoleId(prior), &RoleId(implied)).await?;
-    Ok(Json(one_implied(&format!("{base}/identity/v3"), &inference)))
+    let inference = app
+        .iam
+        .implication(&bearer.actor, &RoleId(prior), &RoleId(implied))
+        .await?;
+    Ok(Json(one_implied(
+        &format!("{base}/identity/v3"),
+        &inference,
+    )))
 }
 
 async fn check_implied(
@@ -178,7 +249,9 @@ async fn check_implied(
     bearer: Bearer,
     Path((prior, implied)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    app.iam.implication(&bearer.actor, &RoleId(prior), &RoleId(implied)).await?;
+    app.iam
+        .implication(&bearer.actor, &RoleId(prior), &RoleId(implied))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -188,8 +261,14 @@ async fn imply(
     BaseUrl(base): BaseUrl,
     Path((prior, implied)): Path<(String, String)>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    let inference = app.iam.imply(&bearer.actor, &RoleId(prior), &RoleId(implied)).await?;
-    Ok((StatusCode::CREATED, Json(one_implied(&format!("{base}/identity/v3"), &inference))))
+    let inference = app
+        .iam
+        .imply(&bearer.actor, &RoleId(prior), &RoleId(implied))
+        .await?;
+    Ok((
+        StatusCode::CREATED,
+        Json(one_implied(&format!("{base}/identity/v3"), &inference)),
+    ))
 }
 
 async fn stop_implying(
@@ -197,13 +276,21 @@ async fn stop_implying(
     bearer: Bearer,
     Path((prior, implied)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    app.iam.stop_implying(&bearer.actor, &RoleId(prior), &RoleId(implied)).await?;
+    app.iam
+        .stop_implying(&bearer.actor, &RoleId(prior), &RoleId(implied))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn inferences(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl) -> Answer<Json<Value>> {
+async fn inferences(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+) -> Answer<Json<Value>> {
     let all = app.iam.inferences(&bearer.actor).await?;
     let base = format!("{base}/identity/v3");
     let rendered: Vec<Value> = all.iter().map(|one| all_implied(&base, one)).collect();
-    Ok(Json(json!({"role_inferences": rendered, "links": {"self": format!("{base}/role_inferences")}})))
+    Ok(Json(
+        json!({"role_inferences": rendered, "links": {"self": format!("{base}/role_inferences")}}),
+    ))
 }

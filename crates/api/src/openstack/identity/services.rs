@@ -1,6 +1,6 @@
 //! `/v3/services`.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use super::fields::given;
 use super::listing::{Listing, with_extra};
 use crate::app::App;
@@ -20,7 +20,10 @@ use serde_json::{Value, json};
 pub fn routes() -> Router<App> {
     Router::new()
         .route("/services", get(list).post(create))
-        .route("/services/{service_id}", get(show).patch(update).delete(delete))
+        .route(
+            "/services/{service_id}",
+            get(show).patch(update).delete(delete),
+        )
 }
 
 #[derive(Deserialize)]
@@ -75,12 +78,28 @@ fn render(base: &str, service: &Service) -> Value {
     with_extra(body, &service.extra)
 }
 
-async fn list(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl, params: Params) -> Answer {
+async fn list(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+    params: Params,
+) -> Answer {
     let services = app.iam.services(&bearer.actor).await?;
     let base = format!("{base}/identity/v3");
     let filters = &["type", "name"];
-    let listing = Listing { base: &base, path: "/services", key: "services", params: &params, filters };
-    Ok(listing.answer(services.iter().map(|service| render(&base, service)).collect())?)
+    let listing = Listing {
+        base: &base,
+        path: "/services",
+        key: "services",
+        params: &params,
+        filters,
+    };
+    Ok(listing.answer(
+        services
+            .iter()
+            .map(|service| render(&base, service))
+            .collect(),
+    )?)
 }
 
 async fn create(
@@ -89,10 +108,25 @@ async fn create(
     BaseUrl(base): BaseUrl,
     Body(Create { service }): Body<Create>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    let CreateService { kind, name, description, enabled, extra } = service;
-    let new = NewService { kind, name, description, enabled: enabled.unwrap_or(true), extra };
+    let CreateService {
+        kind,
+        name,
+        description,
+        enabled,
+        extra,
+    } = service;
+    let new = NewService {
+        kind,
+        name,
+        description,
+        enabled: enabled.unwrap_or(true),
+        extra,
+    };
     let service = app.iam.create_service(&bearer.actor, new).await?;
-    Ok((StatusCode::CREATED, Json(json!({"service": render(&format!("{base}/identity/v3"), &service)}))))
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({"service": render(&format!("{base}/identity/v3"), &service)})),
+    ))
 }
 
 async fn show(
@@ -102,7 +136,9 @@ async fn show(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let service = app.iam.service(&bearer.actor, &id).await?;
-    Ok(Json(json!({"service": render(&format!("{base}/identity/v3"), &service)})))
+    Ok(Json(
+        json!({"service": render(&format!("{base}/identity/v3"), &service)}),
+    ))
 }
 
 async fn update(
@@ -112,13 +148,31 @@ async fn update(
     Path(id): Path<String>,
     Body(Update { service }): Body<Update>,
 ) -> Answer<Json<Value>> {
-    let UpdateService { kind, name, description, enabled, extra } = service;
-    let changes = ServiceChanges { kind, name, description, enabled, extra };
+    let UpdateService {
+        kind,
+        name,
+        description,
+        enabled,
+        extra,
+    } = service;
+    let changes = ServiceChanges {
+        kind,
+        name,
+        description,
+        enabled,
+        extra,
+    };
     let service = app.iam.update_service(&bearer.actor, &id, changes).await?;
-    Ok(Json(json!({"service": render(&format!("{base}/identity/v3"), &service)})))
+    Ok(Json(
+        json!({"service": render(&format!("{base}/identity/v3"), &service)}),
+    ))
 }
 
-async fn delete(State(app): State<App>, bearer: Bearer, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
     app.iam.delete_service(&bearer.actor, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

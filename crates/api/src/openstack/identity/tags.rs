@@ -1,6 +1,6 @@
 //! `/v3/projects/{id}/tags`.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use crate::app::App;
 use crate::body::Body;
 use crate::params::BaseUrl;
@@ -20,8 +20,14 @@ use serde_json::{Value, json};
 
 pub fn routes() -> Router<App> {
     Router::new()
-        .route("/projects/{project_id}/tags", get(list).put(replace).delete(clear))
-        .route("/projects/{project_id}/tags/{tag}", get(check).put(add).delete(remove))
+        .route(
+            "/projects/{project_id}/tags",
+            get(list).put(replace).delete(clear),
+        )
+        .route(
+            "/projects/{project_id}/tags/{tag}",
+            get(check).put(add).delete(remove),
+        )
 }
 
 #[derive(Deserialize)]
@@ -31,7 +37,10 @@ struct Tags {
 }
 
 async fn set(app: &App, bearer: &Bearer, id: ProjectId, tags: Vec<String>) -> Answer<Project> {
-    let changes = ProjectChanges { tags: Some(tags), ..ProjectChanges::default() };
+    let changes = ProjectChanges {
+        tags: Some(tags),
+        ..ProjectChanges::default()
+    };
     Ok(app.iam.update_project(&bearer.actor, &id, changes).await?)
 }
 
@@ -41,7 +50,9 @@ fn render(base: &str, project: &Project) -> Json<Value> {
 }
 
 fn absent(project: &ProjectId, tag: &str) -> Refusal {
-    Refusal::not_found(format!("Could not find project tag {tag} on project {project}."))
+    Refusal::not_found(format!(
+        "Could not find project tag {tag} on project {project}."
+    ))
 }
 
 async fn list(
@@ -50,7 +61,10 @@ async fn list(
     BaseUrl(base): BaseUrl,
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
-    Ok(render(&base, &app.iam.project(&bearer.actor, &ProjectId(id)).await?))
+    Ok(render(
+        &base,
+        &app.iam.project(&bearer.actor, &ProjectId(id)).await?,
+    ))
 }
 
 async fn replace(
@@ -60,10 +74,17 @@ async fn replace(
     Path(id): Path<String>,
     Body(Tags { tags }): Body<Tags>,
 ) -> Answer<Json<Value>> {
-    Ok(render(&base, &set(&app, &bearer, ProjectId(id), tags).await?))
+    Ok(render(
+        &base,
+        &set(&app, &bearer, ProjectId(id), tags).await?,
+    ))
 }
 
-async fn clear(State(app): State<App>, bearer: Bearer, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn clear(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
     set(&app, &bearer, ProjectId(id), Vec::new()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -87,7 +108,11 @@ async fn add(
     Path((id, tag)): Path<(String, String)>,
 ) -> Answer<Response> {
     let location = format!("{base}/identity/v3/projects/{id}/tags/{tag}");
-    let mut tags = app.iam.project(&bearer.actor, &ProjectId(id.clone())).await?.tags;
+    let mut tags = app
+        .iam
+        .project(&bearer.actor, &ProjectId(id.clone()))
+        .await?
+        .tags;
     if !tags.contains(&tag) {
         tags.push(tag);
     }

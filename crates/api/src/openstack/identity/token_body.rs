@@ -56,14 +56,17 @@ pub fn token(view: &TokenView, entries: Option<&[CatalogEntry]>) -> Value {
         ScopeView::System => token["system"] = json!({"all": true}),
     }
     if !view.is_unscoped() {
-        token["roles"] = view.roles.iter().map(|role| json!({"id": role.id, "name": role.name})).collect();
+        token["roles"] = view
+            .roles
+            .iter()
+            .map(|role| json!({"id": role.id, "name": role.name}))
+            .collect();
         if let Some(entries) = entries {
             token["catalog"] = catalog(entries);
         }
     }
     if let Some(credential) = &view.application_credential {
-        token["application_credential"] =
-            json!({"id": credential.id, "name": credential.name, "restricted": credential.restricted});
+        token["application_credential"] = json!({"id": credential.id, "name": credential.name, "restricted": credential.restricted});
         if let Some(rules) = &credential.access_rules {
             token["application_credential"]["access_rules"] = rules
                 .iter()

@@ -1,7 +1,7 @@
 //! `/v3/OS-TRUST/trusts`.
 
 use super::application_credentials::{RoleBody, expiry};
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use super::listing::Listing;
 use super::roles;
 use crate::app::App;
@@ -25,7 +25,10 @@ pub fn routes() -> Router<App> {
         .route("/OS-TRUST/trusts/", get(list).post(create))
         .route("/OS-TRUST/trusts/{trust_id}", get(show).delete(delete))
         .route("/OS-TRUST/trusts/{trust_id}/roles", get(list_roles))
-        .route("/OS-TRUST/trusts/{trust_id}/roles/{role_id}", get(show_role))
+        .route(
+            "/OS-TRUST/trusts/{trust_id}/roles/{role_id}",
+            get(show_role),
+        )
 }
 
 #[derive(Deserialize)]
@@ -70,18 +73,41 @@ fn summary(base: &str, trust: &Trust) -> Value {
 
 fn render(base: &str, detail: &TrustDetail) -> Value {
     let mut body = summary(base, &detail.trust);
-    body["roles"] = detail.roles.iter().map(|role| roles::render(base, role)).collect();
+    body["roles"] = detail
+        .roles
+        .iter()
+        .map(|role| roles::render(base, role))
+        .collect();
     let own = format!("{base}/OS-TRUST/trusts/{}/roles", detail.trust.id);
     body["roles_links"] = json!({"self": own, "next": null, "previous": null});
     body
 }
 
-async fn list(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl, params: Params) -> Answer {
+async fn list(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+    params: Params,
+) -> Answer {
     let trustor = params.get("trustor_user_id").map(UserId::from);
     let trustee = params.get("trustee_user_id").map(UserId::from);
-    let trusts = app.iam.trusts(&bearer.actor, &bearer.token, trustor.as_ref(), trustee.as_ref()).await?;
+    let trusts = app
+        .iam
+        .trusts(
+            &bearer.actor,
+            &bearer.token,
+            trustor.as_ref(),
+            trustee.as_ref(),
+        )
+        .await?;
     let base = format!("{base}/identity/v3");
-    let listing = Listing { base: &base, path: "/OS-TRUST/trusts", key: "trusts", params: &params, filters: &[] };
+    let listing = Listing {
+        base: &base,
+        path: "/OS-TRUST/trusts",
+        key: "trusts",
+        params: &params,
+        filters: &[],
+    };
     Ok(listing.answer(trusts.iter().map(|trust| summary(&base, trust)).collect())?)
 }
 
@@ -96,14 +122,24 @@ async fn create(
         trustee_user_id: trust.trustee_user_id,
         project_id: trust.project_id,
         impersonation: trust.impersonation,
-        roles: trust.roles.into_iter().map(RoleBody::reference).collect::<Result<_, _>>()?,
+        roles: trust
+            .roles
+            .into_iter()
+            .map(RoleBody::reference)
+            .collect::<Result<_, _>>()?,
         expires_at: expiry(trust.expires_at)?,
         remaining_uses: trust.remaining_uses,
         allow_redelegation: trust.allow_redelegation.unwrap_or(false),
         redelegation_count: trust.redelegation_count,
     };
-    let detail = app.iam.create_trust(&bearer.actor, &bearer.token, new).await?;
-    Ok((StatusCode::CREATED, Json(json!({"trust": render(&format!("{base}/identity/v3"), &detail)}))))
+    let detail = app
+        .iam
+        .create_trust(&bearer.actor, &bearer.token, new)
+        .await?;
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({"trust": render(&format!("{base}/identity/v3"), &detail)})),
+    ))
 }
 
 async fn show(
@@ -113,11 +149,19 @@ async fn show(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let detail = app.iam.trust(&bearer.actor, &bearer.token, &id).await?;
-    Ok(Json(json!({"trust": render(&format!("{base}/identity/v3"), &detail)})))
+    Ok(Json(
+        json!({"trust": render(&format!("{base}/identity/v3"), &detail)}),
+    ))
 }
 
-async fn delete(State(app): State<App>, bearer: Bearer, Path(id): Path<String>) -> Answer<StatusCode> {
-    app.iam.delete_trust(&bearer.actor, &bearer.token, &id).await?;
+async fn delete(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
+    app.iam
+        .delete_trust(&bearer.actor, &bearer.token, &id)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -131,8 +175,20 @@ async fn list_roles(
     let detail = app.iam.trust(&bearer.actor, &bearer.token, &id).await?;
     let base = format!("{base}/identity/v3");
     let path = format!("/OS-TRUST/trusts/{id}/roles");
-    let listing = Listing { base: &base, path: &path, key: "roles", params: &params, filters: &[] };
-    Ok(listing.answer(detail.roles.iter().map(|role| roles::render(&base, role)).collect())?)
+    let listing = Listing {
+        base: &base,
+        path: &path,
+        key: "roles",
+        params: &params,
+        filters: &[],
+    };
+    Ok(listing.answer(
+        detail
+            .roles
+            .iter()
+            .map(|role| roles::render(&base, role))
+            .collect(),
+    )?)
 }
 
 async fn show_role(
@@ -143,6 +199,9 @@ async fn show_role(
 ) -> Answer<Json<Value>> {
     let detail = app.iam.trust(&bearer.actor, &bearer.token, &id).await?;
     let found = detail.roles.iter().find(|one| one.id.as_str() == role);
-    let found = found.ok_or_else(|| Refusal::not_found(format!("Trust {id} does not lend role {role}.")))?;
-    Ok(Json(json!({"role": roles::render(&format!("{base}/identity/v3"), found)})))
+    let found = found
+        .ok_or_else(|| Refusal::not_found(format!("Trust {id} does not lend role {role}.")))?;
+    Ok(Json(
+        json!({"role": roles::render(&format!("{base}/identity/v3"), found)}),
+    ))
 }

@@ -1,6 +1,6 @@
 //! `/v3/users`.
 
-use super::bearer::Bearer;
+use crate::auth::Bearer;
 use super::fields::given;
 use super::listing::{Listing, with_extra};
 use super::projects;
@@ -89,7 +89,10 @@ struct ChangePasswordUser {
 }
 
 pub fn render(base: &str, user: &User) -> Value {
-    let expires_at = user.passwords.last().and_then(|password| password.expires_at);
+    let expires_at = user
+        .passwords
+        .last()
+        .and_then(|password| password.expires_at);
     let mut body = json!({
         "id": user.id,
         "name": user.name,
@@ -108,15 +111,32 @@ pub fn render(base: &str, user: &User) -> Value {
     with_extra(body, &user.extra)
 }
 
-async fn list(State(app): State<App>, bearer: Bearer, BaseUrl(base): BaseUrl, params: Params) -> Answer {
+async fn list(
+    State(app): State<App>,
+    bearer: Bearer,
+    BaseUrl(base): BaseUrl,
+    params: Params,
+) -> Answer {
     let filter = UserFilter {
         domain_id: params.get("domain_id").map(DomainId::from),
         name: params.get("name").map(str::to_owned),
     };
     let users = app.iam.users(&bearer.actor, filter).await?;
     let base = format!("{base}/identity/v3");
-    let filters = &["name", "enabled", "domain_id", "password_expires_at", "default_project_id"];
-    let listing = Listing { base: &base, path: "/users", key: "users", params: &params, filters };
+    let filters = &[
+        "name",
+        "enabled",
+        "domain_id",
+        "password_expires_at",
+        "default_project_id",
+    ];
+    let listing = Listing {
+        base: &base,
+        path: "/users",
+        key: "users",
+        params: &params,
+        filters,
+    };
     Ok(listing.answer(users.iter().map(|user| render(&base, user)).collect())?)
 }
 
@@ -126,11 +146,32 @@ async fn create(
     BaseUrl(base): BaseUrl,
     Body(Create { user }): Body<Create>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    let CreateUser { name, domain_id, password, description, enabled, default_project_id, options, extra } = user;
+    let CreateUser {
+        name,
+        domain_id,
+        password,
+        description,
+        enabled,
+        default_project_id,
+        options,
+        extra,
+    } = user;
     let enabled = enabled.unwrap_or(true);
-    let new = NewUser { name, domain_id, password, description, enabled, default_project_id, options, extra };
+    let new = NewUser {
+        name,
+        domain_id,
+        password,
+        description,
+        enabled,
+        default_project_id,
+        options,
+        extra,
+    };
     let user = app.iam.create_user(&bearer.actor, new).await?;
-    Ok((StatusCode::CREATED, Json(json!({"user": render(&format!("{base}/identity/v3"), &user)}))))
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({"user": render(&format!("{base}/identity/v3"), &user)})),
+    ))
 }
 
 async fn show(
@@ -140,7 +181,9 @@ async fn show(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let user = app.iam.user(&bearer.actor, &UserId(id)).await?;
-    Ok(Json(json!({"user": render(&format!("{base}/identity/v3"), &user)})))
+    Ok(Json(
+        json!({"user": render(&format!("{base}/identity/v3"), &user)}),
+    ))
 }
 
 async fn update(
@@ -150,14 +193,40 @@ async fn update(
     Path(id): Path<String>,
     Body(Update { user }): Body<Update>,
 ) -> Answer<Json<Value>> {
-    let UpdateUser { name, domain_id, password, description, enabled, default_project_id, options, extra } = user;
-    let changes =
-        UserChanges { name, password, description, enabled, default_project_id, options, domain_id, extra };
-    let user = app.iam.update_user(&bearer.actor, &UserId(id), changes).await?;
-    Ok(Json(json!({"user": render(&format!("{base}/identity/v3"), &user)})))
+    let UpdateUser {
+        name,
+        domain_id,
+        password,
+        description,
+        enabled,
+        default_project_id,
+        options,
+        extra,
+    } = user;
+    let changes = UserChanges {
+        name,
+        password,
+        description,
+        enabled,
+        default_project_id,
+        options,
+        domain_id,
+        extra,
+    };
+    let user = app
+        .iam
+        .update_user(&bearer.actor, &UserId(id), changes)
+        .await?;
+    Ok(Json(
+        json!({"user": render(&format!("{base}/identity/v3"), &user)}),
+    ))
 }
 
-async fn delete(State(app): State<App>, bearer: Bearer, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
     app.iam.delete_user(&bearer.actor, &UserId(id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -168,7 +237,9 @@ async fn change_password(
     Path(id): Path<String>,
     Body(ChangePassword { user }): Body<ChangePassword>,
 ) -> Answer<StatusCode> {
-    app.iam.change_password(&UserId(id), &user.original_password, &user.password).await?;
+    app.iam
+        .change_password(&UserId(id), &user.original_password, &user.password)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -179,10 +250,24 @@ async fn own_projects(
     Path(id): Path<String>,
     params: Params,
 ) -> Answer {
-    let projects = app.iam.projects_of_user(&bearer.actor, &UserId(id.clone())).await?;
+    let projects = app
+        .iam
+        .projects_of_user(&bearer.actor, &UserId(id.clone()))
+        .await?;
     let base = format!("{base}/identity/v3");
     let path = format!("/users/{id}/projects");
     let filters = &["name", "enabled", "domain_id"];
-    let listing = Listing { base: &base, path: &path, key: "projects", params: &params, filters };
-    Ok(listing.answer(projects.iter().map(|project| projects::render(&base, project)).collect())?)
+    let listing = Listing {
+        base: &base,
+        path: &path,
+        key: "projects",
+        params: &params,
+        filters,
+    };
+    Ok(listing.answer(
+        projects
+            .iter()
+            .map(|project| projects::render(&base, project))
+            .collect(),
+    )?)
 }

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::params::BaseUrl;
 use crate::problem::Answer;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -12,19 +12,16 @@ use serde_json::{Value, json};
 pub fn routes() -> Router<App> {
     Router::new()
         .route("/", get(list))
-        .fallback(with_slash)
+        .fallback(nothing)
         .route("/v3", get(show))
         .route("/v3/", get(show))
         .route("/v3/extensions", get(extensions))
         .route("/v3/extensions/{alias}", get(extension))
 }
 
-/// `GET /identity/`: the router strips the prefix and finds no route for what is left.
-async fn with_slash(method: Method, uri: Uri, base: BaseUrl) -> Response {
-    if uri.path() == "/" && matches!(method, Method::GET | Method::HEAD) {
-        return list(base).await;
-    }
-    StatusCode::NOT_FOUND.into_response()
+/// A path that identity does not have, so that the answer is identity's own error body.
+async fn nothing() -> StatusCode {
+    StatusCode::NOT_FOUND
 }
 
 /// Version 3.14 is the newest that there is of the identity API.

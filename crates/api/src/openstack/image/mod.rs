@@ -28,11 +28,6 @@ use corten_model::refusal::Refusal;
 use corten_operations::image::no_such_image;
 use serde_json::{Value, json};
 
-/// `/image/` is the same place as `/image`, but what is nested at `/image` does not match it.
-pub fn root() -> Router<App> {
-    Router::new().route("/image/", get(versions::choices))
-}
-
 pub fn routes() -> Router<App> {
     let v2 = Router::new()
         .merge(images::routes())

@@ -58,10 +58,10 @@ impl Microversion {
         let parts = values
             .flat_map(|value| value.split(','))
             .filter_map(|part| part.trim().split_once(' '));
-        let Some((_, text)) = parts
+        let asked = parts
             .filter(|(service, _)| service.eq_ignore_ascii_case("placement"))
-            .last()
-        else {
+            .reduce(|_, last| last);
+        let Some((_, text)) = asked else {
             return Ok(Self::MIN);
         };
         let text = text.trim();

@@ -1,7 +1,7 @@
 //! `POST /servers/{id}/action`: one key names the action, its value are the arguments.
 
 use super::view::Mode;
-use super::{capture, console, fields, parse_id, rebuild, viewer};
+use super::{capture, console, fields, parse_id, rebuild, reshape, viewer};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::{self, Body};
@@ -65,6 +65,14 @@ async fn dispatch(name: &str, action: Action<'_>) -> Answer<Response> {
         "reboot" => action.reboot().await,
         "createImage" => capture::image(&action).await,
         "createBackup" => capture::backup(&action).await,
+        "resize" => reshape::resize(&action).await,
+        "confirmResize" => reshape::confirm(&action).await,
+        "revertResize" => reshape::revert(&action).await,
+        "shelve" => reshape::shelve(&action).await,
+        "shelveOffload" => reshape::offload(&action).await,
+        "unshelve" => reshape::unshelve(&action).await,
+        "migrate" => reshape::migrate(&action).await,
+        "os-migrateLive" => reshape::migrate_live(&action).await,
         "rebuild" => action.rebuild().await,
         "rescue" => action.rescue().await,
         "forceDelete" => action.force_delete().await,

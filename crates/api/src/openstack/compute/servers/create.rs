@@ -185,7 +185,7 @@ fn request(mv: Microversion, body: CreateBody) -> Result<NewInstances, Refusal> 
 }
 
 /// A flavor: its id, or a link that ends in it.
-fn flavor_id(reference: WordOrNumber) -> Result<FlavorId, Refusal> {
+pub(super) fn flavor_id(reference: WordOrNumber) -> Result<FlavorId, Refusal> {
     let text = reference.into_text();
     match text.trim_end_matches('/').rsplit('/').next() {
         Some(id) if !id.is_empty() => Ok(FlavorId::from(id)),

@@ -14,6 +14,7 @@ mod list;
 mod metadata;
 mod networks;
 mod rebuild;
+mod reshape;
 mod tags;
 mod view;
 
@@ -56,6 +57,7 @@ pub fn routes() -> Router<App> {
         .merge(tags::routes())
         .merge(instance_actions::routes())
         .merge(console::routes())
+        .merge(reshape::routes())
 }
 
 /// A server's id in a path. A name or nonsense is a 404, as every lookup by name first tries it as an id.
@@ -181,6 +183,8 @@ async fn password(State(app): State<App>, Caller(actor): Caller, Path(id): Path<
 }
 
 async fn clear_password(State(app): State<App>, Caller(actor): Caller, Path(id): Path<String>) -> Answer<Response> {
-    find(&app, &actor, &id).await?;
+    let instance = find(&app, &actor, &id).await?;
+    let target = corten_iam::policy::Target::project(&instance.project_id);
+    app.cx.policy.check(&actor, compute::SERVERS_WRITE, &target)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -1,0 +1,216 @@
+//! The cloud of the role matrix: a project `work` with a reader, a member and a manager, a stranger in another project,
+//! and one of everything that a call can name.
+//!
+//! Each test file uses a part of what is here.
+#![allow(dead_code)]
+
+use crate::common::{Actor, Cloud, SOON, Shape};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const PUBLIC_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE2iyK0v5SbXc8Ti1k0r6v7g5m1cM0Xv1Gm0m7Y1Qw0a tester@example";
+/// A well-formed id that nothing has.
+pub const NOTHING: &str = "b7e1c0de-0000-4000-8000-00000000dead";
+
+pub struct Fixture {
+    pub cloud: Cloud,
+    pub admin: Actor,
+    pub reader: Actor,
+    pub member: Actor,
+    pub manager: Actor,
+    /// A member of another project.
+    pub stranger: Actor,
+    /// What the words of the table stand for.
+    pub things: BTreeMap<&'static str, String>,
+}
+
+impl Fixture {
+    pub async fn new() -> Self {
+        Self::with("[host]\nenabled = false\n[sim]\nhosts = 1\n").await
+    }
+
+    /// In a cloud with these settings.
+    pub async fn with(settings: &str) -> Self {
+        let cloud = Cloud::start(settings).await;
+        cloud.wait_for_hosts(1).await;
+        let admin = cloud.admin().await;
+        let reader = cloud.user_in(&admin, "reader", "reader", "work").await;
+        let member = cloud.user_in(&admin, "member", "member", "work").await;
+        let manager = cloud.user_in(&admin, "manager", "manager", "work").await;
+        let stranger = cloud.user_in(&admin, "stranger", "member", "elsewhere").await;
+        let mut fixture = Self { cloud, admin, reader, member, manager, stranger, things: BTreeMap::new() };
+        fixture.keep("project", fixture.member.project_id.clone());
+        fixture.keep("sharer", fixture.admin.project_id.clone());
+        fixture.keep("user", fixture.member.user_id.clone());
+        fixture.keep("public_key", PUBLIC_KEY);
+        fixture.keep("nothing", NOTHING);
+        fixture.things_of_the_project().await;
+        fixture.things_of_the_user().await;
+        fixture.things_of_compute().await;
+        fixture.things_of_identity().await;
+        fixture.catalog().await;
+        fixture.definitions().await;
+        fixture
+    }
+
+    /// From now on the user and the project that calls name are others than our own.
+    pub async fn spare_ourselves(&mut self) {
+        let victim = self.cloud.user_in(&self.admin, "victim", "member", "victims").await;
+        self.keep("user", victim.user_id);
+        self.keep("project", victim.project_id);
+    }
+
+    fn keep(&mut self, word: &'static str, thing: impl Into<String>) {
+        self.things.insert(word, thing.into());
+    }
+
+    fn thing(&self, word: &str) -> &str {
+        &self.things[word]
+    }
+
+    /// Every word replaced by its thing.
+    pub fn filled(&self, text: &str) -> String {
+        // Longer words first: `$user_group` is no `$user`.
+        let mut words: Vec<_> = self.things.iter().collect();
+        words.sort_by_key(|(word, _)| std::cmp::Reverse(word.len()));
+        let filled = words.into_iter().fold(text.to_owned(), |text, (word, thing)| text.replace(&format!("${word}"), thing));
+        assert!(!filled.contains('$'), "an unknown word in {filled}");
+        filled
+    }
+
+    async fn things_of_the_project(&mut self) {
+        let image = json!({
+            "name": "own", "disk_format": "raw", "container_format": "bare", "visibility": "shared", "colour": "rust",
+            "tags": ["steel"],
+        });
+        let image = self.member.post("/image/v2/images", image).await.id("");
+        let upload = self.member.request(Method::PUT, &format!("/image/v2/images/{image}/file"));
+        let upload = upload.header("content-type", "application/octet-stream").body(vec![0; 1 << 20]);
+        assert!(upload.send().await.unwrap().status().is_success());
+        let sharer = json!({"member": self.thing("sharer")});
+        self.member.post(&format!("/image/v2/images/{image}/members"), sharer).await;
+
+        let shape = Shape::new(&self.member, image.clone()).await;
+        let mut body = shape.body("own");
+        body["server"]["metadata"] = json!({"colour": "rust"});
+        body["server"]["tags"] = json!(["steel"]);
+        let server = self.member.post("/compute/v2.1/servers", body).await.id("server");
+        self.member.wait_for(&server, "ACTIVE", SOON).await;
+        let path = format!("/compute/v2.1/servers/{server}/os-instance-actions");
+        let actions = self.member.get(&path).await;
+        let request = actions["instanceActions"][0]["request_id"].as_str().expect("the request that created").to_owned();
+        let group = json!({"server_group": {"name": "own", "policy": "affinity"}});
+        let group = self.member.post("/compute/v2.1/os-server-groups", group).await.id("server_group");
+
+        self.keep("flavor", shape.flavor.clone());
+        self.keep("image", image);
+        self.keep("server", server);
+        self.keep("request", request);
+        self.keep("group", group);
+    }
+
+    async fn things_of_the_user(&mut self) {
+        let user = format!("/identity/v3/users/{}", self.thing("user"));
+        let pair = json!({"keypair": {"name": "own", "public_key": PUBLIC_KEY}});
+        self.member.post("/compute/v2.1/os-keypairs", pair).await;
+        let rule = json!({"path": "/v2.1/servers", "method": "GET", "service": "compute"});
+        let credential = json!({"application_credential": {"name": "own", "access_rules": [rule]}});
+        let made = self.member.post(&format!("{user}/application_credentials"), credential).await;
+        let rules = self.member.get(&format!("{user}/access_rules")).await;
+        let ec2 = json!({"tenant_id": self.thing("project")});
+        let ec2 = self.member.post(&format!("{user}/credentials/OS-EC2"), ec2).await;
+        let credential = json!({"credential": {"type": "cert", "blob": "x", "user_id": self.thing("user")}});
+        let credential = self.member.post("/identity/v3/credentials", credential).await.id("credential");
+        let trust = json!({"trust": {
+            "trustor_user_id": self.member.user_id, "trustee_user_id": self.stranger.user_id, "impersonation": false,
+            "project_id": self.thing("project"), "roles": [{"name": "reader"}],
+        }});
+        let trust = self.member.post("/identity/v3/OS-TRUST/trusts", trust).await.id("trust");
+
+        self.keep("keypair", "own");
+        self.keep("application_credential", made.id("application_credential"));
+        self.keep("access_rule", text(&rules["access_rules"][0]["id"]));
+        self.keep("ec2", text(&ec2["credential"]["access"]));
+        self.keep("credential", credential);
+        self.keep("trust", trust);
+    }
+
+    async fn things_of_compute(&mut self) {
+        let admin = &self.admin;
+        let specs = json!({"extra_specs": {"hw_rng:allowed": "true"}});
+        admin.post(&format!("/compute/v2.1/flavors/{}/os-extra_specs", self.thing("flavor")), specs).await;
+        let flavor = json!({"flavor": {
+            "name": "private", "ram": 64, "vcpus": 1, "disk": 1, "os-flavor-access:is_public": false,
+        }});
+        let flavor = admin.post("/compute/v2.1/flavors", flavor).await.id("flavor");
+        let aggregate = json!({"aggregate": {"name": "own"}});
+        let aggregate = admin.post("/compute/v2.1/os-aggregates", aggregate).await["aggregate"]["id"].to_string();
+        let services = admin.get("/compute/v2.1/os-services").await;
+        let hypervisors = admin.get("/compute/v2.1/os-hypervisors").await;
+        let operations = admin.get("/v1/operations?all=true").await;
+        self.keep("private_flavor", flavor);
+        self.keep("aggregate", aggregate);
+        self.keep("service", text(&services["services"][0]["id"]));
+        self.keep("hypervisor", text(&hypervisors["hypervisors"][0]["id"]));
+        self.keep("operation", text(&operations["operations"][0]["id"]));
+    }
+
+    async fn things_of_identity(&mut self) {
+        let admin = &self.admin;
+        let domain = admin.post("/identity/v3/domains", json!({"domain": {"name": "own"}})).await.id("domain");
+        let config = json!({"config": {"identity": {"driver": "sql"}}});
+        admin.ask(Method::PUT, &format!("/identity/v3/domains/{domain}/config"), Some(&config)).await.ok();
+        let tags = format!("/identity/v3/projects/{}/tags", self.thing("project"));
+        admin.put(&format!("{tags}/steel")).await;
+        let group = admin.post("/identity/v3/groups", json!({"group": {"name": "own"}})).await.id("group");
+        let role = admin.post("/identity/v3/roles", json!({"role": {"name": "own"}})).await.id("role");
+        let reader = admin.find("/identity/v3/roles", "roles", "reader").await.expect("the role reader");
+        self.keep("domain", domain);
+        self.keep("user_group", group);
+        self.keep("role", role);
+        self.keep("reader_role", reader);
+    }
+
+    async fn catalog(&mut self) {
+        let admin = &self.admin;
+        let region = admin.post("/identity/v3/regions", json!({"region": {"id": "own"}})).await.id("region");
+        let service = admin.post("/identity/v3/services", json!({"service": {"type": "own"}})).await.id("service");
+        let endpoint = json!({"endpoint": {"service_id": service, "interface": "public", "url": "http://example.org"}});
+        let endpoint = admin.post("/identity/v3/endpoints", endpoint).await.id("endpoint");
+        let group = json!({"endpoint_group": {"name": "own", "filters": {"interface": "public"}}});
+        let group = admin.post("/identity/v3/OS-EP-FILTER/endpoint_groups", group).await.id("endpoint_group");
+        let policy = json!({"policy": {"type": "application/json", "blob": "{}"}});
+        let policy = admin.post("/identity/v3/policies", policy).await.id("policy");
+        let consumer = json!({"consumer": {"description": "own"}});
+        let consumer = admin.post("/identity/v3/OS-OAUTH1/consumers", consumer).await.id("consumer");
+        let registered = json!({"service_id": service, "resource_name": "things", "default_limit": 5});
+        let registered = json!({"registered_limits": [registered]});
+        let registered = admin.post("/identity/v3/registered_limits", registered).await;
+        let limit = json!({
+            "service_id": service, "resource_name": "things", "resource_limit": 3, "project_id": self.thing("project"),
+        });
+        let limit = admin.post("/identity/v3/limits", json!({"limits": [limit]})).await;
+        self.keep("region", region);
+        self.keep("catalog_service", service);
+        self.keep("endpoint", endpoint);
+        self.keep("endpoint_group", group);
+        self.keep("policy", policy);
+        self.keep("consumer", consumer);
+        self.keep("registered_limit", text(&registered["registered_limits"][0]["id"]));
+        self.keep("limit", text(&limit["limits"][0]["id"]));
+    }
+
+    async fn definitions(&self) {
+        let property = json!({"name": "thing", "title": "Thing", "type": "string"});
+        let namespace = json!({
+            "namespace": "Roles::Test", "visibility": "public", "tags": [{"name": "thing"}], "properties": {"thing": property},
+            "objects": [{"name": "thing"}], "resource_type_associations": [{"name": "OS::Thing"}],
+        });
+        self.admin.post("/image/v2/metadefs/namespaces", namespace).await;
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
