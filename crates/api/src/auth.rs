@@ -37,19 +37,31 @@ impl FromRequestParts<App> for Bearer {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let header = parts.headers.get("x-auth-token");
-        let text = header.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let text = header
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         if text.is_empty() {
             return Err(Refusal::unauthenticated(NO_TOKEN).into());
         }
         let original = parts.extensions.get::<OriginalUri>();
         let path = original.map_or(parts.uri.path(), |uri| uri.path());
-        let visit = Visit { method: parts.method.as_str(), path };
+        let visit = Visit {
+            method: parts.method.as_str(),
+            path,
+        };
         let token = app.iam.admit(text, visit).await?;
-        Ok(Self { actor: token.actor(request_id(parts)), token })
+        Ok(Self {
+            actor: token.actor(request_id(parts)),
+            token,
+        })
     }
 }
 
 /// The id that [`crate::trace`] gave this request.
 pub fn request_id(parts: &Parts) -> RequestId {
-    parts.extensions.get::<RequestId>().cloned().unwrap_or_else(RequestId::random)
+    parts
+        .extensions
+        .get::<RequestId>()
+        .cloned()
+        .unwrap_or_else(RequestId::random)
 }

@@ -20,7 +20,10 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
         if let Some(content_type) = content_type
             && !content_type.to_ascii_lowercase().contains("json")
         {
@@ -29,9 +32,13 @@ where
             ))
             .into());
         }
-        let bytes = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await.map_err(|_| {
-            Refusal::too_large(format!("The request body is larger than {MAX_BODY_BYTES} bytes."))
-        })?;
+        let bytes = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES)
+            .await
+            .map_err(|_| {
+                Refusal::too_large(format!(
+                    "The request body is larger than {MAX_BODY_BYTES} bytes."
+                ))
+            })?;
         Ok(Self(parse(&bytes)?))
     }
 }
@@ -39,7 +46,9 @@ where
 /// Reads JSON; the refusal names the place and what was expected there.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     if bytes.is_empty() {
-        return Err(Refusal::invalid("The request body is empty; a JSON object is expected."));
+        return Err(Refusal::invalid(
+            "The request body is empty; a JSON object is expected.",
+        ));
     }
     if bytes.windows(6).any(|part| part == br"\u0000") {
         return Err(Refusal::invalid(
@@ -51,13 +60,19 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
         let place = error.path().to_string();
         let cause = error.into_inner();
         if cause.is_data() {
-            let field = if place == "." { "the body".to_owned() } else { format!("field/attribute {place}") };
+            let field = if place == "." {
+                "the body".to_owned()
+            } else {
+                format!("field/attribute {place}")
+            };
             Refusal::invalid(format!("Invalid input for {field}. {cause}"))
         } else {
             Refusal::invalid(format!("Malformed request body: not valid JSON: {cause}"))
         }
     })?;
-    reader.end().map_err(|cause| Refusal::invalid(format!("Malformed request body: not valid JSON: {cause}")))?;
+    reader.end().map_err(|cause| {
+        Refusal::invalid(format!("Malformed request body: not valid JSON: {cause}"))
+    })?;
     Ok(value)
 }
 
@@ -88,8 +103,13 @@ mod tests {
         assert!(refused("").contains("empty"));
         assert!(refused(r#"{"server": {"name": "a\u0000"}}"#).contains("U+0000"));
         assert!(refused("{").contains("not valid JSON"));
-        assert!(refused(r#"{"server": {"name": 7}}"#).starts_with("Invalid input for field/attribute server.name."));
-        assert!(refused(r#"{"server": {"name": "a", "colour": 1}}"#).contains("unknown field `colour`"));
+        assert!(
+            refused(r#"{"server": {"name": 7}}"#)
+                .starts_with("Invalid input for field/attribute server.name.")
+        );
+        assert!(
+            refused(r#"{"server": {"name": "a", "colour": 1}}"#).contains("unknown field `colour`")
+        );
         assert!(refused(r#"{"server": {"name": "a"}} x"#).contains("not valid JSON"));
     }
 }

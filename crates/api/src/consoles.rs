@@ -37,7 +37,10 @@ async fn page() -> Html<&'static str> {
 async fn socket(State(app): State<App>, params: Params, upgrade: WebSocketUpgrade) -> Response {
     let opened = match params.get("token") {
         Some(token) => console::redeem(&app.cx, token).await,
-        None => Err(Refusal::forbidden("A console is opened with ?token=…, as remote-consoles answers it.").into()),
+        None => Err(Refusal::forbidden(
+            "A console is opened with ?token=…, as remote-consoles answers it.",
+        )
+        .into()),
     };
     let path = match opened {
         Ok((_, path)) => path,
@@ -46,15 +49,20 @@ async fn socket(State(app): State<App>, params: Params, upgrade: WebSocketUpgrad
             return (StatusCode::FORBIDDEN, [(CONNECTION, "close")]).into_response();
         }
     };
-    upgrade.protocols(["binary"]).on_upgrade(move |socket| async move {
-        if let Err(error) = relay(socket, path).await {
-            tracing::debug!(%error, "a console ended");
-        }
-    })
+    upgrade
+        .protocols(["binary"])
+        .on_upgrade(move |socket| async move {
+            if let Err(error) = relay(socket, path).await {
+                tracing::debug!(%error, "a console ended");
+            }
+        })
 }
 
 /// Carries bytes both ways until either side ends.
-async fn relay(socket: WebSocket, path: PathBuf) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn relay(
+    socket: WebSocket,
+    path: PathBuf,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (mut from_guest, mut to_guest) = UnixStream::connect(path).await?.into_split();
     let (mut to_client, mut from_client) = socket.split();
     let outward = async {
@@ -65,7 +73,9 @@ async fn relay(socket: WebSocket, path: PathBuf) -> Result<(), Box<dyn std::erro
                 let _ = to_client.send(Message::Close(None)).await;
                 return Ok(());
             }
-            to_client.send(Message::Binary(Bytes::copy_from_slice(&buffer[..count]))).await?;
+            to_client
+                .send(Message::Binary(Bytes::copy_from_slice(&buffer[..count])))
+                .await?;
         }
     };
     let inward = async {

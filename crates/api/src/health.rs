@@ -11,7 +11,10 @@ use axum::{Json, Router};
 use serde_json::json;
 
 pub fn routes() -> Router<App> {
-    Router::new().route("/", get(index)).route("/healthz", get(healthz)).route("/metrics", get(metrics))
+    Router::new()
+        .route("/", get(index))
+        .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics))
 }
 
 /// Where each service is.
@@ -37,5 +40,9 @@ async fn healthz(State(app): State<App>) -> Answer {
 
 /// Prometheus text format, version 0.0.4.
 async fn metrics(State(app): State<App>) -> Response {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render()).into_response()
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4")],
+        app.metrics.render(),
+    )
+        .into_response()
 }

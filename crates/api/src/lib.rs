@@ -25,7 +25,9 @@ use tower_http::normalize_path::NormalizePathLayer;
 
 /// Everything that is served, ready to listen.
 pub fn router(app: App) -> Router {
-    let router = routes().layer(axum::middleware::from_fn(trace::trace)).with_state(app);
+    let router = routes()
+        .layer(axum::middleware::from_fn(trace::trace))
+        .with_state(app);
     // `/compute/` and `/compute` are one address.
     Router::new().fallback_service(NormalizePathLayer::trim_trailing_slash().layer(router))
 }

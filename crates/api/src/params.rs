@@ -23,21 +23,35 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 impl Params {
     fn of(uri: &Uri) -> Self {
         let query = uri.query().unwrap_or_default();
-        Self(url::form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+        Self(
+            url::form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .collect(),
+        )
     }
 
     /// The last value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str()).collect()
+        self.0
+            .iter()
+            .filter(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// A whole number that is not negative.
     pub fn count(&self, name: &str) -> Result<Option<usize>, Refusal> {
-        let Some(text) = self.get(name) else { return Ok(None) };
+        let Some(text) = self.get(name) else {
+            return Ok(None);
+        };
         text.parse().map(Some).map_err(|_| {
             Refusal::invalid(format!("Invalid input for query parameters {name}. Value: {text}. '{text}' is not a whole number >= 0"))
         })
@@ -45,7 +59,9 @@ impl Params {
 
     /// A truth value, in any of the spellings of OpenStack's strict `bool_from_string`.
     pub fn truth(&self, name: &str) -> Result<Option<bool>, Refusal> {
-        let Some(text) = self.get(name) else { return Ok(None) };
+        let Some(text) = self.get(name) else {
+            return Ok(None);
+        };
         parse_truth(text).map(Some).ok_or_else(|| {
             Refusal::invalid(format!("Invalid input for query parameters {name}. Value: {text}. '{text}' is neither true nor false"))
         })
@@ -84,7 +100,12 @@ impl FromRequestParts<App> for BaseUrl {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let header = |name: &str| {
+            parts
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
         let scheme = header("x-forwarded-proto").unwrap_or("http");
         Ok(Self(match header("host") {
             Some(host) => format!("{scheme}://{host}"),
@@ -100,7 +121,10 @@ mod tests {
     #[test]
     fn a_next_link_keeps_the_filters_and_moves_the_marker() {
         let params = Params::of(&"/servers?limit=2&marker=a&name=x%20y".parse().unwrap());
-        assert_eq!(params.with(&[("marker", Some("b"))]), "limit=2&name=x+y&marker=b");
+        assert_eq!(
+            params.with(&[("marker", Some("b"))]),
+            "limit=2&name=x+y&marker=b"
+        );
         assert_eq!(params.count("limit").unwrap(), Some(2));
         assert!(params.count("name").is_err());
     }

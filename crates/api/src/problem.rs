@@ -89,18 +89,26 @@ fn status_of(reason: Reason) -> StatusCode {
 pub type ErrorBody = fn(StatusCode, &str) -> Value;
 
 /// Wraps a service's routes so that everything that fails in them leaves in that service's error body.
-pub fn rendered_by<S: Clone + Send + Sync + 'static>(routes: Router<S>, body: ErrorBody) -> Router<S> {
+pub fn rendered_by<S: Clone + Send + Sync + 'static>(
+    routes: Router<S>,
+    body: ErrorBody,
+) -> Router<S> {
     routes
         .layer(from_fn(refuse_nul))
         .layer(CatchPanicLayer::new())
-        .layer(map_response(move |response: Response| async move { render(response, body) }))
+        .layer(map_response(move |response: Response| async move {
+            render(response, body)
+        }))
 }
 
 /// No id or name holds U+0000, and PostgreSQL cannot even look for one.
 async fn refuse_nul(request: Request, next: Next) -> Response {
     let uri = request.uri();
     if uri.path().contains("%00") || uri.query().is_some_and(|query| query.contains("%00")) {
-        return Problem::from(Refusal::invalid("No address of this API may hold the character U+0000.")).into_response();
+        return Problem::from(Refusal::invalid(
+            "No address of this API may hold the character U+0000.",
+        ))
+        .into_response();
     }
     next.run(request).await
 }
@@ -111,14 +119,20 @@ fn render(mut response: Response, body: ErrorBody) -> Response {
         Some(Unrendered(refusal)) => refusal.message,
         None if is_bare_error(&response) => match status {
             StatusCode::NOT_FOUND => "The resource could not be found.".to_owned(),
-            StatusCode::METHOD_NOT_ALLOWED => "The method is not allowed for this resource.".to_owned(),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                "The method is not allowed for this resource.".to_owned()
+            }
             other => other.canonical_reason().unwrap_or("Error").to_owned(),
         },
         None => return response,
     };
     let json = HeaderValue::from_static("application/json");
-    response.headers_mut().remove(axum::http::header::CONTENT_LENGTH);
-    response.headers_mut().insert(axum::http::header::CONTENT_TYPE, json);
+    response
+        .headers_mut()
+        .remove(axum::http::header::CONTENT_LENGTH);
+    response
+        .headers_mut()
+        .insert(axum::http::header::CONTENT_TYPE, json);
     *response.body_mut() = Body::from(body(status, &message).to_string());
     response
 }

@@ -33,13 +33,17 @@ pub enum OperationCommand {
 }
 
 pub async fn run(config: &Config, command: AdminCommand) -> anyhow::Result<()> {
-    let store = Store::open(&config.database_url()).await.context("cannot open the store")?;
+    let store = Store::open(&config.database_url())
+        .await
+        .context("cannot open the store")?;
     match command {
         AdminCommand::Operation(OperationCommand::List { all }) => list(&store, all).await,
         AdminCommand::Operation(OperationCommand::Show { id }) => show(&store, id).await,
         AdminCommand::Operation(OperationCommand::Cancel { id }) => cancel(&store, id).await,
         AdminCommand::RotateTokenKeys => {
-            Iam::open(store, config.identity.clone()).await?.rotate_keys()?;
+            Iam::open(store, config.identity.clone())
+                .await?
+                .rotate_keys()?;
             say!("The staged key is the primary now; restart or wait for replicas to read it.");
             Ok(())
         }
@@ -48,8 +52,22 @@ pub async fn run(config: &Config, command: AdminCommand) -> anyhow::Result<()> {
 
 async fn list(store: &Store, all: bool) -> anyhow::Result<()> {
     let mut tx = store.read().await?;
-    let found = operations::list(&mut tx, Filter { running: !all, ..Filter::default() }).await?;
-    say!("{:36}  {:22}  {:10}  {:>8}  {:36}  note", "id", "kind", "status", "age", "subject");
+    let found = operations::list(
+        &mut tx,
+        Filter {
+            running: !all,
+            ..Filter::default()
+        },
+    )
+    .await?;
+    say!(
+        "{:36}  {:22}  {:10}  {:>8}  {:36}  note",
+        "id",
+        "kind",
+        "status",
+        "age",
+        "subject"
+    );
     for operation in found {
         say!(
             "{:36}  {:22}  {:10}  {:>6} s  {:36}  {}",
@@ -65,17 +83,32 @@ async fn list(store: &Store, all: bool) -> anyhow::Result<()> {
 }
 
 fn age_secs(operation: &Operation) -> u64 {
-    operation.finished_at.unwrap_or_else(|| SystemClock.now()).since(operation.created_at).as_secs()
+    operation
+        .finished_at
+        .unwrap_or_else(|| SystemClock.now())
+        .since(operation.created_at)
+        .as_secs()
 }
 
 async fn show(store: &Store, id: OperationId) -> anyhow::Result<()> {
     let mut tx = store.read().await?;
-    let Some(operation) = operations::get(&mut tx, id).await? else { bail!("there is no operation {id}") };
+    let Some(operation) = operations::get(&mut tx, id).await? else {
+        bail!("there is no operation {id}")
+    };
     say!("id        {}", operation.id);
     say!("kind      {}", operation.kind);
-    say!("subject   {} {}", operation.subject_kind, operation.subject_id);
+    say!(
+        "subject   {} {}",
+        operation.subject_kind,
+        operation.subject_id
+    );
     say!("status    {}", operation.status.as_str());
-    say!("step      {} at {}, attempt {}", operation.step, operation.place, operation.attempt);
+    say!(
+        "step      {} at {}, attempt {}",
+        operation.step,
+        operation.place,
+        operation.attempt
+    );
     say!("request   {}", operation.request_id);
     say!("started   {}", operation.created_at.seconds_z());
     say!("deadline  {}", operation.deadline.seconds_z());
@@ -87,7 +120,12 @@ async fn show(store: &Store, id: OperationId) -> anyhow::Result<()> {
     }
     for transition in transitions::of_operation(&mut tx, id).await? {
         let from = transition.from.as_deref().unwrap_or("-");
-        say!("{}  {from} → {}  ({})", transition.at.micros_z(), transition.to, transition.why);
+        say!(
+            "{}  {from} → {}  ({})",
+            transition.at.micros_z(),
+            transition.to,
+            transition.why
+        );
     }
     Ok(())
 }

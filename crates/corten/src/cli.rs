@@ -102,7 +102,11 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 async fn image(place: &Place, command: ImageCommand) -> anyhow::Result<()> {
     match command {
-        ImageCommand::Build { name, output, cache } => {
+        ImageCommand::Build {
+            name,
+            output,
+            cache,
+        } => {
             let output = output.unwrap_or_else(|| PathBuf::from(format!("{name}.qcow2")));
             let cache = cache.unwrap_or_else(|| place.data.join("cache/packages"));
             build(&name, output, cache).await
@@ -113,7 +117,8 @@ async fn image(place: &Place, command: ImageCommand) -> anyhow::Result<()> {
         }
         ImageCommand::Pull { name, output, from } => {
             let output = output.unwrap_or_else(|| PathBuf::from(format!("{name}.qcow2")));
-            let pulled = images::pull(&name, &output, from.as_deref(), &ConsoleProgress::new()).await?;
+            let pulled =
+                images::pull(&name, &output, from.as_deref(), &ConsoleProgress::new()).await?;
             say!("{}: {pulled}", output.display());
             Ok(())
         }
@@ -128,6 +133,10 @@ async fn build(name: &str, output: PathBuf, cache: PathBuf) -> anyhow::Result<()
         other => anyhow::bail!("there is no image '{other}' to build; there are: tiny, debian-12"),
     }
     .with_context(|| format!("image {name} could not be built"))?;
-    say!("{} ({:.1} MiB)", built.path.display(), built.file_bytes as f64 / f64::from(1 << 20));
+    say!(
+        "{} ({:.1} MiB)",
+        built.path.display(),
+        built.file_bytes as f64 / f64::from(1 << 20)
+    );
     Ok(())
 }

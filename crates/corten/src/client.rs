@@ -14,7 +14,12 @@ pub struct Client {
 
 impl Client {
     /// Logs in with a password, scoped to a project of the default domain.
-    pub async fn log_in(base: &str, user: &str, password: &str, project: &str) -> anyhow::Result<Self> {
+    pub async fn log_in(
+        base: &str,
+        user: &str,
+        password: &str,
+        project: &str,
+    ) -> anyhow::Result<Self> {
         let http = reqwest::Client::new();
         let domain = json!({"id": "default"});
         let body = json!({"auth": {
@@ -23,13 +28,29 @@ impl Client {
             }}},
             "scope": {"project": {"name": project, "domain": domain}},
         }});
-        let response = http.post(format!("{base}/identity/v3/auth/tokens")).json(&body).send().await?;
+        let response = http
+            .post(format!("{base}/identity/v3/auth/tokens"))
+            .json(&body)
+            .send()
+            .await?;
         let response = refuse(response, "log in").await?;
-        let token = response.headers().get("x-subject-token").context("the answer has no token")?;
-        Ok(Self { token: token.to_str()?.to_owned(), base: base.to_owned(), http })
+        let token = response
+            .headers()
+            .get("x-subject-token")
+            .context("the answer has no token")?;
+        Ok(Self {
+            token: token.to_str()?.to_owned(),
+            base: base.to_owned(),
+            http,
+        })
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Response> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> anyhow::Result<Response> {
         let mut request = self
             .http
             .request(method.clone(), format!("{}{path}", self.base))
@@ -46,12 +67,18 @@ impl Client {
     }
 
     pub async fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
-        Ok(self.send(Method::POST, path, Some(body)).await?.json().await?)
+        Ok(self
+            .send(Method::POST, path, Some(body))
+            .await?
+            .json()
+            .await?)
     }
 
     /// Uploads a file as an image's data.
     pub async fn upload(&self, image: &str, path: &Path) -> anyhow::Result<()> {
-        let file = tokio::fs::File::open(path).await.with_context(|| format!("cannot open {}", path.display()))?;
+        let file = tokio::fs::File::open(path)
+            .await
+            .with_context(|| format!("cannot open {}", path.display()))?;
         let size = file.metadata().await?.len();
         let stream = tokio_util::io::ReaderStream::with_capacity(file, 1 << 20);
         let request = self

@@ -11,14 +11,20 @@ use std::path::{Path, PathBuf};
 /// Makes a directory that only its owner can list. Others may pass through, as guests' processes must.
 pub fn private_dir(path: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o711)).with_context(|| format!("cannot protect {}", path.display()))
+    fs::set_permissions(path, fs::Permissions::from_mode(0o711))
+        .with_context(|| format!("cannot protect {}", path.display()))
 }
 
 /// Writes a file that only its owner can read, whole or not at all.
 pub fn write_private(path: &Path, content: &str) -> anyhow::Result<()> {
     let partial = path.with_extension("partial");
     let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&partial)?;
         file.write_all(content.as_bytes())?;
         file.sync_all()?;
         fs::rename(&partial, path)
@@ -42,13 +48,25 @@ impl Passwords {
         let path = Self::path(data);
         if let Ok(text) = fs::read_to_string(&path) {
             let find = |user: &str| {
-                let line = text.lines().find_map(|line| line.strip_prefix(user)?.strip_prefix('='));
-                line.map(str::to_owned).with_context(|| format!("{} has no line '{user}=…'", path.display()))
+                let line = text
+                    .lines()
+                    .find_map(|line| line.strip_prefix(user)?.strip_prefix('='));
+                line.map(str::to_owned)
+                    .with_context(|| format!("{} has no line '{user}=…'", path.display()))
             };
-            return Ok(Self { admin: find("admin")?, demo: find("demo")? });
+            return Ok(Self {
+                admin: find("admin")?,
+                demo: find("demo")?,
+            });
         }
-        let made = Self { admin: generated_password(), demo: generated_password() };
-        write_private(&path, &format!("admin={}\ndemo={}\n", made.admin, made.demo))?;
+        let made = Self {
+            admin: generated_password(),
+            demo: generated_password(),
+        };
+        write_private(
+            &path,
+            &format!("admin={}\ndemo={}\n", made.admin, made.demo),
+        )?;
         Ok(made)
     }
 }

@@ -103,31 +103,55 @@ pub struct Config {
 
 /// Reads the settings of the cloud at `place`.
 pub fn load(place: &Place) -> anyhow::Result<Config> {
-    let data = std::path::absolute(&place.data).context("the data directory has no absolute path")?;
+    let data =
+        std::path::absolute(&place.data).context("the data directory has no absolute path")?;
     let beside = data.join("corten.toml");
     let file = match &place.config {
         Some(path) => read(path)?,
         None if beside.exists() => read(&beside)?,
         None => File::default(),
     };
-    let File { mut server, mut identity, images, compute, quota, host, sim } = file;
+    let File {
+        mut server,
+        mut identity,
+        images,
+        compute,
+        quota,
+        host,
+        sim,
+    } = file;
     if let Some(listen) = place.listen {
         server.listen = listen;
     }
     if identity.key_directory.is_relative() {
         identity.key_directory = data.join(&identity.key_directory);
     }
-    Ok(Config { data, server, identity, settings: Settings { images, compute, quota }, host, sim })
+    Ok(Config {
+        data,
+        server,
+        identity,
+        settings: Settings {
+            images,
+            compute,
+            quota,
+        },
+        host,
+        sim,
+    })
 }
 
 fn read(path: &Path) -> anyhow::Result<File> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the settings {}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the settings {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("the settings {} are not right", path.display()))
 }
 
 impl Config {
     pub fn public_url(&self) -> String {
-        self.server.public_url.clone().unwrap_or_else(|| format!("http://{}", self.server.listen))
+        self.server
+            .public_url
+            .clone()
+            .unwrap_or_else(|| format!("http://{}", self.server.listen))
     }
 
     pub fn database_url(&self) -> String {

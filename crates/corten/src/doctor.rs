@@ -26,31 +26,56 @@ struct Finding {
 }
 
 fn finding(grade: Grade, what: impl Into<String>, remedy: Option<&str>) -> Finding {
-    Finding { grade, what: what.into(), remedy: remedy.map(str::to_owned) }
+    Finding {
+        grade,
+        what: what.into(),
+        remedy: remedy.map(str::to_owned),
+    }
 }
 
 /// The programs a cloud runs, the package each comes from, and what goes without it.
 const PROGRAMS: [(&str, &str, &str); 6] = [
     ("qemu-system-x86_64", "qemu-system-x86", "no guest can run"),
-    ("qemu-img", "qemu-utils", "no disk can be made and no image inspected"),
+    (
+        "qemu-img",
+        "qemu-utils",
+        "no disk can be made and no image inspected",
+    ),
     ("genisoimage", "genisoimage", "no config drive can be made"),
     ("mformat", "mtools", "`corten image build` does not work"),
     ("mke2fs", "e2fsprogs", "`corten image build` does not work"),
-    ("mmdebstrap", "mmdebstrap", "`corten image build debian-12` does not work"),
+    (
+        "mmdebstrap",
+        "mmdebstrap",
+        "`corten image build debian-12` does not work",
+    ),
 ];
 
 /// Looks at this machine and prints what it found. Fails if something is bad.
 pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let mut findings = Vec::new();
-    findings.extend(PROGRAMS.iter().map(|(program, package, loss)| check_program(program, package, loss)));
+    findings.extend(
+        PROGRAMS
+            .iter()
+            .map(|(program, package, loss)| check_program(program, package, loss)),
+    );
     findings.push(check_acceleration(config).await);
     findings.push(check_user());
-    findings.push(check_device("/dev/net/tun", "network cards of guests", "load the kernel module tun"));
+    findings.push(check_device(
+        "/dev/net/tun",
+        "network cards of guests",
+        "load the kernel module tun",
+    ));
     findings.push(check_cgroup());
     findings.push(check_memory());
     findings.push(check_disk(config));
     findings.push(check_port(config));
-    for Finding { grade, what, remedy } in &findings {
+    for Finding {
+        grade,
+        what,
+        remedy,
+    } in &findings
+    {
         let mark = match grade {
             Grade::Good => "ok  ",
             Grade::Weak => "weak",
@@ -61,23 +86,41 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
             say!("      → {remedy}");
         }
     }
-    let bad = findings.iter().filter(|finding| finding.grade == Grade::Bad).count();
+    let bad = findings
+        .iter()
+        .filter(|finding| finding.grade == Grade::Bad)
+        .count();
     say!("\n{} findings, {bad} of them bad.", findings.len());
-    Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if bad == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let extra = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(extra).map(|dir| dir.join(name)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .chain(extra)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
 }
 
 fn check_program(program: &str, package: &str, loss: &str) -> Finding {
     match find_program(program) {
-        Some(path) => finding(Grade::Good, format!("{program} is at {}", path.display()), None),
+        Some(path) => finding(
+            Grade::Good,
+            format!("{program} is at {}", path.display()),
+            None,
+        ),
         None => {
             let remedy = format!("apt-get install {package}");
-            finding(Grade::Bad, format!("{program} is missing: {loss}"), Some(&remedy))
+            finding(
+                Grade::Bad,
+                format!("{program} is missing: {loss}"),
+                Some(&remedy),
+            )
         }
     }
 }
@@ -85,25 +128,42 @@ fn check_program(program: &str, package: &str, loss: &str) -> Finding {
 /// A guest is booted: the presence of `/dev/kvm` proves nothing.
 async fn check_acceleration(config: &Config) -> Finding {
     let probed = match config.host_config() {
-        Ok(host) => probe_acceleration(&host).await.map_err(|error| error.to_string()),
+        Ok(host) => probe_acceleration(&host)
+            .await
+            .map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     match probed {
-        Ok(found) if found.accelerator == Accelerator::Kvm => {
-            finding(Grade::Good, format!("guests run on KVM: {}", found.reason), None)
-        }
+        Ok(found) if found.accelerator == Accelerator::Kvm => finding(
+            Grade::Good,
+            format!("guests run on KVM: {}", found.reason),
+            None,
+        ),
         Ok(found) => finding(
             Grade::Weak,
-            format!("guests are emulated (TCG), 10 to 30 times slower than KVM: {}", found.reason),
-            Some("use a machine with hardware virtualization, enabled in its firmware (or nested in its hypervisor)"),
+            format!(
+                "guests are emulated (TCG), 10 to 30 times slower than KVM: {}",
+                found.reason
+            ),
+            Some(
+                "use a machine with hardware virtualization, enabled in its firmware (or nested in its hypervisor)",
+            ),
         ),
-        Err(error) => finding(Grade::Bad, format!("no guest could be booted: {error}"), Some("see the text above")),
+        Err(error) => finding(
+            Grade::Bad,
+            format!("no guest could be booted: {error}"),
+            Some("see the text above"),
+        ),
     }
 }
 
 fn check_user() -> Finding {
     if rustix::process::geteuid().is_root() {
-        finding(Grade::Good, "running as root; guests run as an unprivileged user", None)
+        finding(
+            Grade::Good,
+            "running as root; guests run as an unprivileged user",
+            None,
+        )
     } else {
         finding(
             Grade::Weak,
@@ -117,18 +177,32 @@ fn check_device(path: &str, purpose: &str, remedy: &str) -> Finding {
     if Path::new(path).exists() {
         finding(Grade::Good, format!("{path} is there, for {purpose}"), None)
     } else {
-        finding(Grade::Weak, format!("{path} is missing: no {purpose}"), Some(remedy))
+        finding(
+            Grade::Weak,
+            format!("{path} is missing: no {purpose}"),
+            Some(remedy),
+        )
     }
 }
 
 fn check_cgroup() -> Finding {
     let writable = |path: &str| {
         let probe = Path::new(path).join(format!("corten-doctor-{}", std::process::id()));
-        std::fs::create_dir(&probe).and_then(|()| std::fs::remove_dir(&probe)).is_ok()
+        std::fs::create_dir(&probe)
+            .and_then(|()| std::fs::remove_dir(&probe))
+            .is_ok()
     };
-    let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory"];
+    let roots = [
+        "/sys/fs/cgroup",
+        "/sys/fs/cgroup/unified",
+        "/sys/fs/cgroup/memory",
+    ];
     match roots.into_iter().find(|root| writable(root)) {
-        Some(root) => finding(Grade::Good, format!("cgroups can be made below {root}"), None),
+        Some(root) => finding(
+            Grade::Good,
+            format!("cgroups can be made below {root}"),
+            None,
+        ),
         None => finding(
             Grade::Weak,
             "no cgroup can be made: a guest's memory and CPU are limited by QEMU alone",
@@ -148,28 +222,48 @@ fn check_memory() -> Finding {
     if mib >= 1024 {
         finding(Grade::Good, what, None)
     } else {
-        finding(Grade::Weak, what, Some("free some memory: a small cloud with one guest wants 1 GiB"))
+        finding(
+            Grade::Weak,
+            what,
+            Some("free some memory: a small cloud with one guest wants 1 GiB"),
+        )
     }
 }
 
 fn check_disk(config: &Config) -> Finding {
-    let existing = config.data.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let existing = config
+        .data
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(Path::new("/"));
     let Ok(stat) = rustix::fs::statvfs(existing) else {
-        return finding(Grade::Bad, format!("cannot measure the disk of {}", existing.display()), None);
+        return finding(
+            Grade::Bad,
+            format!("cannot measure the disk of {}", existing.display()),
+            None,
+        );
     };
     let gib = (stat.f_bavail * stat.f_frsize) >> 30;
     let what = format!("{gib} GiB are free on the disk of {}", existing.display());
     if gib >= 5 {
         finding(Grade::Good, what, None)
     } else {
-        finding(Grade::Weak, what, Some("free some space, or put the data elsewhere with CORTEN_DATA"))
+        finding(
+            Grade::Weak,
+            what,
+            Some("free some space, or put the data elsewhere with CORTEN_DATA"),
+        )
     }
 }
 
 fn check_port(config: &Config) -> Finding {
     let listen = config.server.listen;
     if process::running(&config.data).is_some() {
-        return finding(Grade::Good, format!("the cloud of {} listens on {listen}", config.data.display()), None);
+        return finding(
+            Grade::Good,
+            format!("the cloud of {} listens on {listen}", config.data.display()),
+            None,
+        );
     }
     match TcpListener::bind(listen) {
         Ok(_) => finding(Grade::Good, format!("{listen} is free to listen on"), None),

@@ -17,14 +17,20 @@ pub fn running(data: &Path) -> Option<Pid> {
     test_kill_process(pid).ok()?;
     // A pid can be given again: this one must be a corten that serves.
     let arguments = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
-    let serves = arguments.split(|byte| *byte == 0).any(|argument| argument == b"serve");
+    let serves = arguments
+        .split(|byte| *byte == 0)
+        .any(|argument| argument == b"serve");
     serves.then_some(pid)
 }
 
 /// Starts the control plane in a session of its own, with its log in the data directory.
 pub fn start(config: &Config, settings: Option<&Path>) -> anyhow::Result<()> {
     let log_path = config.data.join("corten.log");
-    let log = File::options().create(true).append(true).open(&log_path).context("cannot open the log")?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(&log_path)
+        .context("cannot open the log")?;
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(program);
     command
@@ -46,7 +52,9 @@ pub fn start(config: &Config, settings: Option<&Path>) -> anyhow::Result<()> {
 
 /// Stops the control plane and waits until it is gone. False if it did not run.
 pub async fn stop(data: &Path) -> anyhow::Result<bool> {
-    let Some(pid) = running(data) else { return Ok(false) };
+    let Some(pid) = running(data) else {
+        return Ok(false);
+    };
     kill_process(pid, Signal::TERM).context("cannot stop the control plane")?;
     let patience = Instant::now() + Duration::from_secs(30);
     while running(data).is_some() {

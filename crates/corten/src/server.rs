@@ -28,8 +28,14 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     log(&config);
     cloud::private_dir(&config.data)?;
     std::fs::create_dir_all(config.image_dir()).context("cannot make the image directory")?;
-    let store = Store::open(&config.database_url()).await.context("cannot open the store")?;
-    let iam = Arc::new(Iam::open(store.clone(), config.identity.clone()).await.context("cannot open identity")?);
+    let store = Store::open(&config.database_url())
+        .await
+        .context("cannot open the store")?;
+    let iam = Arc::new(
+        Iam::open(store.clone(), config.identity.clone())
+            .await
+            .context("cannot open identity")?,
+    );
     let passwords = cloud::Passwords::load_or_make(&config.data)?;
     iam.bootstrap(&Bootstrap {
         admin_password: passwords.admin.clone(),
@@ -49,16 +55,27 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         hosts: Hosts::default(),
         image_dir: config.image_dir(),
     });
-    flavor::seed(&cx).await.context("cannot make the first flavors")?;
-    image::recover(&cx).await.context("cannot put the images in order")?;
+    flavor::seed(&cx)
+        .await
+        .context("cannot make the first flavors")?;
+    image::recover(&cx)
+        .await
+        .context("cannot put the images in order")?;
     let metrics = measure()?;
-    let app = App::new(Parts { iam, cx: cx.clone(), public_url: config.public_url(), metrics });
+    let app = App::new(Parts {
+        iam,
+        cx: cx.clone(),
+        public_url: config.public_url(),
+        metrics,
+    });
     let listener = tokio::net::TcpListener::bind(config.server.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.server.listen))?;
     let (stop, stopped) = signal::channel(false);
     let http = tokio::spawn(
-        axum::serve(listener, corten_api::router(app)).with_graceful_shutdown(until(stopped.clone())).into_future(),
+        axum::serve(listener, corten_api::router(app))
+            .with_graceful_shutdown(until(stopped.clone()))
+            .into_future(),
     );
     tracing::info!(listen = %config.server.listen, millis = started.elapsed().as_millis() as u64, "answering");
     let places = open_hosts(&config, &cx).await?;
@@ -67,7 +84,10 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         Arc::new(workflows::registry(&cx)),
         clock,
         Arc::new(NoFaults),
-        WorkerConfig { parallel: config.server.workers, ..WorkerConfig::new(worker_name(), places) },
+        WorkerConfig {
+            parallel: config.server.workers,
+            ..WorkerConfig::new(worker_name(), places)
+        },
     );
     let working = tokio::spawn(async move { worker.run(stopped).await });
     wait_for_signal().await?;
@@ -83,7 +103,9 @@ fn log(config: &Config) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .or_else(|_| tracing_subscriber::EnvFilter::try_new(&config.server.log))
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     if config.server.log_json {
         subscriber.json().init();
     } else {
@@ -92,13 +114,19 @@ fn log(config: &Config) {
 }
 
 /// How long requests and steps take is counted in buckets of fixed size: what is kept per route does not grow.
-const BUCKETS_SECS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+const BUCKETS_SECS: [f64; 12] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
+];
 /// How often what was measured is put into the buckets, so that it does not pile up where nobody asks for it.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 fn measure() -> anyhow::Result<PrometheusHandle> {
-    let builder = PrometheusBuilder::new().set_buckets(&BUCKETS_SECS).context("the buckets are not right")?;
-    let handle = builder.install_recorder().context("cannot install the metrics recorder")?;
+    let builder = PrometheusBuilder::new()
+        .set_buckets(&BUCKETS_SECS)
+        .context("the buckets are not right")?;
+    let handle = builder
+        .install_recorder()
+        .context("cannot install the metrics recorder")?;
     let kept = handle.clone();
     tokio::spawn(async move {
         loop {
@@ -118,7 +146,10 @@ fn worker_name() -> String {
 }
 
 fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 /// Opens this machine and the simulated ones as hosts, and answers the places whose steps this process can run.
@@ -132,7 +163,9 @@ async fn open_hosts(config: &Config, cx: &Arc<Context>) -> anyhow::Result<Vec<St
     if config.host.enabled {
         match QemuHost::open(config.host_config()?).await {
             Ok(qemu) => found.push((host_id(&config.data.join("host-id"))?, Arc::new(qemu))),
-            Err(error) => tracing::error!(error = %corten_operations::error_text(&error), "this machine runs no guests"),
+            Err(error) => {
+                tracing::error!(error = %corten_operations::error_text(&error), "this machine runs no guests")
+            }
         }
     }
     for number in 1..=config.sim.hosts {
@@ -164,10 +197,14 @@ async fn open_hosts(config: &Config, cx: &Arc<Context>) -> anyhow::Result<Vec<St
 /// The id of a host, kept where its guests are.
 fn host_id(path: &Path) -> anyhow::Result<HostId> {
     if let Ok(text) = std::fs::read_to_string(path) {
-        return text.trim().parse().with_context(|| format!("{} does not hold a host id", path.display()));
+        return text
+            .trim()
+            .parse()
+            .with_context(|| format!("{} does not hold a host id", path.display()));
     }
     let id = HostId::random();
-    std::fs::write(path, format!("{id}\n")).with_context(|| format!("cannot write {}", path.display()))?;
+    std::fs::write(path, format!("{id}\n"))
+        .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(id)
 }
 

@@ -21,7 +21,11 @@ const USERLAND: &str = "reached userland";
 struct Report(Vec<(&'static str, Duration)>);
 
 impl Report {
-    async fn step<T>(&mut self, name: &'static str, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    async fn step<T>(
+        &mut self,
+        name: &'static str,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
         say!("· {name}");
         let started = Instant::now();
         let outcome = work.await;
@@ -41,13 +45,21 @@ impl Report {
 pub async fn up(place: &Place, bare: bool) -> anyhow::Result<()> {
     let config = config::load(place)?;
     if let Some(pid) = process::running(&config.data) {
-        say!("The cloud is running already (pid {}); nothing was changed.", pid.as_raw_nonzero());
+        say!(
+            "The cloud is running already (pid {}); nothing was changed.",
+            pid.as_raw_nonzero()
+        );
         hints(&config);
         return Ok(());
     }
     let mut report = Report(Vec::new());
     cloud::private_dir(&config.data)?;
-    report.step("Starting the control plane", start(&config, place.config.as_deref())).await?;
+    report
+        .step(
+            "Starting the control plane",
+            start(&config, place.config.as_deref()),
+        )
+        .await?;
     if !bare {
         first_instance(&config, &mut report).await?;
     }
@@ -76,14 +88,24 @@ async fn first_instance(config: &Config, report: &mut Report) -> anyhow::Result<
     let base = config.public_url();
     let image = config.data.join("cache/tiny.qcow2");
     if !image.exists() {
-        report.step("Building the guest image 'tiny'", build_tiny(config, &image)).await?;
+        report
+            .step(
+                "Building the guest image 'tiny'",
+                build_tiny(config, &image),
+            )
+            .await?;
     }
     let admin = Client::log_in(&base, "admin", &passwords.admin, "admin").await?;
-    if find(&admin, "/image/v2/images?name=tiny", "images").await?.is_none() {
+    if find(&admin, "/image/v2/images?name=tiny", "images")
+        .await?
+        .is_none()
+    {
         report.step("Uploading it", upload(&admin, &image)).await?;
     }
     let demo = Client::log_in(&base, "demo", &passwords.demo, "demo").await?;
-    report.step("Making the key pair 'demo'", make_key(&demo, config)).await?;
+    report
+        .step("Making the key pair 'demo'", make_key(&demo, config))
+        .await?;
     let existing = find(&demo, "/compute/v2.1/servers?name=^first$", "servers").await?;
     let id = match existing {
         Some(server) => {
@@ -91,10 +113,24 @@ async fn first_instance(config: &Config, report: &mut Report) -> anyhow::Result<
             id_of(&server)?
         }
         None => {
-            let id = report.step("Creating the instance 'first'", create(&demo)).await?;
-            let log = report.step("Waiting for its guest to reach userland", userland(&demo, &id)).await?;
+            let id = report
+                .step("Creating the instance 'first'", create(&demo))
+                .await?;
+            let log = report
+                .step(
+                    "Waiting for its guest to reach userland",
+                    userland(&demo, &id),
+                )
+                .await?;
             say!("\nThe end of its console log:");
-            for line in log.lines().rev().take(12).collect::<Vec<_>>().into_iter().rev() {
+            for line in log
+                .lines()
+                .rev()
+                .take(12)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+            {
                 say!("  │ {line}");
             }
             id
@@ -108,17 +144,30 @@ async fn build_tiny(config: &Config, image: &Path) -> anyhow::Result<()> {
     let cache = config.data.join("cache/packages");
     let partial = image.with_file_name("tiny.partial.qcow2");
     std::fs::create_dir_all(&cache).context("cannot make the package cache")?;
-    images::build_tiny(&TinyOptions { output: partial.clone(), cache }, &ConsoleProgress::new()).await?;
+    images::build_tiny(
+        &TinyOptions {
+            output: partial.clone(),
+            cache,
+        },
+        &ConsoleProgress::new(),
+    )
+    .await?;
     std::fs::rename(&partial, image).context("cannot keep the image")?;
     Ok(())
 }
 
 async fn find(client: &Client, path: &str, list: &str) -> anyhow::Result<Option<Value>> {
-    Ok(client.get(path).await?[list].as_array().and_then(|found| found.first()).cloned())
+    Ok(client.get(path).await?[list]
+        .as_array()
+        .and_then(|found| found.first())
+        .cloned())
 }
 
 fn id_of(value: &Value) -> anyhow::Result<String> {
-    Ok(value["id"].as_str().context("the answer has no id")?.to_owned())
+    Ok(value["id"]
+        .as_str()
+        .context("the answer has no id")?
+        .to_owned())
 }
 
 async fn upload(admin: &Client, image: &Path) -> anyhow::Result<()> {
@@ -138,20 +187,37 @@ async fn make_key(demo: &Client, config: &Config) -> anyhow::Result<()> {
     if find_key(demo).await? {
         return Ok(());
     }
-    let made = demo.post("/compute/v2.1/os-keypairs", json!({"keypair": {"name": "demo"}})).await?;
-    let private = made["keypair"]["private_key"].as_str().context("the answer has no private key")?;
+    let made = demo
+        .post(
+            "/compute/v2.1/os-keypairs",
+            json!({"keypair": {"name": "demo"}}),
+        )
+        .await?;
+    let private = made["keypair"]["private_key"]
+        .as_str()
+        .context("the answer has no private key")?;
     cloud::write_private(&key_path(config), private)
 }
 
 async fn find_key(demo: &Client) -> anyhow::Result<bool> {
     let pairs = demo.get("/compute/v2.1/os-keypairs").await?;
-    Ok(pairs["keypairs"].as_array().into_iter().flatten().any(|pair| pair["keypair"]["name"] == "demo"))
+    Ok(pairs["keypairs"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|pair| pair["keypair"]["name"] == "demo"))
 }
 
 async fn create(demo: &Client) -> anyhow::Result<String> {
-    let image = find(demo, "/image/v2/images?name=tiny", "images").await?.context("there is no image 'tiny'")?;
+    let image = find(demo, "/image/v2/images?name=tiny", "images")
+        .await?
+        .context("there is no image 'tiny'")?;
     let flavors = demo.get("/compute/v2.1/flavors").await?;
-    let flavor = flavors["flavors"].as_array().into_iter().flatten().find(|flavor| flavor["name"] == "m1.tiny");
+    let flavor = flavors["flavors"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|flavor| flavor["name"] == "m1.tiny");
     let body = json!({"server": {
         "name": "first",
         "imageRef": id_of(&image)?,
@@ -166,7 +232,10 @@ async fn create(demo: &Client) -> anyhow::Result<String> {
         let server = demo.get(&format!("/compute/v2.1/servers/{id}")).await?;
         match server["server"]["status"].as_str() {
             Some("ACTIVE") => return Ok(id),
-            Some("ERROR") => bail!("the instance failed: {}", server["server"]["fault"]["message"]),
+            Some("ERROR") => bail!(
+                "the instance failed: {}",
+                server["server"]["fault"]["message"]
+            ),
             _ => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
@@ -177,13 +246,17 @@ async fn userland(demo: &Client, id: &str) -> anyhow::Result<String> {
     let patience = Instant::now() + Duration::from_secs(180);
     loop {
         let body = json!({"os-getConsoleOutput": {}});
-        let answer = demo.post(&format!("/compute/v2.1/servers/{id}/action"), body).await?;
+        let answer = demo
+            .post(&format!("/compute/v2.1/servers/{id}/action"), body)
+            .await?;
         let log = answer["output"].as_str().unwrap_or_default();
         if log.contains(USERLAND) {
             return Ok(log.to_owned());
         }
         if Instant::now() > patience {
-            bail!("the guest did not reach userland within 3 minutes; the end of its console log:\n{log}");
+            bail!(
+                "the guest did not reach userland within 3 minutes; the end of its console log:\n{log}"
+            );
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -226,8 +299,11 @@ pub async fn destroy(place: &Place, yes: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     process::stop(&config.data).await?;
-    remove_guests(&config).await.context("cannot remove the guests")?;
-    std::fs::remove_dir_all(&config.data).with_context(|| format!("cannot remove {}", config.data.display()))?;
+    remove_guests(&config)
+        .await
+        .context("cannot remove the guests")?;
+    std::fs::remove_dir_all(&config.data)
+        .with_context(|| format!("cannot remove {}", config.data.display()))?;
     say!("The cloud at {} is gone.", config.data.display());
     Ok(())
 }
@@ -236,8 +312,12 @@ pub async fn destroy(place: &Place, yes: bool) -> anyhow::Result<()> {
 async fn remove_guests(config: &Config) -> anyhow::Result<()> {
     let host = QemuHost::open(config.host_config()?).await?;
     for guest in host.observe_all().await? {
-        let fence = Fence { operation: OperationId::random(), epoch: i64::MAX };
-        host.perform(fence, Task::DeleteGuest { id: guest.id }).await?;
+        let fence = Fence {
+            operation: OperationId::random(),
+            epoch: i64::MAX,
+        };
+        host.perform(fence, Task::DeleteGuest { id: guest.id })
+            .await?;
     }
     Ok(())
 }

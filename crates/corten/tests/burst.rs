@@ -1,6 +1,8 @@
 //! Many at once: 200 servers are created 20 at a time on simulated hosts and deleted again. No answer is a failure of
 //! the control plane, nothing stays allocated, and the memory is what it was.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use common::{Actor, Cloud, Shape, guests, until};
@@ -41,9 +43,14 @@ where
 }
 
 async fn names_with(admin: &Actor, status: &str) -> Vec<String> {
-    let found = admin.get(&format!("/compute/v2.1/servers?status={status}&limit=1000")).await;
+    let found = admin
+        .get(&format!("/compute/v2.1/servers?status={status}&limit=1000"))
+        .await;
     let servers = found["servers"].as_array().expect("a list");
-    servers.iter().map(|server| server["id"].as_str().unwrap().to_owned()).collect()
+    servers
+        .iter()
+        .map(|server| server["id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 async fn burst(admin: &Actor, shape: &Arc<Shape>) {
@@ -51,7 +58,9 @@ async fn burst(admin: &Actor, shape: &Arc<Shape>) {
     at_a_time(move |number| {
         let (actor, shape) = (actor.clone(), of_shape.clone());
         async move {
-            actor.create_server(&shape, &format!("burst-{number}")).await;
+            actor
+                .create_server(&shape, &format!("burst-{number}"))
+                .await;
         }
     })
     .await;
@@ -91,8 +100,16 @@ async fn a_burst_of_200_leaves_nothing_behind() {
     burst(&admin, &shape).await;
     let after = cloud.memory_kib();
     println!("memory after the first burst {warm} KiB, after the third {after} KiB");
-    assert!(after <= warm + SLACK_KIB, "memory grew from {warm} to {after} KiB");
+    assert!(
+        after <= warm + SLACK_KIB,
+        "memory grew from {warm} to {after} KiB"
+    );
     assert!(cloud.is_alive());
-    let failed: Vec<_> = cloud.log().lines().filter(|line| line.contains("ERROR")).map(str::to_owned).collect();
+    let failed: Vec<_> = cloud
+        .log()
+        .lines()
+        .filter(|line| line.contains("ERROR"))
+        .map(str::to_owned)
+        .collect();
     assert_eq!(failed, Vec::<String>::new());
 }

@@ -1,5 +1,7 @@
 //! Guests outlive the control plane, and what happens to them by themselves is seen and recorded.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use common::{Actor, Cloud, Shape, guests, until};
@@ -26,7 +28,11 @@ impl Lab {
         let server = demo.create_server(&shape, "subject").await;
         demo.wait_for(&server, "ACTIVE", LIMIT).await;
         guests::greeted(&demo, &server).await;
-        Self { cloud, demo, server }
+        Self {
+            cloud,
+            demo,
+            server,
+        }
     }
 
     fn guest(&self) -> rustix::process::Pid {
@@ -42,11 +48,19 @@ async fn a_restarted_control_plane_adopts_the_guests_that_run() {
     let mut lab = Lab::new().await;
     let before = lab.guest();
     lab.cloud.terminate().await;
-    assert_eq!(lab.guest(), before, "the guest runs on without the control plane");
+    assert_eq!(
+        lab.guest(),
+        before,
+        "the guest runs on without the control plane"
+    );
     lab.cloud.run().await;
     lab.cloud.wait_for_hosts(1).await;
 
-    let Lab { cloud, demo, server } = &lab;
+    let Lab {
+        cloud,
+        demo,
+        server,
+    } = &lab;
     assert_eq!(demo.server(server).await["status"], "ACTIVE");
     assert_eq!(lab.guest(), before, "it is the same process, not a new one");
     demo.act(server, json!({"os-stop": null})).await;
@@ -62,14 +76,21 @@ async fn a_restarted_control_plane_adopts_the_guests_that_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_is_killed_is_seen_at_once() {
     let lab = Lab::new().await;
-    let Lab { cloud, demo, server } = &lab;
+    let Lab {
+        cloud,
+        demo,
+        server,
+    } = &lab;
     guests::kill9(lab.guest());
     let stopped = demo.wait_for(server, "SHUTOFF", AT_ONCE).await;
     // Crashed, in Nova's words.
     assert_eq!(stopped["OS-EXT-STS:power_state"], 6);
     assert_eq!(guests::all(cloud.data()), []);
     let log = cloud.log();
-    assert!(log.contains("a guest ended") && log.contains(server), "the log tells of the end");
+    assert!(
+        log.contains("a guest ended") && log.contains(server),
+        "the log tells of the end"
+    );
     demo.act(server, json!({"os-start": null})).await;
     demo.wait_for(server, "ACTIVE", LIMIT).await;
 }
@@ -81,7 +102,10 @@ async fn a_guest_that_died_in_the_meantime_is_seen_at_the_next_start() {
     lab.cloud.terminate().await;
     let guest = lab.guest();
     guests::kill9(guest);
-    until("the guest's end", LIMIT, async || guests::all(lab.cloud.data()).is_empty().then_some(())).await;
+    until("the guest's end", LIMIT, async || {
+        guests::all(lab.cloud.data()).is_empty().then_some(())
+    })
+    .await;
     lab.cloud.run().await;
     let stopped = lab.demo.wait_for(&lab.server, "SHUTOFF", LIMIT).await;
     assert_eq!(stopped["OS-EXT-STS:vm_state"], Value::from("stopped"));

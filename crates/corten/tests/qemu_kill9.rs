@@ -1,5 +1,7 @@
 //! `kill -9` of the whole control plane in the middle of its work, with real guests: what was accepted comes to its end.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use common::{Cloud, Shape, guests};
@@ -28,17 +30,28 @@ async fn a_create_comes_to_its_end_whenever_the_control_plane_is_killed() {
     let mut interrupted = 0;
     // Later kills hit what the earlier ones interrupted, too.
     for millis in MOMENTS {
-        servers.push(demo.create_server(&shape, &format!("after-{millis}-ms")).await);
+        servers.push(
+            demo.create_server(&shape, &format!("after-{millis}-ms"))
+                .await,
+        );
         moment(millis).await;
         cloud.kill9();
         cloud.run().await;
-        interrupted += usize::from(demo.server(&servers[servers.len() - 1]).await["status"] == "BUILD");
+        interrupted +=
+            usize::from(demo.server(&servers[servers.len() - 1]).await["status"] == "BUILD");
     }
-    assert!(interrupted > 0, "no create was in its middle when the control plane was killed");
+    assert!(
+        interrupted > 0,
+        "no create was in its middle when the control plane was killed"
+    );
     for id in &servers {
         demo.wait_for(id, "ACTIVE", RESUMED).await;
         guests::greeted(&demo, id).await;
-        assert_eq!(guests::of_guest(cloud.data(), id).len(), 1, "processes of {id}");
+        assert_eq!(
+            guests::of_guest(cloud.data(), id).len(),
+            1,
+            "processes of {id}"
+        );
     }
     assert_eq!(guests::all(cloud.data()).len(), servers.len());
     assert_eq!(guests::files(cloud.data()).len(), servers.len());
@@ -67,9 +80,17 @@ async fn a_stop_and_a_delete_come_to_their_end_although_the_control_plane_is_kil
         moment(millis).await;
         cloud.kill9();
         cloud.run().await;
-        assert_eq!(demo.server(&id).await["OS-EXT-STS:task_state"], "powering-off", "it was killed before the end");
+        assert_eq!(
+            demo.server(&id).await["OS-EXT-STS:task_state"],
+            "powering-off",
+            "it was killed before the end"
+        );
         demo.wait_for(&id, "SHUTOFF", RESUMED).await;
-        assert_eq!(guests::all(cloud.data()), [], "a process of a guest that is stopped");
+        assert_eq!(
+            guests::all(cloud.data()),
+            [],
+            "a process of a guest that is stopped"
+        );
         demo.act(&id, json!({"os-start": null})).await;
         demo.wait_for(&id, "ACTIVE", RESUMED).await;
         assert_eq!(guests::of_guest(cloud.data(), &id).len(), 1);

@@ -29,14 +29,22 @@ pub enum Fault {
 
 /// Decides what to disturb. Async, so that a test can hold a worker at a point while others go on.
 pub trait Faults: Send + Sync + 'static {
-    fn at<'a>(&'a self, operation: &'a Operation, point: Point) -> Pin<Box<dyn Future<Output = Fault> + Send + 'a>>;
+    fn at<'a>(
+        &'a self,
+        operation: &'a Operation,
+        point: Point,
+    ) -> Pin<Box<dyn Future<Output = Fault> + Send + 'a>>;
 }
 
 /// Production: nothing is disturbed.
 pub struct NoFaults;
 
 impl Faults for NoFaults {
-    fn at<'a>(&'a self, _: &'a Operation, _: Point) -> Pin<Box<dyn Future<Output = Fault> + Send + 'a>> {
+    fn at<'a>(
+        &'a self,
+        _: &'a Operation,
+        _: Point,
+    ) -> Pin<Box<dyn Future<Output = Fault> + Send + 'a>> {
         Box::pin(std::future::ready(Fault::None))
     }
 }

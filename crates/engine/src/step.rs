@@ -71,7 +71,10 @@ impl StepCx {
     }
 
     pub fn fence(&self) -> Fence {
-        Fence { operation: self.operation.id, epoch: self.operation.epoch }
+        Fence {
+            operation: self.operation.id,
+            epoch: self.operation.epoch,
+        }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -124,7 +127,8 @@ impl StepTx<'_> {
         let now = self.cx.now();
         let place = place.to_string();
         let keeps = self.cx.places.contains(&place);
-        self.go_on(place, step, now, keeps.then(|| now), String::new()).await
+        self.go_on(place, step, now, keeps.then_some(now), String::new())
+            .await
     }
 
     /// Goes on with `step` not before `until`. `note` says what it waits for.
@@ -135,7 +139,8 @@ impl StepTx<'_> {
         step: impl Serialize,
         note: impl Into<String>,
     ) -> Result<Committed, StepError> {
-        self.go_on(place.to_string(), step, until, None, note.into()).await
+        self.go_on(place.to_string(), step, until, None, note.into())
+            .await
     }
 
     async fn go_on(
@@ -147,9 +152,13 @@ impl StepTx<'_> {
         note: String,
     ) -> Result<Committed, StepError> {
         let cx = self.cx;
-        let step = serde_json::to_string(&step)
-            .map_err(|error| StepError::Fail(format!("The next step cannot be written: {error}")))?;
-        let budget = cx.registry.get(&cx.operation.kind).map_or(Duration::ZERO, |entry| entry.budget(&step));
+        let step = serde_json::to_string(&step).map_err(|error| {
+            StepError::Fail(format!("The next step cannot be written: {error}"))
+        })?;
+        let budget = cx
+            .registry
+            .get(&cx.operation.kind)
+            .map_or(Duration::ZERO, |entry| entry.budget(&step));
         let progress = Progress {
             status: cx.operation.status,
             place: place.clone(),
@@ -172,7 +181,9 @@ impl StepTx<'_> {
         };
         operations::advance(&mut self.tx, cx.operation.id, cx.operation.epoch, progress).await?;
         self.seal().await?;
-        Ok(Committed { goes_on: keep_from.map(|_| next) })
+        Ok(Committed {
+            goes_on: keep_from.map(|_| next),
+        })
     }
 
     /// The goal is reached.
@@ -192,9 +203,20 @@ impl StepTx<'_> {
 
     async fn end(mut self, status: Status, note: &str) -> Result<Committed, StepError> {
         let cx = self.cx;
-        operations::finish(&mut self.tx, cx.operation.id, cx.operation.epoch, status, note, cx.now()).await?;
+        operations::finish(
+            &mut self.tx,
+            cx.operation.id,
+            cx.operation.epoch,
+            status,
+            note,
+            cx.now(),
+        )
+        .await?;
         self.seal().await?;
-        let labels = [("kind", cx.operation.kind.clone()), ("status", status.as_str().to_owned())];
+        let labels = [
+            ("kind", cx.operation.kind.clone()),
+            ("status", status.as_str().to_owned()),
+        ];
         metrics::counter!("corten_operations_ended_total", &labels).increment(1);
         Ok(Committed { goes_on: None })
     }

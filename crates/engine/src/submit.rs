@@ -26,9 +26,23 @@ pub struct Submission<'a, W: Workflow> {
 }
 
 /// Adds the operation; workers hear of it when `tx` is committed. [`Error::Exists`] if one runs on the subject.
-pub async fn submit<W: Workflow>(tx: &mut Tx, now: Timestamp, submission: Submission<'_, W>) -> Result<OperationId> {
-    let Submission { workflow, subject, origin, place, step, input } = submission;
-    let unwritable = |source| Error::Unwritable { table: "operations", source };
+pub async fn submit<W: Workflow>(
+    tx: &mut Tx,
+    now: Timestamp,
+    submission: Submission<'_, W>,
+) -> Result<OperationId> {
+    let Submission {
+        workflow,
+        subject,
+        origin,
+        place,
+        step,
+        input,
+    } = submission;
+    let unwritable = |source| Error::Unwritable {
+        table: "operations",
+        source,
+    };
     let deadline = now.plus(workflow.budget(&step));
     let new = NewOperation {
         kind: workflow.kind().to_owned(),

@@ -57,7 +57,13 @@ impl Worker {
         faults: Arc<dyn Faults>,
         config: WorkerConfig,
     ) -> Self {
-        Self { store, registry, clock, faults, config: Arc::new(config) }
+        Self {
+            store,
+            registry,
+            clock,
+            faults,
+            config: Arc::new(config),
+        }
     }
 
     /// Works until `stop` becomes true, then lets the steps in hand finish.
@@ -67,7 +73,9 @@ impl Worker {
         while !*stop.borrow() {
             // One look serves all the wake-ups that came before it.
             while wake_ups.try_recv().is_ok() {}
-            let Ok(slot) = free.clone().acquire_owned().await else { return };
+            let Ok(slot) = free.clone().acquire_owned().await else {
+                return;
+            };
             let room = free.available_permits() + 1;
             let claimed = match self.claim(room).await {
                 Ok(claimed) => claimed,
@@ -104,7 +112,15 @@ impl Worker {
         let mut tx = self.store.write().await?;
         let now = self.clock.now();
         let until = now.plus(self.config.lease);
-        let claimed = operations::claim(&mut tx, &self.config.name, &self.config.places, now, until, room).await?;
+        let claimed = operations::claim(
+            &mut tx,
+            &self.config.name,
+            &self.config.places,
+            now,
+            until,
+            room,
+        )
+        .await?;
         tx.commit().await?;
         Ok(claimed)
     }
@@ -170,7 +186,10 @@ impl Worker {
         };
         let operation = &cx.operation;
         let Some(entry) = self.registry.get(&operation.kind) else {
-            tracing::error!(kind = operation.kind, "no workflow of this kind; another release's worker must run it");
+            tracing::error!(
+                kind = operation.kind,
+                "no workflow of this kind; another release's worker must run it"
+            );
             return None;
         };
         let started = Instant::now();
@@ -180,7 +199,9 @@ impl Worker {
                     return self.unwind(GiveUp::Cancelled, &cx).await;
                 }
                 if cx.now() > operation.deadline {
-                    return self.unwind(GiveUp::OverBudget(operation.note.clone()), &cx).await;
+                    return self
+                        .unwind(GiveUp::OverBudget(operation.note.clone()), &cx)
+                        .await;
                 }
             }
             let run = async {
@@ -199,7 +220,8 @@ impl Worker {
             error = self.keep_lease(&cx) => Err(error.into()),
         };
         let labels = [("kind", operation.kind.clone())];
-        metrics::histogram!("corten_operation_step_seconds", &labels).record(started.elapsed().as_secs_f64());
+        metrics::histogram!("corten_operation_step_seconds", &labels)
+            .record(started.elapsed().as_secs_f64());
         match outcome {
             Ok(committed) => {
                 tracing::debug!(step = operation.step, "step committed");
@@ -215,8 +237,14 @@ impl Worker {
     /// Lets the workflow say what giving up means. What it commits also marks the operation as unwinding.
     async fn unwind(&self, why: GiveUp, cx: &StepCx) -> Result<Committed, StepError> {
         tracing::warn!(step = cx.operation.step, %why, "giving up");
-        let operation = Operation { status: Status::Unwinding, ..cx.operation.clone() };
-        let cx = &StepCx { operation, ..cx.clone() };
+        let operation = Operation {
+            status: Status::Unwinding,
+            ..cx.operation.clone()
+        };
+        let cx = &StepCx {
+            operation,
+            ..cx.clone()
+        };
         let Some(entry) = self.registry.get(&cx.operation.kind) else {
             return Err(StepError::Retry("no workflow of this kind".to_owned()));
         };
@@ -228,7 +256,10 @@ impl Worker {
         let why = match error {
             StepError::Killed => return,
             StepError::Store(Error::LeaseLost { .. }) => {
-                tracing::info!(step = operation.step, "the lease is lost; another worker or command goes on");
+                tracing::info!(
+                    step = operation.step,
+                    "the lease is lost; another worker or command goes on"
+                );
                 return;
             }
             StepError::Store(error) => {
@@ -241,7 +272,13 @@ impl Worker {
             StepError::Retry(why) | StepError::Fail(why) => why,
         };
         let pause = self.pause_before_try(operation.attempt);
-        tracing::warn!(step = operation.step, attempt = operation.attempt, why, ?pause, "step will be tried again");
+        tracing::warn!(
+            step = operation.step,
+            attempt = operation.attempt,
+            why,
+            ?pause,
+            "step will be tried again"
+        );
         if let Err(error) = self.try_later(cx, why, pause).await {
             tracing::error!(error = %error, "cannot record a retry; the lease will run out and the step run again");
         }
@@ -279,7 +316,8 @@ impl Worker {
             let until = self.clock.now().plus(self.config.lease);
             let renewed = async {
                 let mut tx = self.store.write().await?;
-                operations::extend_lease(&mut tx, cx.operation.id, cx.operation.epoch, until).await?;
+                operations::extend_lease(&mut tx, cx.operation.id, cx.operation.epoch, until)
+                    .await?;
                 tx.commit().await
             };
             match renewed.await {

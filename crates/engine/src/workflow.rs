@@ -46,8 +46,13 @@ impl fmt::Display for GiveUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(cause) => f.write_str(cause),
-            Self::OverBudget(last) if last.is_empty() => f.write_str("It took longer than its time budget."),
-            Self::OverBudget(last) => write!(f, "It took longer than its time budget; the last trouble was: {last}"),
+            Self::OverBudget(last) if last.is_empty() => {
+                f.write_str("It took longer than its time budget.")
+            }
+            Self::OverBudget(last) => write!(
+                f,
+                "It took longer than its time budget; the last trouble was: {last}"
+            ),
             Self::Cancelled => f.write_str("It was cancelled."),
         }
     }
@@ -66,23 +71,45 @@ pub trait Workflow: Send + Sync + 'static {
     fn budget(&self, step: &Self::Step) -> Duration;
 
     /// Does one step. It may be repeated after it has done its work, so it must find out what is already done.
-    async fn run(&self, step: Self::Step, input: &Self::Input, cx: &StepCx) -> Result<Committed, StepError>;
+    async fn run(
+        &self,
+        step: Self::Step,
+        input: &Self::Input,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError>;
 
     /// The goal is out of reach: writes what that means for the subject, and ends the operation or goes on to a step
     /// that cleans up. From here on neither a cancel nor a budget interrupts it again.
-    async fn give_up(&self, why: GiveUp, input: &Self::Input, cx: &StepCx) -> Result<Committed, StepError>;
+    async fn give_up(
+        &self,
+        why: GiveUp,
+        input: &Self::Input,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError>;
 }
 
 /// A workflow without its types, for the table.
 #[async_trait]
 pub(crate) trait AnyWorkflow: Send + Sync {
     async fn run(&self, operation: &Operation, cx: &StepCx) -> Result<Committed, StepError>;
-    async fn give_up(&self, why: GiveUp, operation: &Operation, cx: &StepCx) -> Result<Committed, StepError>;
+    async fn give_up(
+        &self,
+        why: GiveUp,
+        operation: &Operation,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError>;
 }
 
-fn read<T: DeserializeOwned>(what: &str, text: &str, operation: &Operation) -> Result<T, StepError> {
+fn read<T: DeserializeOwned>(
+    what: &str,
+    text: &str,
+    operation: &Operation,
+) -> Result<T, StepError> {
     serde_json::from_str(text).map_err(|error| {
-        StepError::Fail(format!("The {what} of operation {} ({}) cannot be read: {error}", operation.id, operation.kind))
+        StepError::Fail(format!(
+            "The {what} of operation {} ({}) cannot be read: {error}",
+            operation.id, operation.kind
+        ))
     })
 }
 
@@ -94,7 +121,12 @@ impl<W: Workflow> AnyWorkflow for W {
         Workflow::run(self, step, &input, cx).await
     }
 
-    async fn give_up(&self, why: GiveUp, operation: &Operation, cx: &StepCx) -> Result<Committed, StepError> {
+    async fn give_up(
+        &self,
+        why: GiveUp,
+        operation: &Operation,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
         let input: W::Input = read("input", &operation.input, operation)?;
         Workflow::give_up(self, why, &input, cx).await
     }
@@ -125,9 +157,11 @@ impl Registry {
         let workflow = Arc::new(workflow);
         let for_budget = workflow.clone();
         let budget: BudgetOf = Box::new(move |step| {
-            serde_json::from_str(step).map_or(Duration::ZERO, |step: W::Step| for_budget.budget(&step))
+            serde_json::from_str(step)
+                .map_or(Duration::ZERO, |step: W::Step| for_budget.budget(&step))
         });
-        self.entries.insert(workflow.kind(), Entry { workflow, budget });
+        self.entries
+            .insert(workflow.kind(), Entry { workflow, budget });
         self
     }
 

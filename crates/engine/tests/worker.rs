@@ -1,5 +1,7 @@
 //! The engine's promises, on a workflow that knows no cloud: two steps that each leave a mark with its hands.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use async_trait::async_trait;
 use corten_engine::*;
 use corten_model::origin::Origin;
@@ -57,11 +59,19 @@ impl Workflow for Craft {
 struct Once(Mutex<Option<(Step, Point, Fault)>>);
 
 impl Faults for Once {
-    fn at<'a>(&'a self, operation: &'a Operation, point: Point) -> Pin<Box<dyn Future<Output = Fault> + Send + 'a>> {
+    fn at<'a>(
+        &'a self,
+        operation: &'a Operation,
+        point: Point,
+    ) -> Pin<Box<dyn Future<Output = Fault> + Send + 'a>> {
         let mut planned = self.0.lock().unwrap();
         let step: Step = serde_json::from_str(&operation.step).unwrap();
         let now = matches!(&*planned, Some((at, when, _)) if *at == step && *when == point);
-        let fault = if now { planned.take().map(|(_, _, fault)| fault) } else { None };
+        let fault = if now {
+            planned.take().map(|(_, _, fault)| fault)
+        } else {
+            None
+        };
         Box::pin(std::future::ready(fault.unwrap_or(Fault::None)))
     }
 }
@@ -77,20 +87,38 @@ struct Shop {
 impl Shop {
     async fn open(fault: Option<(Step, Point, Fault)>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&format!("sqlite:{}", dir.path().join("db").display())).await.unwrap();
+        let store = Store::open(&format!("sqlite:{}", dir.path().join("db").display()))
+            .await
+            .unwrap();
         let craft = Craft::default();
         let clock = Arc::new(ManualClock::starting_at(Timestamp(1_000_000)));
         let registry = Arc::new(Registry::default().with(craft.clone()));
         let config = WorkerConfig::new("test", vec!["control".to_owned()]);
-        let worker = Worker::new(store.clone(), registry, clock.clone(), Arc::new(Once(Mutex::new(fault))), config);
-        Self { _dir: dir, store, craft, clock, worker }
+        let worker = Worker::new(
+            store.clone(),
+            registry,
+            clock.clone(),
+            Arc::new(Once(Mutex::new(fault))),
+            config,
+        );
+        Self {
+            _dir: dir,
+            store,
+            craft,
+            clock,
+            worker,
+        }
     }
 
     async fn submit(&self) -> Result<corten_model::ids::OperationId, Error> {
         let mut tx = self.store.write().await?;
         let submission = Submission {
             workflow: &self.craft,
-            subject: Subject { kind: "bowl", id: "1".to_owned(), project_id: None },
+            subject: Subject {
+                kind: "bowl",
+                id: "1".to_owned(),
+                project_id: None,
+            },
             origin: Origin::system(),
             place: Place::Control,
             step: Step::Paint,
@@ -111,7 +139,10 @@ impl Shop {
             }
         }
         let mut tx = self.store.read().await.unwrap();
-        operations::list(&mut tx, operations::Filter::default()).await.unwrap().remove(0)
+        operations::list(&mut tx, operations::Filter::default())
+            .await
+            .unwrap()
+            .remove(0)
     }
 
     fn did(&self) -> Vec<Step> {
@@ -131,7 +162,10 @@ async fn steps_run_in_order_and_the_operation_ends() {
 async fn a_worker_killed_at_any_point_is_replaced_and_no_committed_step_is_repeated() {
     for (point, expected) in [
         (Point::BeforeStep, vec![Step::Paint, Step::Polish]),
-        (Point::BeforeCommit, vec![Step::Paint, Step::Paint, Step::Polish]),
+        (
+            Point::BeforeCommit,
+            vec![Step::Paint, Step::Paint, Step::Polish],
+        ),
         (Point::AfterCommit, vec![Step::Paint, Step::Polish]),
     ] {
         let shop = Shop::open(Some((Step::Paint, point, Fault::Kill))).await;
@@ -143,7 +177,12 @@ async fn a_worker_killed_at_any_point_is_replaced_and_no_committed_step_is_repea
 
 #[tokio::test]
 async fn trouble_is_tried_again_after_a_pause_with_its_reason_in_the_row() {
-    let shop = Shop::open(Some((Step::Polish, Point::BeforeStep, Fault::Retry("no cloth".to_owned())))).await;
+    let shop = Shop::open(Some((
+        Step::Polish,
+        Point::BeforeStep,
+        Fault::Retry("no cloth".to_owned()),
+    )))
+    .await;
     let id = shop.submit().await.unwrap();
     shop.worker.run_once().await.unwrap();
     let mut tx = shop.store.read().await.unwrap();
@@ -155,10 +194,18 @@ async fn trouble_is_tried_again_after_a_pause_with_its_reason_in_the_row() {
 
 #[tokio::test]
 async fn a_cause_that_will_not_pass_leads_to_the_clean_up() {
-    let shop = Shop::open(Some((Step::Polish, Point::BeforeStep, Fault::Fail("broken".to_owned())))).await;
+    let shop = Shop::open(Some((
+        Step::Polish,
+        Point::BeforeStep,
+        Fault::Fail("broken".to_owned()),
+    )))
+    .await;
     shop.submit().await.unwrap();
     let ended = shop.drain().await;
-    assert_eq!((ended.status, ended.note.as_str()), (Status::Failed, "cleaned up"));
+    assert_eq!(
+        (ended.status, ended.note.as_str()),
+        (Status::Failed, "cleaned up")
+    );
     assert_eq!(shop.did(), [Step::Paint, Step::Clean]);
 }
 
@@ -167,10 +214,17 @@ async fn a_cancelled_operation_cleans_up_and_says_so() {
     let shop = Shop::open(None).await;
     let id = shop.submit().await.unwrap();
     let mut tx = shop.store.write().await.unwrap();
-    assert!(operations::request_cancel(&mut tx, id, shop.clock.now()).await.unwrap());
+    assert!(
+        operations::request_cancel(&mut tx, id, shop.clock.now())
+            .await
+            .unwrap()
+    );
     tx.commit().await.unwrap();
     let ended = shop.drain().await;
-    assert_eq!((ended.status, ended.note.as_str()), (Status::Failed, "cleaned up"));
+    assert_eq!(
+        (ended.status, ended.note.as_str()),
+        (Status::Failed, "cleaned up")
+    );
     assert_eq!(shop.did(), [Step::Clean]);
 }
 
@@ -197,21 +251,40 @@ async fn a_superseded_operation_cannot_write_any_more() {
     let shop = Shop::open(None).await;
     let id = shop.submit().await.unwrap();
     let mut tx = shop.store.write().await.unwrap();
-    let old = operations::claim(&mut tx, "old", &["control".to_owned()], shop.clock.now(), Timestamp(i64::MAX), 1)
+    let old = operations::claim(
+        &mut tx,
+        "old",
+        &["control".to_owned()],
+        shop.clock.now(),
+        Timestamp(i64::MAX),
+        1,
+    )
+    .await
+    .unwrap()
+    .remove(0);
+    operations::supersede(&mut tx, "bowl", "1", "broken by a hammer", shop.clock.now())
         .await
-        .unwrap()
-        .remove(0);
-    operations::supersede(&mut tx, "bowl", "1", "broken by a hammer", shop.clock.now()).await.unwrap();
+        .unwrap();
     let refused = operations::hold(&mut tx, id, old.epoch).await;
     assert!(matches!(refused, Err(Error::LeaseLost { .. })));
     tx.commit().await.unwrap();
     shop.submit().await.unwrap();
     let mut tx = shop.store.write().await.unwrap();
-    let new = operations::claim(&mut tx, "new", &["control".to_owned()], shop.clock.now(), Timestamp(i64::MAX), 1)
-        .await
-        .unwrap()
-        .remove(0);
-    assert!(new.epoch > old.epoch, "a host can tell the new command from the old one");
+    let new = operations::claim(
+        &mut tx,
+        "new",
+        &["control".to_owned()],
+        shop.clock.now(),
+        Timestamp(i64::MAX),
+        1,
+    )
+    .await
+    .unwrap()
+    .remove(0);
+    assert!(
+        new.epoch > old.epoch,
+        "a host can tell the new command from the old one"
+    );
 }
 
 #[tokio::test]
@@ -230,7 +303,9 @@ async fn a_running_worker_starts_at_once_when_work_is_committed() {
         }
     };
     // Far less than the worker's longest pause between two looks.
-    tokio::time::timeout(Duration::from_secs(2), ended).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(2), ended)
+        .await
+        .unwrap();
     stop.send(true).unwrap();
     running.await.unwrap();
 }

@@ -1,5 +1,7 @@
 //! A guest's life with a real QEMU: every task, each given twice, and what a user would see of it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use common::{Fixture, code_disk, list, obedient_disk, pids_of, spec, wait_for_event};

@@ -1,5 +1,7 @@
 //! Random lives of instances of both classes: commands, steps, failures, crashes, exhausted budgets.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod world;
 
 use corten_model::lifecycle::billing::{is_billed, metered, stays};

@@ -1,5 +1,7 @@
 //! The two instance tables against everything that can happen: each reachable state, each event.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod world;
 
 use corten_model::lifecycle::{

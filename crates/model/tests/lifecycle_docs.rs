@@ -1,5 +1,7 @@
 //! `docs/lifecycles/` says what the tables say. `CORTEN_BLESS=1` writes the pages anew.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use corten_model::lifecycle::docs;
 use std::path::{Path, PathBuf};
 

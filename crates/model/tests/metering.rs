@@ -1,5 +1,7 @@
 //! The meter as a fold of the log of changes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use corten_model::lifecycle::billing::{is_billed, is_lost_capacity, metered, stays};
 use corten_model::lifecycle::{Display, InstanceClass};
 use corten_model::time::Timestamp;

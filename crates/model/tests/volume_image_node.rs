@@ -1,5 +1,7 @@
 //! The tables of volumes, images and bare-metal nodes against what can happen, and the catalogue's items about them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use corten_model::lifecycle::image::{self, ImageCommand, ImageStatus};
 use corten_model::lifecycle::node::{self, NodeEvent, NodeStateKind, NodeVerb, ProvisionState};
 use corten_model::lifecycle::volume::{

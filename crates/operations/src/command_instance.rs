@@ -56,13 +56,20 @@ impl CommandInstance {
             Command::Start | Command::Restore => Task::Start { id },
             Command::Stop => Task::Stop { id, graceful_secs },
             Command::SoftReboot => Task::Reboot { id, graceful_secs },
-            Command::HardReboot => Task::Reboot { id, graceful_secs: None },
+            Command::HardReboot => Task::Reboot {
+                id,
+                graceful_secs: None,
+            },
             Command::Pause => Task::Pause { id },
             Command::Unpause => Task::Unpause { id },
             Command::Suspend => Task::Suspend { id },
             Command::Resume => Task::Resume { id },
             Command::Unrescue => Task::Unrescue { id },
-            other => return Err(StepError::Fail(format!("'{other}' is not one task for a host."))),
+            other => {
+                return Err(StepError::Fail(format!(
+                    "'{other}' is not one task for a host."
+                )));
+            }
         })
     }
 }
@@ -102,7 +109,10 @@ impl Workflow for CommandInstance {
                 let mut instance = work::lock(&mut tx, input.instance_id).await?;
                 let host = work::host_of(&instance)?;
                 // The first task was set when the command was accepted.
-                for task in path(self.command, instance.state.vm, RootDisk::Local).iter().skip(1) {
+                for task in path(self.command, instance.state.vm, RootDisk::Local)
+                    .iter()
+                    .skip(1)
+                {
                     work::enter(&mut tx, cx, &mut instance, *task).await?;
                 }
                 tx.next(work::at(host), Step::Act).await
@@ -119,13 +129,26 @@ impl Workflow for CommandInstance {
         }
     }
 
-    async fn give_up(&self, why: GiveUp, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+    async fn give_up(
+        &self,
+        why: GiveUp,
+        input: &Input,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
         let seen = work::look(&self.cx, &work::read(cx, input.instance_id).await?).await;
         let cause = why.to_string();
         let mut tx = cx.commit().await?;
         let mut instance = work::lock(&mut tx, input.instance_id).await?;
         instance.state = work::with_power(instance.state, seen);
-        work::fail(&mut tx, cx, &mut instance, self.command, Outcome::Failed, &cause).await?;
+        work::fail(
+            &mut tx,
+            cx,
+            &mut instance,
+            self.command,
+            Outcome::Failed,
+            &cause,
+        )
+        .await?;
         match why {
             GiveUp::Cancelled => tx.cancelled(&cause).await,
             GiveUp::Failed(_) | GiveUp::OverBudget(_) => tx.failed(&cause).await,

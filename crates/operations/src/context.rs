@@ -37,18 +37,31 @@ pub struct Hosts {
 
 impl Hosts {
     pub fn add(&self, id: HostId, hands: Arc<dyn Hands>) {
-        self.hands.write().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(id, hands);
+        self.hands
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .insert(id, hands);
     }
 
     /// The hands of a host; refused with 503 while its agent is away.
     pub fn get(&self, id: HostId) -> Result<Arc<dyn Hands>, Refusal> {
-        let hands = self.hands.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let hands = self
+            .hands
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         hands.get(&id).cloned().ok_or_else(|| {
-            Refusal::unavailable(format!("Host {id} is not connected; its work waits until its agent is back."))
+            Refusal::unavailable(format!(
+                "Host {id} is not connected; its work waits until its agent is back."
+            ))
         })
     }
 
     pub fn ids(&self) -> Vec<HostId> {
-        self.hands.read().unwrap_or_else(|poisoned| poisoned.into_inner()).keys().copied().collect()
+        self.hands
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .keys()
+            .copied()
+            .collect()
     }
 }

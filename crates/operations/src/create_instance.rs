@@ -55,7 +55,11 @@ pub enum Step {
     /// The guest is started.
     Spawn { host: HostId, tried: Tried },
     /// What was begun on this host is removed; then the next host, or the end.
-    CleanUp { host: HostId, tried: Tried, give_up: Option<String> },
+    CleanUp {
+        host: HostId,
+        tried: Tried,
+        give_up: Option<String>,
+    },
 }
 
 /// How often a host's passing trouble is waited out before another host is tried.
@@ -96,16 +100,34 @@ impl Workflow for CreateInstance {
                 }
             }
             Step::Spawn { host, tried } => {
-                match work::perform(&self.0, cx, host, Task::Start { id: input.instance_id }).await {
+                match work::perform(
+                    &self.0,
+                    cx,
+                    host,
+                    Task::Start {
+                        id: input.instance_id,
+                    },
+                )
+                .await
+                {
                     Ok(_) => finish(input, cx).await,
                     Err(error) => self.next_host(error, host, tried, cx).await,
                 }
             }
-            Step::CleanUp { host, tried, give_up } => self.clean_up(host, tried, give_up, input, cx).await,
+            Step::CleanUp {
+                host,
+                tried,
+                give_up,
+            } => self.clean_up(host, tried, give_up, input, cx).await,
         }
     }
 
-    async fn give_up(&self, why: GiveUp, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+    async fn give_up(
+        &self,
+        why: GiveUp,
+        input: &Input,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
         let cause = match &why {
             GiveUp::Cancelled => "The create was cancelled.".to_owned(),
             other => other.to_string(),
@@ -114,11 +136,23 @@ impl Workflow for CreateInstance {
         let mut instance = work::lock(&mut tx, input.instance_id).await?;
         match instance.host_id {
             Some(host) => {
-                let step = Step::CleanUp { host, tried: Tried::default(), give_up: Some(cause) };
+                let step = Step::CleanUp {
+                    host,
+                    tried: Tried::default(),
+                    give_up: Some(cause),
+                };
                 tx.next(work::at(host), step).await
             }
             None => {
-                work::fail(&mut tx, cx, &mut instance, Command::Create, Outcome::Failed, &cause).await?;
+                work::fail(
+                    &mut tx,
+                    cx,
+                    &mut instance,
+                    Command::Create,
+                    Outcome::Failed,
+                    &cause,
+                )
+                .await?;
                 tx.failed(&cause).await
             }
         }
@@ -126,7 +160,12 @@ impl Workflow for CreateInstance {
 }
 
 impl CreateInstance {
-    async fn schedule(&self, tried: Tried, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+    async fn schedule(
+        &self,
+        tried: Tried,
+        input: &Input,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
         let mut tx = cx.commit().await?;
         let mut instance = work::lock(&mut tx, input.instance_id).await?;
         let request = Request {
@@ -137,9 +176,14 @@ impl CreateInstance {
         let views = placement::inventory(&mut tx, &self.0, &instance).await?;
         match corten_scheduler::choose(&request, &views) {
             Ok(host) => {
-                let name = views.into_iter().find(|view| view.id == host).map(|view| view.name);
+                let name = views
+                    .into_iter()
+                    .find(|view| view.id == host)
+                    .map(|view| view.name);
                 if !placement::claim(&mut tx, &self.0, &instance, host).await? {
-                    return Err(StepError::Retry("Another instance claimed the host first.".to_owned()));
+                    return Err(StepError::Retry(
+                        "Another instance claimed the host first.".to_owned(),
+                    ));
                 }
                 instance.host_id = Some(host);
                 instance.host_name = name;
@@ -151,7 +195,15 @@ impl CreateInstance {
                 for (index, earlier) in tried.causes.iter().enumerate() {
                     cause.push_str(&format!(" Try {}: {earlier}", index + 1));
                 }
-                work::fail(&mut tx, cx, &mut instance, Command::Create, Outcome::Failed, &cause).await?;
+                work::fail(
+                    &mut tx,
+                    cx,
+                    &mut instance,
+                    Command::Create,
+                    Outcome::Failed,
+                    &cause,
+                )
+                .await?;
                 tx.failed(&cause).await
             }
         }
@@ -162,7 +214,15 @@ impl CreateInstance {
         let spec = spec::guest(&self.0, &instance, input.admin_pass.as_deref())
             .map_err(|refusal| StepError::Fail(refusal.message))?;
         if let Some(image) = &spec.image {
-            work::perform(&self.0, cx, host, Task::EnsureImage { image: image.clone() }).await?;
+            work::perform(
+                &self.0,
+                cx,
+                host,
+                Task::EnsureImage {
+                    image: image.clone(),
+                },
+            )
+            .await?;
         }
         work::perform(&self.0, cx, host, Task::CreateGuest { spec }).await?;
         Ok(())
@@ -177,15 +237,28 @@ impl CreateInstance {
         cx: &StepCx,
     ) -> Result<Committed, StepError> {
         let cause = match error {
-            StepError::Retry(why) if cx.operation().attempt + 1 < TRIES_PER_HOST => return Err(StepError::Retry(why)),
+            StepError::Retry(why) if cx.operation().attempt + 1 < TRIES_PER_HOST => {
+                return Err(StepError::Retry(why));
+            }
             StepError::Retry(cause) | StepError::Fail(cause) => cause,
             other => return Err(other),
         };
         tried.hosts.insert(host);
         tried.causes.push(cause.clone());
         let attempts = tried.causes.len() as u32;
-        let give_up = (attempts >= self.0.settings.compute.max_attempts).then(|| tried.causes.join(" "));
-        cx.commit().await?.next(work::at(host), Step::CleanUp { host, tried, give_up }).await
+        let give_up =
+            (attempts >= self.0.settings.compute.max_attempts).then(|| tried.causes.join(" "));
+        cx.commit()
+            .await?
+            .next(
+                work::at(host),
+                Step::CleanUp {
+                    host,
+                    tried,
+                    give_up,
+                },
+            )
+            .await
     }
 
     async fn clean_up(
@@ -196,7 +269,15 @@ impl CreateInstance {
         input: &Input,
         cx: &StepCx,
     ) -> Result<Committed, StepError> {
-        work::perform(&self.0, cx, host, Task::DeleteGuest { id: input.instance_id }).await?;
+        work::perform(
+            &self.0,
+            cx,
+            host,
+            Task::DeleteGuest {
+                id: input.instance_id,
+            },
+        )
+        .await?;
         let mut tx = cx.commit().await?;
         hosts::release(&mut tx, input.instance_id, None).await?;
         let mut instance = work::lock(&mut tx, input.instance_id).await?;
@@ -204,7 +285,15 @@ impl CreateInstance {
         instance.host_name = None;
         match give_up {
             Some(cause) => {
-                work::fail(&mut tx, cx, &mut instance, Command::Create, Outcome::Failed, &cause).await?;
+                work::fail(
+                    &mut tx,
+                    cx,
+                    &mut instance,
+                    Command::Create,
+                    Outcome::Failed,
+                    &cause,
+                )
+                .await?;
                 tx.failed(&cause).await
             }
             None => {
@@ -215,13 +304,23 @@ impl CreateInstance {
     }
 }
 
-async fn accept(host: HostId, tried: Tried, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+async fn accept(
+    host: HostId,
+    tried: Tried,
+    input: &Input,
+    cx: &StepCx,
+) -> Result<Committed, StepError> {
     let mut tx = cx.commit().await?;
     let mut instance = work::lock(&mut tx, input.instance_id).await?;
-    for task in [TaskState::Accepted, TaskState::Networking, TaskState::BlockDeviceMapping] {
+    for task in [
+        TaskState::Accepted,
+        TaskState::Networking,
+        TaskState::BlockDeviceMapping,
+    ] {
         work::enter(&mut tx, cx, &mut instance, task).await?;
     }
-    tx.next(work::at(host), Step::MapDisks { host, tried }).await
+    tx.next(work::at(host), Step::MapDisks { host, tried })
+        .await
 }
 
 async fn finish(input: &Input, cx: &StepCx) -> Result<Committed, StepError> {

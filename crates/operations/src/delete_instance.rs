@@ -35,10 +35,14 @@ pub struct Input {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Step {
     /// The guest is switched off; its disks stay.
-    PowerOff { host: HostId },
+    PowerOff {
+        host: HostId,
+    },
     /// The time to restore it is over.
     Reclaim,
-    Destroy { host: HostId },
+    Destroy {
+        host: HostId,
+    },
     Release,
 }
 
@@ -46,7 +50,9 @@ impl Step {
     /// Where a delete begins: an instance without a host has nothing to destroy.
     pub fn first(command: Command, host: Option<HostId>) -> (Place, Self) {
         match host {
-            Some(host) if command == Command::SoftDelete => (work::at(host), Self::PowerOff { host }),
+            Some(host) if command == Command::SoftDelete => {
+                (work::at(host), Self::PowerOff { host })
+            }
             Some(host) => (work::at(host), Self::Destroy { host }),
             None => (Place::Control, Self::Release),
         }
@@ -74,28 +80,61 @@ impl Workflow for DeleteInstance {
             Step::PowerOff { host } => self.power_off(host, input, cx).await,
             Step::Reclaim => reclaim(input, cx).await,
             Step::Destroy { host } => {
-                work::perform(&self.0, cx, host, Task::DeleteGuest { id: input.instance_id }).await?;
+                work::perform(
+                    &self.0,
+                    cx,
+                    host,
+                    Task::DeleteGuest {
+                        id: input.instance_id,
+                    },
+                )
+                .await?;
                 self.release(input, cx).await
             }
             Step::Release => self.release(input, cx).await,
         }
     }
 
-    async fn give_up(&self, why: GiveUp, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+    async fn give_up(
+        &self,
+        why: GiveUp,
+        input: &Input,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
         tracing::warn!(instance = %input.instance_id, %why, "the host did not remove the guest; it will when it is back");
         self.release(input, cx).await
     }
 }
 
 impl DeleteInstance {
-    async fn power_off(&self, host: HostId, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
-        work::perform(&self.0, cx, host, Task::Stop { id: input.instance_id, graceful_secs: None }).await?;
+    async fn power_off(
+        &self,
+        host: HostId,
+        input: &Input,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
+        work::perform(
+            &self.0,
+            cx,
+            host,
+            Task::Stop {
+                id: input.instance_id,
+                graceful_secs: None,
+            },
+        )
+        .await?;
         let mut tx = cx.commit().await?;
         let mut instance = work::lock(&mut tx, input.instance_id).await?;
         work::succeed(&mut tx, cx, &mut instance, Command::SoftDelete).await?;
         let seconds = self.0.settings.compute.reclaim_instance_interval_secs;
         let until = cx.now().plus(Duration::from_secs(seconds));
-        tx.wait(until, Place::Control, Step::Reclaim, "the instance can be restored until then").await
+        tx.wait(
+            until,
+            Place::Control,
+            Step::Reclaim,
+            "the instance can be restored until then",
+        )
+        .await
     }
 
     async fn release(&self, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {

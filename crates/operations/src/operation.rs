@@ -15,29 +15,50 @@ fn missing(id: OperationId) -> Refusal {
 }
 
 /// Operations, newest first: those that run, or with `all` those that have ended too.
-pub async fn list(cx: &Context, actor: &Actor, all: bool, limit: i64) -> Result<Vec<Operation>, Failure> {
+pub async fn list(
+    cx: &Context,
+    actor: &Actor,
+    all: bool,
+    limit: i64,
+) -> Result<Vec<Operation>, Failure> {
     cx.policy.check(actor, OPERATIONS_READ, &Target::cloud())?;
-    let filter = Filter { running: !all, limit: Some(limit), ..Filter::default() };
+    let filter = Filter {
+        running: !all,
+        limit: Some(limit),
+        ..Filter::default()
+    };
     Ok(operations::list(&mut cx.store.read().await?, filter).await?)
 }
 
 /// One operation and the states it caused.
-pub async fn show(cx: &Context, actor: &Actor, id: OperationId) -> Result<(Operation, Vec<Transition>), Failure> {
+pub async fn show(
+    cx: &Context,
+    actor: &Actor,
+    id: OperationId,
+) -> Result<(Operation, Vec<Transition>), Failure> {
     cx.policy.check(actor, OPERATIONS_READ, &Target::cloud())?;
     let mut tx = cx.store.read().await?;
-    let operation = operations::get(&mut tx, id).await?.ok_or_else(|| missing(id))?;
+    let operation = operations::get(&mut tx, id)
+        .await?
+        .ok_or_else(|| missing(id))?;
     let transitions = transitions::of_operation(&mut tx, id).await?;
     Ok((operation, transitions))
 }
 
 /// Asks an operation to stop at its next step and to clean up.
 pub async fn cancel(cx: &Context, actor: &Actor, id: OperationId) -> Result<(), Failure> {
-    cx.policy.check(actor, OPERATIONS_CANCEL, &Target::cloud())?;
+    cx.policy
+        .check(actor, OPERATIONS_CANCEL, &Target::cloud())?;
     let mut tx = cx.store.write().await?;
-    let operation = operations::get(&mut tx, id).await?.ok_or_else(|| missing(id))?;
+    let operation = operations::get(&mut tx, id)
+        .await?
+        .ok_or_else(|| missing(id))?;
     if !operations::request_cancel(&mut tx, id, cx.now()).await? {
         let status = operation.status.as_str();
-        return Err(Refusal::conflict(format!("Operation {id} is {status}: only a running one can be cancelled.")).into());
+        return Err(Refusal::conflict(format!(
+            "Operation {id} is {status}: only a running one can be cancelled."
+        ))
+        .into());
     }
     tx.commit().await?;
     Ok(())

@@ -18,14 +18,21 @@ pub async fn request(tx: &mut Tx, instance: &Instance) -> Result<Request, Error>
         Some(id) => match record::get::<ServerGroup>(tx, id).await? {
             Some(group) => {
                 let members = instances::of_group(tx, id).await?;
-                let placed = members.iter().any(|member| member.id != instance.id && member.host_id.is_some());
+                let placed = members
+                    .iter()
+                    .any(|member| member.id != instance.id && member.host_id.is_some());
                 (Some(group_policy(&group)), placed)
             }
             None => (None, false),
         },
         None => (None, false),
     };
-    let image_property = |name: &str| intent.image.as_ref().and_then(|image| image.properties.get(name).cloned());
+    let image_property = |name: &str| {
+        intent
+            .image
+            .as_ref()
+            .and_then(|image| image.properties.get(name).cloned())
+    };
     let wants_same = intent.scheduler_hints.contains_key("same_host");
     Ok(Request {
         vcpus: intent.flavor.vcpus,
@@ -57,21 +64,36 @@ fn group_policy(group: &ServerGroup) -> scheduler::GroupPolicy {
 }
 
 /// The hosts of the servers that a hint names: one id or a list of ids.
-async fn hosts_of_hint(tx: &mut Tx, instance: &Instance, hint: &str) -> Result<BTreeSet<HostId>, Error> {
+async fn hosts_of_hint(
+    tx: &mut Tx,
+    instance: &Instance,
+    hint: &str,
+) -> Result<BTreeSet<HostId>, Error> {
     let named: Vec<&str> = match instance.intent.scheduler_hints.get(hint) {
         Some(Value::String(id)) => vec![id],
         Some(Value::Array(ids)) => ids.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };
     let mut hosts = BTreeSet::new();
-    for id in named.into_iter().filter_map(|id| id.parse::<InstanceId>().ok()) {
-        hosts.extend(instances::get(tx, id).await?.and_then(|other| other.host_id));
+    for id in named
+        .into_iter()
+        .filter_map(|id| id.parse::<InstanceId>().ok())
+    {
+        hosts.extend(
+            instances::get(tx, id)
+                .await?
+                .and_then(|other| other.host_id),
+        );
     }
     Ok(hosts)
 }
 
 /// Every host as the scheduler sees it.
-pub async fn inventory(tx: &mut Tx, cx: &Context, instance: &Instance) -> Result<Vec<scheduler::Host>, Error> {
+pub async fn inventory(
+    tx: &mut Tx,
+    cx: &Context,
+    instance: &Instance,
+) -> Result<Vec<scheduler::Host>, Error> {
     let now = cx.now();
     let compute = &cx.settings.compute;
     let zones = aggregates::zones(tx).await?;
@@ -82,11 +104,18 @@ pub async fn inventory(tx: &mut Tx, cx: &Context, instance: &Instance) -> Result
     let usages = hosts::with_usage(tx).await?;
     let view = |usage: hosts::HostUsage| {
         let total = promised(compute, &usage.host);
-        let stock = |total: u64, used: u64| Stock { total: signed(total), used: signed(used) };
-        let here = |member: &&Instance| member.id != instance.id && member.host_id == Some(usage.host.id);
+        let stock = |total: u64, used: u64| Stock {
+            total: signed(total),
+            used: signed(used),
+        };
+        let here =
+            |member: &&Instance| member.id != instance.id && member.host_id == Some(usage.host.id);
         scheduler::Host {
             id: usage.host.id,
-            zone: zones.get(&usage.host.name).unwrap_or(&compute.default_availability_zone).clone(),
+            zone: zones
+                .get(&usage.host.name)
+                .unwrap_or(&compute.default_availability_zone)
+                .clone(),
             up: usage.agent.is_up(now),
             enabled: usage.agent.service.enabled,
             architecture: usage.host.facts.cpu.arch.clone(),
@@ -108,7 +137,9 @@ fn signed(amount: u64) -> i64 {
 pub fn promised(compute: &Compute, host: &Host) -> Resources {
     let times = |amount: u64, ratio: f64| (amount as f64 * ratio) as u64;
     let capacity = host.facts.capacity;
-    let memory_mib = capacity.memory_mib.saturating_sub(compute.reserved_host_memory_mib);
+    let memory_mib = capacity
+        .memory_mib
+        .saturating_sub(compute.reserved_host_memory_mib);
     Resources {
         vcpus: times(capacity.vcpus, compute.cpu_allocation_ratio),
         memory_mib: times(memory_mib, compute.ram_allocation_ratio),
@@ -117,7 +148,12 @@ pub fn promised(compute: &Compute, host: &Host) -> Resources {
 }
 
 /// Claims what an instance asks for on a host; false if another claim was faster and it does not fit any more.
-pub async fn claim(tx: &mut Tx, cx: &Context, instance: &Instance, host: HostId) -> Result<bool, Error> {
+pub async fn claim(
+    tx: &mut Tx,
+    cx: &Context,
+    instance: &Instance,
+    host: HostId,
+) -> Result<bool, Error> {
     let allocation = allocation(cx, instance, host, resources(&instance.intent.flavor));
     hosts::claim(tx, &allocation, |host| promised(&cx.settings.compute, host)).await
 }
@@ -136,9 +172,18 @@ pub async fn claim_more(
 }
 
 /// Gives back what an instance holds on its host beyond its flavor.
-pub async fn claim_less(tx: &mut Tx, cx: &Context, instance: &Instance, host: HostId) -> Result<(), Error> {
+pub async fn claim_less(
+    tx: &mut Tx,
+    cx: &Context,
+    instance: &Instance,
+    host: HostId,
+) -> Result<(), Error> {
     hosts::release(tx, instance.id, Some(host)).await?;
-    record::insert(tx, &allocation(cx, instance, host, resources(&instance.intent.flavor))).await
+    record::insert(
+        tx,
+        &allocation(cx, instance, host, resources(&instance.intent.flavor)),
+    )
+    .await
 }
 
 fn allocation(cx: &Context, instance: &Instance, host: HostId, resources: Resources) -> Allocation {

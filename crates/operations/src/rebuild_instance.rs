@@ -59,7 +59,15 @@ impl Workflow for RebuildInstance {
                 let spec = spec::guest(&self.0, &instance, input.admin_pass.as_deref())
                     .map_err(|refusal| StepError::Fail(refusal.message))?;
                 if let Some(image) = &spec.image {
-                    work::perform(&self.0, cx, host, Task::EnsureImage { image: image.clone() }).await?;
+                    work::perform(
+                        &self.0,
+                        cx,
+                        host,
+                        Task::EnsureImage {
+                            image: image.clone(),
+                        },
+                    )
+                    .await?;
                 }
                 work::perform(&self.0, cx, host, Task::Rebuild { spec }).await?;
                 (TaskState::RebuildSpawning, Step::Spawn)
@@ -77,13 +85,26 @@ impl Workflow for RebuildInstance {
         tx.next(work::at(host), next).await
     }
 
-    async fn give_up(&self, why: GiveUp, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+    async fn give_up(
+        &self,
+        why: GiveUp,
+        input: &Input,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
         let seen = work::look(&self.0, &work::read(cx, input.instance_id).await?).await;
         let cause = why.to_string();
         let mut tx = cx.commit().await?;
         let mut instance = work::lock(&mut tx, input.instance_id).await?;
         instance.state = work::with_power(instance.state, seen);
-        work::fail(&mut tx, cx, &mut instance, Command::Rebuild, Outcome::Failed, &cause).await?;
+        work::fail(
+            &mut tx,
+            cx,
+            &mut instance,
+            Command::Rebuild,
+            Outcome::Failed,
+            &cause,
+        )
+        .await?;
         tx.failed(&cause).await
     }
 }

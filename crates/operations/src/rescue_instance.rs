@@ -44,24 +44,55 @@ impl Workflow for RescueInstance {
     async fn run(&self, _: Step, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
         let instance = work::read(cx, input.instance_id).await?;
         let host = work::host_of(&instance)?;
-        let image =
-            spec::image_ref(&self.0, &input.image).map_err(|refusal| StepError::Fail(refusal.message))?;
-        work::perform(&self.0, cx, host, Task::EnsureImage { image: image.clone() }).await?;
+        let image = spec::image_ref(&self.0, &input.image)
+            .map_err(|refusal| StepError::Fail(refusal.message))?;
+        work::perform(
+            &self.0,
+            cx,
+            host,
+            Task::EnsureImage {
+                image: image.clone(),
+            },
+        )
+        .await?;
         let config_drive = Some(spec::config_drive(&instance, input.admin_pass.as_deref()));
-        work::perform(&self.0, cx, host, Task::Rescue { id: instance.id, image, config_drive }).await?;
+        work::perform(
+            &self.0,
+            cx,
+            host,
+            Task::Rescue {
+                id: instance.id,
+                image,
+                config_drive,
+            },
+        )
+        .await?;
         let mut tx = cx.commit().await?;
         let mut instance = work::lock(&mut tx, input.instance_id).await?;
         work::succeed(&mut tx, cx, &mut instance, Command::Rescue).await?;
         tx.done().await
     }
 
-    async fn give_up(&self, why: GiveUp, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+    async fn give_up(
+        &self,
+        why: GiveUp,
+        input: &Input,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
         let seen = work::look(&self.0, &work::read(cx, input.instance_id).await?).await;
         let cause = why.to_string();
         let mut tx = cx.commit().await?;
         let mut instance = work::lock(&mut tx, input.instance_id).await?;
         instance.state = work::with_power(instance.state, seen);
-        work::fail(&mut tx, cx, &mut instance, Command::Rescue, Outcome::Failed, &cause).await?;
+        work::fail(
+            &mut tx,
+            cx,
+            &mut instance,
+            Command::Rescue,
+            Outcome::Failed,
+            &cause,
+        )
+        .await?;
         tx.failed(&cause).await
     }
 }

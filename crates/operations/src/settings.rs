@@ -27,7 +27,12 @@ pub struct Images {
 
 impl Default for Images {
     fn default() -> Self {
-        Self { inspect: true, max_size_bytes: 1 << 40, keep_free_bytes: 256 << 20, web_download_hosts: Vec::new() }
+        Self {
+            inspect: true,
+            max_size_bytes: 1 << 40,
+            keep_free_bytes: 256 << 20,
+            web_download_hosts: Vec::new(),
+        }
     }
 }
 

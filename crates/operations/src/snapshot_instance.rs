@@ -21,7 +21,9 @@ use corten_model::lifecycle::{Command, Outcome, RootDisk, TaskState, path};
 use corten_model::origin::Origin;
 use corten_model::refusal::Reason;
 use corten_model::time::Timestamp;
-use corten_store::images::{self, Condition, Image, ImageStatus, ListQuery, Viewer, VisibilityFilter};
+use corten_store::images::{
+    self, Condition, Image, ImageStatus, ListQuery, Viewer, VisibilityFilter,
+};
 use corten_store::operations::Operation;
 use corten_store::record::Direction;
 use corten_store::transitions::{self, Transition};
@@ -77,7 +79,10 @@ pub enum Step {
     /// Backups beyond the rotation end; only after this is committed are their files removed.
     Rotate { image_is_gone: bool },
     /// The files that nothing refers to any more are removed.
-    Finish { image_is_gone: bool, rotated_out: Vec<ImageId> },
+    Finish {
+        image_is_gone: bool,
+        rotated_out: Vec<ImageId>,
+    },
 }
 
 /// The file that a host writes an instance's disk to.
@@ -122,11 +127,19 @@ impl Workflow for SnapshotInstance {
             Step::Capture => self.capture(input, cx).await,
             Step::Upload => self.upload(input, cx).await,
             Step::Rotate { image_is_gone } => rotate(image_is_gone, input, cx).await,
-            Step::Finish { image_is_gone, rotated_out } => self.finish(image_is_gone, rotated_out, input, cx).await,
+            Step::Finish {
+                image_is_gone,
+                rotated_out,
+            } => self.finish(image_is_gone, rotated_out, input, cx).await,
         }
     }
 
-    async fn give_up(&self, why: GiveUp, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+    async fn give_up(
+        &self,
+        why: GiveUp,
+        input: &Input,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
         let seen = work::look(&self.cx, &work::read(cx, input.instance_id).await?).await;
         let rotated_out = match serde_json::from_str(&cx.operation().step) {
             Ok(Step::Finish { rotated_out, .. }) => rotated_out,
@@ -138,7 +151,15 @@ impl Workflow for SnapshotInstance {
         drop_unfinished(&mut tx, input.image_id, &cause, &cx.origin(), cx.now()).await?;
         let mut instance = work::lock(&mut tx, input.instance_id).await?;
         instance.state = work::with_power(instance.state, seen);
-        work::fail(&mut tx, cx, &mut instance, self.command, Outcome::Failed, &cause).await?;
+        work::fail(
+            &mut tx,
+            cx,
+            &mut instance,
+            self.command,
+            Outcome::Failed,
+            &cause,
+        )
+        .await?;
         match why {
             GiveUp::Cancelled => tx.cancelled(&cause).await,
             GiveUp::Failed(_) | GiveUp::OverBudget(_) => tx.failed(&cause).await,
@@ -153,7 +174,11 @@ impl SnapshotInstance {
         let host = work::host_of(&instance)?;
         let tasks = path(self.command, instance.state.vm, RootDisk::Local);
         // The first task was set when the command was accepted.
-        for task in tasks.iter().skip(1).take_while(|task| **task != TaskState::ImagePendingUpload) {
+        for task in tasks
+            .iter()
+            .skip(1)
+            .take_while(|task| **task != TaskState::ImagePendingUpload)
+        {
             work::enter(&mut tx, cx, &mut instance, *task).await?;
         }
         tx.next(work::at(host), Step::Capture).await
@@ -162,7 +187,11 @@ impl SnapshotInstance {
     async fn capture(&self, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
         let id = input.instance_id;
         let host = work::host_of(&work::read(cx, id).await?)?;
-        let task = Task::Snapshot { id, target: capture_file(&self.cx, id), format: FORMAT };
+        let task = Task::Snapshot {
+            id,
+            target: capture_file(&self.cx, id),
+            format: FORMAT,
+        };
         work::perform(&self.cx, cx, host, task).await?;
         let mut tx = cx.commit().await?;
         let mut instance = work::lock(&mut tx, id).await?;
@@ -177,16 +206,28 @@ impl SnapshotInstance {
         let stored = image::store_from_file(&self.cx, &cx.origin(), input.image_id, &file).await;
         let image_is_gone = match stored {
             Ok(_) => false,
-            Err(Failure::Refused(refusal)) if matches!(refusal.reason, Reason::NotFound | Reason::Gone) => true,
+            Err(Failure::Refused(refusal))
+                if matches!(refusal.reason, Reason::NotFound | Reason::Gone) =>
+            {
+                true
+            }
             Err(failure) => return Err(failure.into()),
         };
-        cx.commit().await?.next(Place::Control, Step::Rotate { image_is_gone }).await
+        cx.commit()
+            .await?
+            .next(Place::Control, Step::Rotate { image_is_gone })
+            .await
     }
 
     /// Removes what the host wrote, and the bytes of images that are gone.
     async fn remove_files(&self, gone: Vec<ImageId>, input: &Input) -> Result<(), Failure> {
         let files = gone.into_iter().map(|id| image::file_path(&self.cx, id));
-        files::remove(files.chain([capture_file(&self.cx, input.instance_id)]).collect()).await
+        files::remove(
+            files
+                .chain([capture_file(&self.cx, input.instance_id)])
+                .collect(),
+        )
+        .await
     }
 
     async fn finish(
@@ -201,7 +242,10 @@ impl SnapshotInstance {
         let mut instance = work::lock(&mut tx, input.instance_id).await?;
         work::succeed(&mut tx, cx, &mut instance, self.command).await?;
         match image_is_gone {
-            true => tx.cancelled("The image was deleted while it was being made.").await,
+            true => {
+                tx.cancelled("The image was deleted while it was being made.")
+                    .await
+            }
             false => tx.done().await,
         }
     }
@@ -213,7 +257,14 @@ async fn rotate(image_is_gone: bool, input: &Input, cx: &StepCx) -> Result<Commi
         Some(backup) => drop_old_backups(&mut tx, backup, input, cx).await?,
         None => Vec::new(),
     };
-    tx.next(Place::Control, Step::Finish { image_is_gone, rotated_out }).await
+    tx.next(
+        Place::Control,
+        Step::Finish {
+            image_is_gone,
+            rotated_out,
+        },
+    )
+    .await
 }
 
 /// Removes the oldest backups beyond the rotation, the protected ones excepted, and tells which.
@@ -223,10 +274,16 @@ async fn drop_old_backups(
     input: &Input,
     cx: &StepCx,
 ) -> Result<Vec<ImageId>, Error> {
-    let Some(project) = images::get(tx, input.image_id).await?.and_then(|image| image.owner) else {
+    let Some(project) = images::get(tx, input.image_id)
+        .await?
+        .and_then(|image| image.owner)
+    else {
         return Ok(Vec::new());
     };
-    let property = |name: &str, value: String| Condition::Property { name: name.to_owned(), value };
+    let property = |name: &str, value: String| Condition::Property {
+        name: name.to_owned(),
+        value,
+    };
     let backups = ListQuery {
         viewer: Viewer::Project(project.clone()),
         visibility: VisibilityFilter::Usual,
@@ -241,9 +298,21 @@ async fn drop_old_backups(
         limit: MAX_BACKUPS,
     };
     let mut removed = Vec::new();
-    for image in backups.run(tx).await?.into_iter().skip(backup.rotation as usize) {
+    for image in backups
+        .run(tx)
+        .await?
+        .into_iter()
+        .skip(backup.rotation as usize)
+    {
         if image.is_owned_by(Some(&project)) && !image.protected {
-            remove_image(tx, &image, "a newer backup took its place", &cx.origin(), cx.now()).await?;
+            remove_image(
+                tx,
+                &image,
+                "a newer backup took its place",
+                &cx.origin(),
+                cx.now(),
+            )
+            .await?;
             removed.push(image.id);
         }
     }
@@ -251,12 +320,18 @@ async fn drop_old_backups(
 }
 
 /// What the operation that another command takes the place of had begun: its image is removed unless it is complete.
-pub async fn abandon(tx: &mut Tx, operation: &Operation, origin: &Origin, now: Timestamp) -> Result<(), Error> {
+pub async fn abandon(
+    tx: &mut Tx,
+    operation: &Operation,
+    origin: &Origin,
+    now: Timestamp,
+) -> Result<(), Error> {
     #[derive(Deserialize)]
     struct Begun {
         image_id: ImageId,
     }
-    let takes_images = ["snapshot_instance", "backup_instance", "shelve_instance"].contains(&operation.kind.as_str());
+    let takes_images = ["snapshot_instance", "backup_instance", "shelve_instance"]
+        .contains(&operation.kind.as_str());
     match serde_json::from_str::<Begun>(&operation.input) {
         Ok(Begun { image_id }) if takes_images => {
             drop_unfinished(tx, image_id, "another command took its place", origin, now).await
@@ -281,7 +356,13 @@ async fn drop_unfinished(
     }
 }
 
-pub(crate) async fn remove_image(tx: &mut Tx, image: &Image, why: &str, origin: &Origin, now: Timestamp) -> Result<(), Error> {
+pub(crate) async fn remove_image(
+    tx: &mut Tx,
+    image: &Image,
+    why: &str,
+    origin: &Origin,
+    now: Timestamp,
+) -> Result<(), Error> {
     images::delete(tx, image.id).await?;
     let transition = Transition {
         id: TransitionId::next(),

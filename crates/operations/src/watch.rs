@@ -42,7 +42,10 @@ pub async fn watch(cx: Arc<Context>, host: HostId, hands: Arc<dyn Hands>) {
 
 async fn seen(cx: &Context, host: HostId, hands: &dyn Hands, event: GuestEvent) {
     let why = match &event.change {
-        GuestChange::Started { .. } | GuestChange::Paused | GuestChange::Resumed | GuestChange::Reset => return,
+        GuestChange::Started { .. }
+        | GuestChange::Paused
+        | GuestChange::Resumed
+        | GuestChange::Reset => return,
         GuestChange::Ended { cause } => cause.to_string(),
     };
     tracing::info!(instance = %event.id, why, "a guest ended");
@@ -62,7 +65,10 @@ pub async fn look_at_all(cx: &Arc<Context>, host: HostId, hands: &dyn Hands) {
         }
     };
     for guest in &guests {
-        let why = guest.last_exit.as_ref().map_or("seen by its host".to_owned(), ToString::to_string);
+        let why = guest
+            .last_exit
+            .as_ref()
+            .map_or("seen by its host".to_owned(), ToString::to_string);
         settle(cx, host, hands, guest.id, Some(guest), &why).await;
     }
     if let Err(error) = reshape::end_overdue(cx, host).await {
@@ -97,14 +103,18 @@ async fn try_settle(
         None => true,
         Some(instance) => instance.deleted || instance.host_id != Some(host),
     };
-    let busy = operations::running_on(&mut tx, instances::SUBJECT, &id.to_string()).await?.is_some();
+    let busy = operations::running_on(&mut tx, instances::SUBJECT, &id.to_string())
+        .await?
+        .is_some();
     let epoch = operations::last_epoch(&mut tx, instances::SUBJECT, &id.to_string()).await?;
     if stray && !busy {
         drop(tx);
         tracing::warn!(instance = %id, "a guest without an instance is removed");
         return perform(hands, epoch, Task::DeleteGuest { id }).await;
     }
-    let Some(mut instance) = row.filter(|_| !busy) else { return Ok(()) };
+    let Some(mut instance) = row.filter(|_| !busy) else {
+        return Ok(());
+    };
     let power = work::power_state(observation);
     let action = reconcile(instance.state, power);
     if action == PowerAction::Nothing {
@@ -115,22 +125,47 @@ async fn try_settle(
         pid: observation.and_then(|seen| seen.pid),
         last_exit: observation.and_then(|seen| seen.last_exit.as_ref().map(ToString::to_string)),
     };
-    let crashed = observation.and_then(|seen| seen.last_exit.as_ref()).is_some_and(corten_host::ExitCause::is_crash);
+    let crashed = observation
+        .and_then(|seen| seen.last_exit.as_ref())
+        .is_some_and(corten_host::ExitCause::is_crash);
     if crashed {
         instance.fault = Some(work::fault(why, cx.now()));
     }
     let state = apply(action, instance.state, power);
-    instances::change_state(&mut tx, &mut instance, state, why, &Origin::system(), cx.now()).await?;
+    instances::change_state(
+        &mut tx,
+        &mut instance,
+        state,
+        why,
+        &Origin::system(),
+        cx.now(),
+    )
+    .await?;
     tx.commit().await?;
     if action == PowerAction::ForceOff {
-        perform(hands, epoch, Task::Stop { id, graceful_secs: None }).await?;
+        perform(
+            hands,
+            epoch,
+            Task::Stop {
+                id,
+                graceful_secs: None,
+            },
+        )
+        .await?;
     }
     Ok(())
 }
 
 /// A task outside any operation. It goes under the last operation's epoch, so the next operation overrules it.
 async fn perform(hands: &dyn Hands, epoch: i64, task: Task) -> Result<(), Failure> {
-    let fence = Fence { operation: OperationId::random(), epoch };
+    let fence = Fence {
+        operation: OperationId::random(),
+        epoch,
+    };
     let what = format!("{task:?}");
-    hands.perform(fence, task).await.map(|_| ()).map_err(|error| Failure::outside(what, error))
+    hands
+        .perform(fence, task)
+        .await
+        .map(|_| ())
+        .map_err(|error| Failure::outside(what, error))
 }

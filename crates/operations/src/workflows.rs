@@ -1,8 +1,8 @@
 //! Every kind of operation there is: what a worker registers.
 
 use crate::command_instance::CommandInstance;
-use crate::context::Context;
 use crate::confirm_resize::ConfirmResize;
+use crate::context::Context;
 use crate::create_instance::CreateInstance;
 use crate::delete_instance::DeleteInstance;
 use crate::import_image::ImportImage;
@@ -33,8 +33,18 @@ pub fn registry(cx: &Arc<Context>) -> Registry {
         .with(ImportImage(cx.clone()));
     let registry = SnapshotInstance::COMMANDS
         .into_iter()
-        .fold(registry, |registry, command| registry.with(SnapshotInstance { cx: cx.clone(), command }));
+        .fold(registry, |registry, command| {
+            registry.with(SnapshotInstance {
+                cx: cx.clone(),
+                command,
+            })
+        });
     CommandInstance::COMMANDS
         .into_iter()
-        .fold(registry, |registry, command| registry.with(CommandInstance { cx: cx.clone(), command }))
+        .fold(registry, |registry, command| {
+            registry.with(CommandInstance {
+                cx: cx.clone(),
+                command,
+            })
+        })
 }

@@ -1,5 +1,7 @@
 //! Every operation on instances, disturbed at every point of every step in every way (K5–K14, K17, K18, K26).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod harness;
 
 use corten_model::lifecycle::Command;
@@ -7,7 +9,11 @@ use corten_operations::instance::command::{self, Rebuild};
 use harness::{Cloud, End, member, survive_everything, visible};
 
 async fn command_from_running(asked: Command) {
-    survive_everything(async |cloud| cloud.running().await, async |cloud, id| cloud.simple(id, asked).await).await;
+    survive_everything(
+        async |cloud| cloud.running().await,
+        async |cloud, id| cloud.simple(id, asked).await,
+    )
+    .await;
 }
 
 async fn command_after(first: Command, asked: Command) {
@@ -68,7 +74,9 @@ async fn resume() {
 #[tokio::test]
 async fn rescue() {
     let ask = async |cloud: &Cloud, id| {
-        command::rescue(&cloud.cx, &member(), id, None, None).await.unwrap();
+        command::rescue(&cloud.cx, &member(), id, None, None)
+            .await
+            .unwrap();
     };
     survive_everything(async |cloud| cloud.running().await, ask).await;
 }
@@ -77,17 +85,24 @@ async fn rescue() {
 async fn unrescue() {
     let prepare = async |cloud: &Cloud| {
         let id = cloud.running().await;
-        command::rescue(&cloud.cx, &member(), id, None, None).await.unwrap();
+        command::rescue(&cloud.cx, &member(), id, None, None)
+            .await
+            .unwrap();
         cloud.drain().await;
         id
     };
-    survive_everything(prepare, async |cloud, id| cloud.simple(id, Command::Unrescue).await).await;
+    survive_everything(prepare, async |cloud, id| {
+        cloud.simple(id, Command::Unrescue).await
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn rebuild() {
     let ask = async |cloud: &Cloud, id| {
-        command::rebuild(&cloud.cx, &member(), id, Rebuild::default()).await.unwrap();
+        command::rebuild(&cloud.cx, &member(), id, Rebuild::default())
+            .await
+            .unwrap();
     };
     survive_everything(async |cloud| cloud.running().await, ask).await;
 }
@@ -112,7 +127,9 @@ async fn delete_in_the_middle_of_a_create() {
         cloud.run_until_killed().await;
         command::delete(&cloud.cx, &member(), id).await.unwrap();
         cloud.drain().await;
-        cloud.assert_nothing_leaked(&format!("killed at moment {moment}, then deleted")).await;
+        cloud
+            .assert_nothing_leaked(&format!("killed at moment {moment}, then deleted"))
+            .await;
         assert!(!visible(&cloud, id).await);
         let End { state, .. } = cloud.end(id).await;
         assert_eq!(state, "Deleted");

@@ -45,7 +45,9 @@ impl Stock {
 pub enum GroupPolicy {
     Affinity,
     /// At most this many members on one host.
-    AntiAffinity { max_per_host: usize },
+    AntiAffinity {
+        max_per_host: usize,
+    },
     SoftAffinity,
     SoftAntiAffinity,
 }
@@ -104,13 +106,26 @@ pub fn choose(request: &Request, hosts: &[Host]) -> Result<HostId, NoValidHost> 
             }
         });
         if let Some(example) = example {
-            rejections.push(Rejection { filter: (*name).to_owned(), dropped, example });
+            rejections.push(Rejection {
+                filter: (*name).to_owned(),
+                dropped,
+                example,
+            });
         }
     }
     left.into_iter()
-        .max_by_key(|host| (group_rank(request, host), spare_permille(host), std::cmp::Reverse(host.id)))
+        .max_by_key(|host| {
+            (
+                group_rank(request, host),
+                spare_permille(host),
+                std::cmp::Reverse(host.id),
+            )
+        })
         .map(|host| host.id)
-        .ok_or(NoValidHost { hosts: hosts.len(), rejections })
+        .ok_or(NoValidHost {
+            hosts: hosts.len(),
+            rejections,
+        })
 }
 
 /// Free memory in thousandths of all: the emptier host ranks higher.
@@ -143,23 +158,29 @@ fn is_requested(request: &Request, host: &Host) -> Result<(), String> {
 }
 
 fn is_untried(request: &Request, host: &Host) -> Result<(), String> {
-    if request.tried.contains(&host.id) { Err("the build failed there before".to_owned()) } else { Ok(()) }
+    if request.tried.contains(&host.id) {
+        Err("the build failed there before".to_owned())
+    } else {
+        Ok(())
+    }
 }
 
 fn is_in_zone(request: &Request, host: &Host) -> Result<(), String> {
     match &request.zone {
-        Some(zone) if *zone != host.zone => {
-            Err(format!("it is in zone '{}', '{zone}' was asked for", host.zone))
-        }
+        Some(zone) if *zone != host.zone => Err(format!(
+            "it is in zone '{}', '{zone}' was asked for",
+            host.zone
+        )),
         _ => Ok(()),
     }
 }
 
 fn has_architecture(request: &Request, host: &Host) -> Result<(), String> {
     match &request.architecture {
-        Some(wanted) if *wanted != host.architecture => {
-            Err(format!("it runs {} guests, the image is for {wanted}", host.architecture))
-        }
+        Some(wanted) if *wanted != host.architecture => Err(format!(
+            "it runs {} guests, the image is for {wanted}",
+            host.architecture
+        )),
         _ => Ok(()),
     }
 }
@@ -187,9 +208,11 @@ fn suits_group(request: &Request, host: &Host) -> Result<(), String> {
         Some(GroupPolicy::Affinity) if request.group_has_members && members == 0 => {
             Err("the server group wants affinity and its members are elsewhere".to_owned())
         }
-        Some(GroupPolicy::AntiAffinity { max_per_host }) if members >= max_per_host => Err(format!(
-            "the server group wants anti-affinity, at most {max_per_host} per host, and {members} are there"
-        )),
+        Some(GroupPolicy::AntiAffinity { max_per_host }) if members >= max_per_host => {
+            Err(format!(
+                "the server group wants anti-affinity, at most {max_per_host} per host, and {members} are there"
+            ))
+        }
         _ => Ok(()),
     }
 }
@@ -198,7 +221,11 @@ fn enough(what: &str, wanted: i64, stock: Stock) -> Result<(), String> {
     if wanted <= stock.free() {
         Ok(())
     } else {
-        Err(format!("{wanted} {what} asked for, {} of {} free", stock.free(), stock.total))
+        Err(format!(
+            "{wanted} {what} asked for, {} of {} free",
+            stock.free(),
+            stock.total
+        ))
     }
 }
 
@@ -234,10 +261,18 @@ impl fmt::Display for NoValidHost {
         if self.hosts == 0 {
             return f.write_str("No valid host was found. No hypervisor host is registered.");
         }
-        write!(f, "No valid host was found. There are {} hosts:", self.hosts)?;
+        write!(
+            f,
+            "No valid host was found. There are {} hosts:",
+            self.hosts
+        )?;
         for (index, rejection) in self.rejections.iter().enumerate() {
             let separator = if index == 0 { "" } else { ";" };
-            let Rejection { filter, dropped, example } = rejection;
+            let Rejection {
+                filter,
+                dropped,
+                example,
+            } = rejection;
             write!(f, "{separator} {filter} dropped {dropped} ({example})")?;
         }
         f.write_str(".")
@@ -260,14 +295,25 @@ mod tests {
             enabled: true,
             architecture: "x86_64".to_owned(),
             vcpus: Stock { total: 8, used: 0 },
-            memory_mib: Stock { total: 1000, used: memory_used },
-            disk_gib: Stock { total: 100, used: 0 },
+            memory_mib: Stock {
+                total: 1000,
+                used: memory_used,
+            },
+            disk_gib: Stock {
+                total: 100,
+                used: 0,
+            },
             group_members: 0,
         }
     }
 
     fn request() -> Request {
-        Request { vcpus: 1, memory_mib: 100, disk_gib: 1, ..Request::default() }
+        Request {
+            vcpus: 1,
+            memory_mib: 100,
+            disk_gib: 1,
+            ..Request::default()
+        }
     }
 
     #[test]
@@ -286,7 +332,12 @@ mod tests {
             "No valid host was found. There are 3 hosts: ComputeFilter dropped 1 (host-1: its agent is down); \
              MEMORY_MB dropped 2 (host-2: 100 MiB of memory asked for, 50 of 1000 free)."
         );
-        assert!(choose(&request(), &[]).unwrap_err().to_string().contains("No hypervisor host is registered"));
+        assert!(
+            choose(&request(), &[])
+                .unwrap_err()
+                .to_string()
+                .contains("No hypervisor host is registered")
+        );
     }
 
     #[test]
@@ -295,11 +346,27 @@ mod tests {
         occupied.group_members = 1;
         let empty = host(2, 500);
         let hosts = [occupied, empty];
-        let with = |group| Request { group: Some(group), group_has_members: true, ..request() };
-        assert_eq!(choose(&with(GroupPolicy::AntiAffinity { max_per_host: 1 }), &hosts), Ok(hosts[1].id));
-        assert_eq!(choose(&with(GroupPolicy::Affinity), &hosts), Ok(hosts[0].id));
-        assert_eq!(choose(&with(GroupPolicy::SoftAntiAffinity), &hosts), Ok(hosts[1].id));
-        assert_eq!(choose(&with(GroupPolicy::SoftAffinity), &hosts), Ok(hosts[0].id));
+        let with = |group| Request {
+            group: Some(group),
+            group_has_members: true,
+            ..request()
+        };
+        assert_eq!(
+            choose(&with(GroupPolicy::AntiAffinity { max_per_host: 1 }), &hosts),
+            Ok(hosts[1].id)
+        );
+        assert_eq!(
+            choose(&with(GroupPolicy::Affinity), &hosts),
+            Ok(hosts[0].id)
+        );
+        assert_eq!(
+            choose(&with(GroupPolicy::SoftAntiAffinity), &hosts),
+            Ok(hosts[1].id)
+        );
+        assert_eq!(
+            choose(&with(GroupPolicy::SoftAffinity), &hosts),
+            Ok(hosts[0].id)
+        );
     }
 
     proptest! {

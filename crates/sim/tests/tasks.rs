@@ -1,5 +1,7 @@
 //! Every task on a simulated guest: what it reaches, that repeating it changes nothing, and what it refuses.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use common::{Lab, volume};

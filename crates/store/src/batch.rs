@@ -65,17 +65,28 @@ fn trouble(doing: &'static str) -> impl Fn(sqlx::Error) -> Error {
 }
 
 /// Runs to its end even if the caller stops waiting: a half-begun or half-flushed batch would hold up everyone.
-async fn to_the_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
     match tokio::spawn(work).await {
         Ok(outcome) => outcome,
-        Err(error) => Err(Error::CommitLost { why: error.to_string() }),
+        Err(error) => Err(Error::CommitLost {
+            why: error.to_string(),
+        }),
     }
 }
 
 impl Writer {
     pub fn new(pool: AnyPool) -> Self {
-        let state = State { pool, connection: None, batch: None };
-        Self { state: Arc::new(Mutex::new(state)), queueing: Arc::default() }
+        let state = State {
+            pool,
+            connection: None,
+            batch: None,
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            queueing: Arc::default(),
+        }
     }
 
     /// Waits for the writer and opens a savepoint.
@@ -87,7 +98,9 @@ impl Writer {
         let mut guard = {
             let _queueing = InQueue::enter(&self.queueing);
             let turn = tokio::time::timeout(PATIENCE, self.state.clone().lock_owned()).await;
-            turn.map_err(|_| Error::WriterBusy { secs: PATIENCE.as_secs() })?
+            turn.map_err(|_| Error::WriterBusy {
+                secs: PATIENCE.as_secs(),
+            })?
         };
         let failed = trouble("beginning a transaction");
         if guard.batch.is_none() {
@@ -95,11 +108,22 @@ impl Writer {
                 guard.connection = Some(guard.pool.acquire().await.map_err(&failed)?);
             }
             // SQLite must take its write lock at once, or another process could get between reading and writing.
-            guard.connection().execute("BEGIN IMMEDIATE").await.map_err(&failed)?;
+            guard
+                .connection()
+                .execute("BEGIN IMMEDIATE")
+                .await
+                .map_err(&failed)?;
             guard.batch = Some(watch::channel(None).0);
         }
-        guard.connection().execute("SAVEPOINT turn").await.map_err(&failed)?;
-        Ok(Turn { guard: Some(guard), writer: self.clone() })
+        guard
+            .connection()
+            .execute("SAVEPOINT turn")
+            .await
+            .map_err(&failed)?;
+        Ok(Turn {
+            guard: Some(guard),
+            writer: self.clone(),
+        })
     }
 
     /// Ends what is open and gives the connection back.
@@ -126,7 +150,9 @@ impl State {
 
     /// Makes the batch durable and tells its members.
     async fn end(&mut self) {
-        let Some(members) = self.batch.take() else { return };
+        let Some(members) = self.batch.take() else {
+            return;
+        };
         let ending = match self.connection().execute("COMMIT").await {
             Ok(_) => Ending::Durable,
             Err(error) => {
@@ -140,7 +166,10 @@ impl State {
 
     /// Undoes the present turn; the batch's earlier turns stay.
     async fn undo(&mut self) {
-        let undone = self.connection().execute("ROLLBACK TO turn; RELEASE turn").await;
+        let undone = self
+            .connection()
+            .execute("ROLLBACK TO turn; RELEASE turn")
+            .await;
         let Err(error) = undone else { return };
         // SQLite rolled everything back by itself (a full disk, say): all turns of the batch are lost.
         self.connection = None;
@@ -164,13 +193,17 @@ impl Turn {
     }
 
     async fn release(mut self) -> Result<()> {
-        let Some(mut guard) = self.guard.take() else { return Ok(()) };
+        let Some(mut guard) = self.guard.take() else {
+            return Ok(());
+        };
         let failed = trouble("committing");
         if let Err(error) = guard.connection().execute("RELEASE turn").await {
             guard.undo().await;
             return Err(failed(error));
         }
-        let Some(mut ended) = guard.batch.as_ref().map(watch::Sender::subscribe) else { return Ok(()) };
+        let Some(mut ended) = guard.batch.as_ref().map(watch::Sender::subscribe) else {
+            return Ok(());
+        };
         if self.writer.queueing.load(Ordering::SeqCst) == 0 {
             guard.end().await;
         }
@@ -187,7 +220,9 @@ impl Turn {
         match ending {
             Some(Ending::Durable) => Ok(()),
             Some(Ending::Lost(why)) => Err(Error::CommitLost { why }),
-            None => Err(Error::CommitLost { why: "the writer was closed".to_owned() }),
+            None => Err(Error::CommitLost {
+                why: "the writer was closed".to_owned(),
+            }),
         }
     }
 }

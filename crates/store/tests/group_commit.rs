@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use corten_store::transitions::{self, Transition};
-use corten_store::{Query, Store, testing};
 use corten_model::ids::TransitionId;
 use corten_model::origin::Origin;
 use corten_model::time::Timestamp;
+use corten_store::transitions::{self, Transition};
+use corten_store::{Query, Store, testing};
 use std::time::Duration;
 
 fn line(number: usize) -> Transition {
@@ -43,8 +43,14 @@ async fn every_commit_that_was_confirmed_can_be_read_and_every_other_is_undone()
             }
             tx.commit().await.unwrap();
             let mut tx = store.read().await.unwrap();
-            let found = transitions::of_subject(&mut tx, "test", &number.to_string()).await.unwrap();
-            assert_eq!(found.len(), 1, "a confirmed commit is visible to a reader at once");
+            let found = transitions::of_subject(&mut tx, "test", &number.to_string())
+                .await
+                .unwrap();
+            assert_eq!(
+                found.len(),
+                1,
+                "a confirmed commit is visible to a reader at once"
+            );
         })
     });
     for writer in writers.collect::<Vec<_>>() {
@@ -62,7 +68,9 @@ async fn writers_that_are_dropped_while_they_wait_hold_up_nobody() {
                 let store = (*store).clone();
                 tokio::spawn(async move {
                     let mut tx = store.write().await.unwrap();
-                    transitions::append(&mut tx, &line(round * 8 + number)).await.unwrap();
+                    transitions::append(&mut tx, &line(round * 8 + number))
+                        .await
+                        .unwrap();
                     tx.commit().await.unwrap();
                 })
             })
@@ -71,7 +79,10 @@ async fn writers_that_are_dropped_while_they_wait_hold_up_nobody() {
             writer.abort();
         }
         for writer in writers.into_iter().skip(1).step_by(2) {
-            tokio::time::timeout(Duration::from_secs(10), writer).await.unwrap().unwrap();
+            tokio::time::timeout(Duration::from_secs(10), writer)
+                .await
+                .unwrap()
+                .unwrap();
         }
     }
     let mut tx = store.write().await.unwrap();

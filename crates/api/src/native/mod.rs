@@ -11,7 +11,10 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 pub fn routes() -> Router<App> {
-    rendered_by(operations::routes().fallback(|| async { StatusCode::NOT_FOUND }), error_body)
+    rendered_by(
+        operations::routes().fallback(|| async { StatusCode::NOT_FOUND }),
+        error_body,
+    )
 }
 
 fn error_body(status: StatusCode, message: &str) -> Value {

@@ -27,7 +27,8 @@ pub(super) fn routes() -> Router<App> {
 }
 
 fn parse_id(text: &str) -> Result<OperationId, Refusal> {
-    text.parse().map_err(|_| Refusal::no_such("Operation", text))
+    text.parse()
+        .map_err(|_| Refusal::no_such("Operation", text))
 }
 
 fn view(operation: &Operation) -> Value {
@@ -65,14 +66,24 @@ fn transition(transition: &Transition) -> Value {
 }
 
 /// `?all=true` shows those that have ended, too.
-async fn list(State(app): State<App>, Caller(actor): Caller, params: Params) -> Answer<Json<Value>> {
+async fn list(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    params: Params,
+) -> Answer<Json<Value>> {
     let all = params.truth("all")?.unwrap_or(false);
     let limit = params.count("limit")?.unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
     let found = operation::list(&app.cx, &actor, all, limit as i64).await?;
-    Ok(Json(json!({"operations": found.iter().map(view).collect::<Vec<_>>()})))
+    Ok(Json(
+        json!({"operations": found.iter().map(view).collect::<Vec<_>>()}),
+    ))
 }
 
-async fn show(State(app): State<App>, Caller(actor): Caller, Path(id): Path<String>) -> Answer<Json<Value>> {
+async fn show(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+) -> Answer<Json<Value>> {
     let (found, transitions) = operation::show(&app.cx, &actor, parse_id(&id)?).await?;
     let mut body = view(&found);
     body["transitions"] = transitions.iter().map(transition).collect();
@@ -80,7 +91,11 @@ async fn show(State(app): State<App>, Caller(actor): Caller, Path(id): Path<Stri
 }
 
 /// 202: it stops at its next step and cleans up.
-async fn cancel(State(app): State<App>, Caller(actor): Caller, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn cancel(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
     operation::cancel(&app.cx, &actor, parse_id(&id)?).await?;
     Ok(StatusCode::ACCEPTED)
 }

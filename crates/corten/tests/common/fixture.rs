@@ -38,8 +38,18 @@ impl Fixture {
         let reader = cloud.user_in(&admin, "reader", "reader", "work").await;
         let member = cloud.user_in(&admin, "member", "member", "work").await;
         let manager = cloud.user_in(&admin, "manager", "manager", "work").await;
-        let stranger = cloud.user_in(&admin, "stranger", "member", "elsewhere").await;
-        let mut fixture = Self { cloud, admin, reader, member, manager, stranger, things: BTreeMap::new() };
+        let stranger = cloud
+            .user_in(&admin, "stranger", "member", "elsewhere")
+            .await;
+        let mut fixture = Self {
+            cloud,
+            admin,
+            reader,
+            member,
+            manager,
+            stranger,
+            things: BTreeMap::new(),
+        };
         fixture.keep("project", fixture.member.project_id.clone());
         fixture.keep("sharer", fixture.admin.project_id.clone());
         fixture.keep("user", fixture.member.user_id.clone());
@@ -56,7 +66,10 @@ impl Fixture {
 
     /// From now on the user and the project that calls name are others than our own.
     pub async fn spare_ourselves(&mut self) {
-        let victim = self.cloud.user_in(&self.admin, "victim", "member", "victims").await;
+        let victim = self
+            .cloud
+            .user_in(&self.admin, "victim", "member", "victims")
+            .await;
         self.keep("user", victim.user_id);
         self.keep("project", victim.project_id);
     }
@@ -74,7 +87,11 @@ impl Fixture {
         // Longer words first: `$user_group` is no `$user`.
         let mut words: Vec<_> = self.things.iter().collect();
         words.sort_by_key(|(word, _)| std::cmp::Reverse(word.len()));
-        let filled = words.into_iter().fold(text.to_owned(), |text, (word, thing)| text.replace(&format!("${word}"), thing));
+        let filled = words
+            .into_iter()
+            .fold(text.to_owned(), |text, (word, thing)| {
+                text.replace(&format!("${word}"), thing)
+            });
         assert!(!filled.contains('$'), "an unknown word in {filled}");
         filled
     }
@@ -85,23 +102,40 @@ impl Fixture {
             "tags": ["steel"],
         });
         let image = self.member.post("/image/v2/images", image).await.id("");
-        let upload = self.member.request(Method::PUT, &format!("/image/v2/images/{image}/file"));
-        let upload = upload.header("content-type", "application/octet-stream").body(vec![0; 1 << 20]);
+        let upload = self
+            .member
+            .request(Method::PUT, &format!("/image/v2/images/{image}/file"));
+        let upload = upload
+            .header("content-type", "application/octet-stream")
+            .body(vec![0; 1 << 20]);
         assert!(upload.send().await.unwrap().status().is_success());
         let sharer = json!({"member": self.thing("sharer")});
-        self.member.post(&format!("/image/v2/images/{image}/members"), sharer).await;
+        self.member
+            .post(&format!("/image/v2/images/{image}/members"), sharer)
+            .await;
 
         let shape = Shape::new(&self.member, image.clone()).await;
         let mut body = shape.body("own");
         body["server"]["metadata"] = json!({"colour": "rust"});
         body["server"]["tags"] = json!(["steel"]);
-        let server = self.member.post("/compute/v2.1/servers", body).await.id("server");
+        let server = self
+            .member
+            .post("/compute/v2.1/servers", body)
+            .await
+            .id("server");
         self.member.wait_for(&server, "ACTIVE", SOON).await;
         let path = format!("/compute/v2.1/servers/{server}/os-instance-actions");
         let actions = self.member.get(&path).await;
-        let request = actions["instanceActions"][0]["request_id"].as_str().expect("the request that created").to_owned();
+        let request = actions["instanceActions"][0]["request_id"]
+            .as_str()
+            .expect("the request that created")
+            .to_owned();
         let group = json!({"server_group": {"name": "own", "policy": "affinity"}});
-        let group = self.member.post("/compute/v2.1/os-server-groups", group).await.id("server_group");
+        let group = self
+            .member
+            .post("/compute/v2.1/os-server-groups", group)
+            .await
+            .id("server_group");
 
         self.keep("flavor", shape.flavor.clone());
         self.keep("image", image);
@@ -116,17 +150,32 @@ impl Fixture {
         self.member.post("/compute/v2.1/os-keypairs", pair).await;
         let rule = json!({"path": "/v2.1/servers", "method": "GET", "service": "compute"});
         let credential = json!({"application_credential": {"name": "own", "access_rules": [rule]}});
-        let made = self.member.post(&format!("{user}/application_credentials"), credential).await;
+        let made = self
+            .member
+            .post(&format!("{user}/application_credentials"), credential)
+            .await;
         let rules = self.member.get(&format!("{user}/access_rules")).await;
         let ec2 = json!({"tenant_id": self.thing("project")});
-        let ec2 = self.member.post(&format!("{user}/credentials/OS-EC2"), ec2).await;
-        let credential = json!({"credential": {"type": "cert", "blob": "x", "user_id": self.thing("user")}});
-        let credential = self.member.post("/identity/v3/credentials", credential).await.id("credential");
+        let ec2 = self
+            .member
+            .post(&format!("{user}/credentials/OS-EC2"), ec2)
+            .await;
+        let credential =
+            json!({"credential": {"type": "cert", "blob": "x", "user_id": self.thing("user")}});
+        let credential = self
+            .member
+            .post("/identity/v3/credentials", credential)
+            .await
+            .id("credential");
         let trust = json!({"trust": {
             "trustor_user_id": self.member.user_id, "trustee_user_id": self.stranger.user_id, "impersonation": false,
             "project_id": self.thing("project"), "roles": [{"name": "reader"}],
         }});
-        let trust = self.member.post("/identity/v3/OS-TRUST/trusts", trust).await.id("trust");
+        let trust = self
+            .member
+            .post("/identity/v3/OS-TRUST/trusts", trust)
+            .await
+            .id("trust");
 
         self.keep("keypair", "own");
         self.keep("application_credential", made.id("application_credential"));
@@ -139,13 +188,26 @@ impl Fixture {
     async fn things_of_compute(&mut self) {
         let admin = &self.admin;
         let specs = json!({"extra_specs": {"hw_rng:allowed": "true"}});
-        admin.post(&format!("/compute/v2.1/flavors/{}/os-extra_specs", self.thing("flavor")), specs).await;
+        admin
+            .post(
+                &format!(
+                    "/compute/v2.1/flavors/{}/os-extra_specs",
+                    self.thing("flavor")
+                ),
+                specs,
+            )
+            .await;
         let flavor = json!({"flavor": {
             "name": "private", "ram": 64, "vcpus": 1, "disk": 1, "os-flavor-access:is_public": false,
         }});
-        let flavor = admin.post("/compute/v2.1/flavors", flavor).await.id("flavor");
+        let flavor = admin
+            .post("/compute/v2.1/flavors", flavor)
+            .await
+            .id("flavor");
         let aggregate = json!({"aggregate": {"name": "own"}});
-        let aggregate = admin.post("/compute/v2.1/os-aggregates", aggregate).await["aggregate"]["id"].to_string();
+        let aggregate =
+            admin.post("/compute/v2.1/os-aggregates", aggregate).await["aggregate"]["id"]
+                .to_string();
         let services = admin.get("/compute/v2.1/os-services").await;
         let hypervisors = admin.get("/compute/v2.1/os-hypervisors").await;
         let operations = admin.get("/v1/operations?all=true").await;
@@ -158,14 +220,33 @@ impl Fixture {
 
     async fn things_of_identity(&mut self) {
         let admin = &self.admin;
-        let domain = admin.post("/identity/v3/domains", json!({"domain": {"name": "own"}})).await.id("domain");
+        let domain = admin
+            .post("/identity/v3/domains", json!({"domain": {"name": "own"}}))
+            .await
+            .id("domain");
         let config = json!({"config": {"identity": {"driver": "sql"}}});
-        admin.ask(Method::PUT, &format!("/identity/v3/domains/{domain}/config"), Some(&config)).await.ok();
+        admin
+            .ask(
+                Method::PUT,
+                &format!("/identity/v3/domains/{domain}/config"),
+                Some(&config),
+            )
+            .await
+            .ok();
         let tags = format!("/identity/v3/projects/{}/tags", self.thing("project"));
         admin.put(&format!("{tags}/steel")).await;
-        let group = admin.post("/identity/v3/groups", json!({"group": {"name": "own"}})).await.id("group");
-        let role = admin.post("/identity/v3/roles", json!({"role": {"name": "own"}})).await.id("role");
-        let reader = admin.find("/identity/v3/roles", "roles", "reader").await.expect("the role reader");
+        let group = admin
+            .post("/identity/v3/groups", json!({"group": {"name": "own"}}))
+            .await
+            .id("group");
+        let role = admin
+            .post("/identity/v3/roles", json!({"role": {"name": "own"}}))
+            .await
+            .id("role");
+        let reader = admin
+            .find("/identity/v3/roles", "roles", "reader")
+            .await
+            .expect("the role reader");
         self.keep("domain", domain);
         self.keep("user_group", group);
         self.keep("role", role);
@@ -174,30 +255,56 @@ impl Fixture {
 
     async fn catalog(&mut self) {
         let admin = &self.admin;
-        let region = admin.post("/identity/v3/regions", json!({"region": {"id": "own"}})).await.id("region");
-        let service = admin.post("/identity/v3/services", json!({"service": {"type": "own"}})).await.id("service");
+        let region = admin
+            .post("/identity/v3/regions", json!({"region": {"id": "own"}}))
+            .await
+            .id("region");
+        let service = admin
+            .post("/identity/v3/services", json!({"service": {"type": "own"}}))
+            .await
+            .id("service");
         let endpoint = json!({"endpoint": {"service_id": service, "interface": "public", "url": "http://example.org"}});
-        let endpoint = admin.post("/identity/v3/endpoints", endpoint).await.id("endpoint");
+        let endpoint = admin
+            .post("/identity/v3/endpoints", endpoint)
+            .await
+            .id("endpoint");
         let group = json!({"endpoint_group": {"name": "own", "filters": {"interface": "public"}}});
-        let group = admin.post("/identity/v3/OS-EP-FILTER/endpoint_groups", group).await.id("endpoint_group");
+        let group = admin
+            .post("/identity/v3/OS-EP-FILTER/endpoint_groups", group)
+            .await
+            .id("endpoint_group");
         let policy = json!({"policy": {"type": "application/json", "blob": "{}"}});
-        let policy = admin.post("/identity/v3/policies", policy).await.id("policy");
+        let policy = admin
+            .post("/identity/v3/policies", policy)
+            .await
+            .id("policy");
         let consumer = json!({"consumer": {"description": "own"}});
-        let consumer = admin.post("/identity/v3/OS-OAUTH1/consumers", consumer).await.id("consumer");
-        let registered = json!({"service_id": service, "resource_name": "things", "default_limit": 5});
+        let consumer = admin
+            .post("/identity/v3/OS-OAUTH1/consumers", consumer)
+            .await
+            .id("consumer");
+        let registered =
+            json!({"service_id": service, "resource_name": "things", "default_limit": 5});
         let registered = json!({"registered_limits": [registered]});
-        let registered = admin.post("/identity/v3/registered_limits", registered).await;
+        let registered = admin
+            .post("/identity/v3/registered_limits", registered)
+            .await;
         let limit = json!({
             "service_id": service, "resource_name": "things", "resource_limit": 3, "project_id": self.thing("project"),
         });
-        let limit = admin.post("/identity/v3/limits", json!({"limits": [limit]})).await;
+        let limit = admin
+            .post("/identity/v3/limits", json!({"limits": [limit]}))
+            .await;
         self.keep("region", region);
         self.keep("catalog_service", service);
         self.keep("endpoint", endpoint);
         self.keep("endpoint_group", group);
         self.keep("policy", policy);
         self.keep("consumer", consumer);
-        self.keep("registered_limit", text(&registered["registered_limits"][0]["id"]));
+        self.keep(
+            "registered_limit",
+            text(&registered["registered_limits"][0]["id"]),
+        );
         self.keep("limit", text(&limit["limits"][0]["id"]));
     }
 
@@ -207,10 +314,14 @@ impl Fixture {
             "namespace": "Roles::Test", "visibility": "public", "tags": [{"name": "thing"}], "properties": {"thing": property},
             "objects": [{"name": "thing"}], "resource_type_associations": [{"name": "OS::Thing"}],
         });
-        self.admin.post("/image/v2/metadefs/namespaces", namespace).await;
+        self.admin
+            .post("/image/v2/metadefs/namespaces", namespace)
+            .await;
     }
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }

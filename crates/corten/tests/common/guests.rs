@@ -54,7 +54,10 @@ fn processes(data: &Path) -> Vec<(Pid, PathBuf)> {
 /// The processes of one guest.
 pub fn of_guest(data: &Path, id: &str) -> Vec<Pid> {
     let found = processes(data).into_iter();
-    found.filter(|(_, directory)| directory.to_string_lossy().contains(id)).map(|(pid, _)| pid).collect()
+    found
+        .filter(|(_, directory)| directory.to_string_lossy().contains(id))
+        .map(|(pid, _)| pid)
+        .collect()
 }
 
 /// The processes of all guests.
@@ -78,35 +81,64 @@ pub fn end_all(data: &Path) {
 /// The names of everything that guests have on disk.
 pub fn files(data: &Path) -> Vec<String> {
     let entries = fs::read_dir(guests_dir(data)).unwrap().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 /// Waits until the guest has booted: its greeting is on the console that its owner reads.
 pub async fn greeted(owner: &Actor, id: &str) {
-    until(format!("the greeting of {id}"), Duration::from_secs(60), async || {
-        owner.console(id).await.contains(GREETING).then_some(())
-    })
+    until(
+        format!("the greeting of {id}"),
+        Duration::from_secs(60),
+        async || owner.console(id).await.contains(GREETING).then_some(()),
+    )
     .await;
 }
 
 /// Nothing is left of any guest: no process, no file, and no capacity that is taken.
 pub async fn assert_nothing_left(admin: &Actor, data: &Path) {
-    until("the end of every guest's process", Duration::from_secs(20), async || all(data).is_empty().then_some(())).await;
-    assert_eq!(files(data), Vec::<String>::new(), "files of guests that are gone");
+    until(
+        "the end of every guest's process",
+        Duration::from_secs(20),
+        async || all(data).is_empty().then_some(()),
+    )
+    .await;
+    assert_eq!(
+        files(data),
+        Vec::<String>::new(),
+        "files of guests that are gone"
+    );
     assert_nothing_allocated(admin).await;
 }
 
 /// No host has capacity that is taken.
 pub async fn assert_nothing_allocated(admin: &Actor) {
     let providers = admin.get("/placement/resource_providers").await;
-    let providers = providers["resource_providers"].as_array().expect("a list").clone();
+    let providers = providers["resource_providers"]
+        .as_array()
+        .expect("a list")
+        .clone();
     assert!(!providers.is_empty());
     for provider in providers {
         let id = provider["uuid"].as_str().unwrap();
-        let usages = admin.get(&format!("/placement/resource_providers/{id}/usages")).await;
+        let usages = admin
+            .get(&format!("/placement/resource_providers/{id}/usages"))
+            .await;
         let taken = usages["usages"].as_object().expect("usages");
-        assert!(taken.values().all(|amount| amount == 0), "{}: {taken:?}", provider["name"]);
-        let allocations = admin.get(&format!("/placement/resource_providers/{id}/allocations")).await;
-        assert_eq!(allocations["allocations"], serde_json::json!({}), "{}", provider["name"]);
+        assert!(
+            taken.values().all(|amount| amount == 0),
+            "{}: {taken:?}",
+            provider["name"]
+        );
+        let allocations = admin
+            .get(&format!("/placement/resource_providers/{id}/allocations"))
+            .await;
+        assert_eq!(
+            allocations["allocations"],
+            serde_json::json!({}),
+            "{}",
+            provider["name"]
+        );
     }
 }

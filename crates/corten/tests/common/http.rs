@@ -40,7 +40,9 @@ impl Deref for Answer {
 
 impl Answer {
     pub async fn of(request: RequestBuilder) -> Self {
-        Self::try_of(request).await.unwrap_or_else(|error| panic!("{error:?}"))
+        Self::try_of(request)
+            .await
+            .unwrap_or_else(|error| panic!("{error:?}"))
     }
 
     /// The answer, or why there is none.
@@ -52,32 +54,60 @@ impl Answer {
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await?;
         let json = serde_json::from_str(&text).unwrap_or_default();
-        Ok(Self { asked, status, headers, text, json })
+        Ok(Self {
+            asked,
+            status,
+            headers,
+            text,
+            json,
+        })
     }
 
     /// The answer, if it is a success.
     #[track_caller]
     pub fn ok(self) -> Self {
-        assert!(self.status.is_success(), "{}: {} {}", self.asked, self.status, self.text);
+        assert!(
+            self.status.is_success(),
+            "{}: {} {}",
+            self.asked,
+            self.status,
+            self.text
+        );
         self
     }
 
     /// The id of what was answered under this key, or at the top where the key is empty.
     #[track_caller]
     pub fn id(&self, key: &str) -> String {
-        let found = if key.is_empty() { &self.json["id"] } else { &self.json[key]["id"] };
-        found.as_str().unwrap_or_else(|| panic!("{}: no id in {}", self.asked, self.text)).to_owned()
+        let found = if key.is_empty() {
+            &self.json["id"]
+        } else {
+            &self.json[key]["id"]
+        };
+        found
+            .as_str()
+            .unwrap_or_else(|| panic!("{}: no id in {}", self.asked, self.text))
+            .to_owned()
     }
 }
 
 impl Actor {
     pub fn new(http: Client, base: String) -> Self {
-        Self { http, base, token: String::new(), user_id: String::new(), project_id: String::new() }
+        Self {
+            http,
+            base,
+            token: String::new(),
+            user_id: String::new(),
+            project_id: String::new(),
+        }
     }
 
     /// The same client with another token.
     pub fn with_token(&self, token: &str) -> Self {
-        Self { token: token.to_owned(), ..self.clone() }
+        Self {
+            token: token.to_owned(),
+            ..self.clone()
+        }
     }
 
     /// With a password, scoped to a project of the default domain.
@@ -92,7 +122,10 @@ impl Actor {
         let answer = self.post("/identity/v3/auth/tokens", body).await;
         let text = |value: &Value| value.as_str().expect("an id").to_owned();
         Self {
-            token: answer.headers["x-subject-token"].to_str().unwrap().to_owned(),
+            token: answer.headers["x-subject-token"]
+                .to_str()
+                .unwrap()
+                .to_owned(),
             user_id: text(&answer["token"]["user"]["id"]),
             project_id: text(&answer["token"]["project"]["id"]),
             ..self.clone()
@@ -106,8 +139,14 @@ impl Actor {
 
     /// A request to be sent by hand.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.bare_request(method, path).header("openstack-api-version", COMPUTE);
-        if self.token.is_empty() { request } else { request.header("x-auth-token", &self.token) }
+        let request = self
+            .bare_request(method, path)
+            .header("openstack-api-version", COMPUTE);
+        if self.token.is_empty() {
+            request
+        } else {
+            request.header("x-auth-token", &self.token)
+        }
     }
 
     /// Asks, whatever the answer is.
@@ -139,18 +178,24 @@ impl Actor {
     /// The id of the thing with this name in a list.
     pub async fn find(&self, path: &str, list: &str, name: &str) -> Option<String> {
         let found = self.get(path).await;
-        let one = found[list].as_array()?.iter().find(|one| one["name"] == name)?;
+        let one = found[list]
+            .as_array()?
+            .iter()
+            .find(|one| one["name"] == name)?;
         Some(one["id"].as_str()?.to_owned())
     }
 
     /// Creates a server; it is accepted, not ready.
     pub async fn create_server(&self, shape: &Shape, name: &str) -> String {
-        self.post("/compute/v2.1/servers", shape.body(name)).await.id("server")
+        self.post("/compute/v2.1/servers", shape.body(name))
+            .await
+            .id("server")
     }
 
     /// A server's action that is accepted.
     pub async fn act(&self, server: &str, action: Value) -> Answer {
-        self.post(&format!("/compute/v2.1/servers/{server}/action"), action).await
+        self.post(&format!("/compute/v2.1/servers/{server}/action"), action)
+            .await
     }
 
     pub async fn server(&self, id: &str) -> Value {
@@ -164,7 +209,8 @@ impl Actor {
             if status != "ERROR" {
                 assert_ne!(server["status"], "ERROR", "{}", server["fault"]);
             }
-            (server["status"] == status && server["OS-EXT-STS:task_state"].is_null()).then_some(server)
+            (server["status"] == status && server["OS-EXT-STS:task_state"].is_null())
+                .then_some(server)
         })
         .await
     }

@@ -56,7 +56,12 @@ impl Spoilt {
             0 | 1 => self.spoil_path(dice),
             2 => self.spoil_query(dice),
             3 => self.spoil_headers(dice),
-            4 => self.method = (*dice.one_of(&["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "FROB"])).to_owned(),
+            4 => {
+                self.method = (*dice.one_of(&[
+                    "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "FROB",
+                ]))
+                .to_owned()
+            }
             5 => self.body = a_body(dice),
             6 | 7 => self.spoil_bytes(dice),
             _ => self.spoil_json(dice),
@@ -64,7 +69,12 @@ impl Spoilt {
     }
 
     fn spoil_path(&mut self, dice: &mut Dice) {
-        let (path, query) = self.path.split_once('?').map_or((self.path.as_str(), None), |(path, query)| (path, Some(query)));
+        let (path, query) = self
+            .path
+            .split_once('?')
+            .map_or((self.path.as_str(), None), |(path, query)| {
+                (path, Some(query))
+            });
         let mut segments: Vec<String> = path.split('/').map(str::to_owned).collect();
         // What comes first names the service.
         let first = 3.min(segments.len() - 1);
@@ -79,11 +89,31 @@ impl Spoilt {
 
     fn spoil_query(&mut self, dice: &mut Dice) {
         let keys = [
-            "limit", "marker", "sort_key", "sort_dir", "sort", "name", "status", "changes-since", "all_tenants", "user_id",
-            "page", "detailed", "start", "resources", "created_at", "size_min", "tags", "member_status", "%ff", "",
+            "limit",
+            "marker",
+            "sort_key",
+            "sort_dir",
+            "sort",
+            "name",
+            "status",
+            "changes-since",
+            "all_tenants",
+            "user_id",
+            "page",
+            "detailed",
+            "start",
+            "resources",
+            "created_at",
+            "size_min",
+            "tags",
+            "member_status",
+            "%ff",
+            "",
         ];
         let count = 1 + dice.below(4);
-        let pairs: Vec<_> = (0..count).map(|_| format!("{}={}", dice.one_of(&keys), absurd_segment(dice))).collect();
+        let pairs: Vec<_> = (0..count)
+            .map(|_| format!("{}={}", dice.one_of(&keys), absurd_segment(dice)))
+            .collect();
         let joint = if self.path.contains('?') { "&" } else { "?" };
         self.path = format!("{}{joint}{}", self.path, pairs.join("&"));
         if dice.percent(5) {
@@ -92,8 +122,28 @@ impl Spoilt {
     }
 
     fn spoil_headers(&mut self, dice: &mut Dice) {
-        let versions = ["2.0", "2.999", "3.1", "latest", "", "2", "two", "-2.1", "2.1.1", "999999999999.1", "2.96 2.97", "1.38"];
-        let types = ["text/plain", "application/xml", "", "application/octet-stream", "json", "application/jsonx; charset=latin1"];
+        let versions = [
+            "2.0",
+            "2.999",
+            "3.1",
+            "latest",
+            "",
+            "2",
+            "two",
+            "-2.1",
+            "2.1.1",
+            "999999999999.1",
+            "2.96 2.97",
+            "1.38",
+        ];
+        let types = [
+            "text/plain",
+            "application/xml",
+            "",
+            "application/octet-stream",
+            "json",
+            "application/jsonx; charset=latin1",
+        ];
         let tokens = ["", "x", "gAAAAAB", "\u{e9}", "null", "Bearer 1"];
         match dice.below(6) {
             0 | 1 => {
@@ -105,7 +155,14 @@ impl Spoilt {
             2 | 3 => self.header("content-type", *dice.one_of(&types)),
             4 => self.header("x-auth-token", *dice.one_of(&tokens)),
             _ => {
-                let extra = ["x-subject-token", "accept", "range", "if-none-match", "x-openstack-request-id", "x-forwarded-proto"];
+                let extra = [
+                    "x-subject-token",
+                    "accept",
+                    "range",
+                    "if-none-match",
+                    "x-openstack-request-id",
+                    "x-forwarded-proto",
+                ];
                 let name = *dice.one_of(&extra);
                 let value = *dice.one_of(&["", "bytes=9-1", "a/b/c", "req-x", "\u{fc}", "0"]);
                 self.header(name, value);
@@ -118,11 +175,18 @@ impl Spoilt {
         match dice.below(5) {
             0 => self.body.truncate(dice.below(length)),
             1 => self.body[dice.below(length)] = dice.below(256) as u8,
-            2 => self.body.insert(dice.below(length), *dice.one_of(&[0xff, 0x00, b'"', b'{', 0xc3])),
+            2 => self.body.insert(
+                dice.below(length),
+                *dice.one_of(&[0xff, 0x00, b'"', b'{', 0xc3]),
+            ),
             3 => self.body.extend_from_slice(b"{}"),
             _ => {
                 // The same key again.
-                let at = self.body.iter().position(|byte| *byte == b'{').map_or(0, |at| at + 1);
+                let at = self
+                    .body
+                    .iter()
+                    .position(|byte| *byte == b'{')
+                    .map_or(0, |at| at + 1);
                 let again = br#""name": 1, "server": 2, "name": 3, "#;
                 self.body.splice(at..at, again.iter().copied());
             }
@@ -130,7 +194,9 @@ impl Spoilt {
     }
 
     fn spoil_json(&mut self, dice: &mut Dice) {
-        let Ok(mut body) = serde_json::from_slice::<Value>(&self.body) else { return self.spoil_bytes(dice) };
+        let Ok(mut body) = serde_json::from_slice::<Value>(&self.body) else {
+            return self.spoil_bytes(dice);
+        };
         for _ in 0..=dice.below(2) {
             let count = places(&body);
             change(&mut body, &mut dice.below(count), dice);
@@ -174,7 +240,16 @@ fn change(value: &mut Value, place: &mut usize, dice: &mut Dice) {
 fn change_fields(fields: &mut Map<String, Value>, dice: &mut Dice) {
     let names: Vec<String> = fields.keys().cloned().collect();
     if names.is_empty() || dice.percent(50) {
-        let name = *dice.one_of(&["colour", "id", "", "$ref", "__proto__", "os-extended:thing", "name", "project_id"]);
+        let name = *dice.one_of(&[
+            "colour",
+            "id",
+            "",
+            "$ref",
+            "__proto__",
+            "os-extended:thing",
+            "name",
+            "project_id",
+        ]);
         fields.insert(name.to_owned(), absurd_value(dice));
     } else {
         fields.remove(dice.one_of(&names));
@@ -208,11 +283,38 @@ fn absurd_value(dice: &mut Dice) -> Value {
 
 fn absurd_segment(dice: &mut Dice) -> String {
     let texts = [
-        "", "..", "%2e%2e%2fetc%2fpasswd", "%00", "%ff%fe", "-1", "0", "99999999999999999999", "'", "%27%20OR%201=1--", "null",
-        "00000000-0000-0000-0000-000000000000", "b7e1c0de-0000-4000-8000-00000000dead", "detail", "%F0%9F%94%A5", "a%2Fb",
-        "in:active", "2030-13-45", "true", "*", "[]", "1e9", "NaN", "%", "%zz", ".",
+        "",
+        "..",
+        "%2e%2e%2fetc%2fpasswd",
+        "%00",
+        "%ff%fe",
+        "-1",
+        "0",
+        "99999999999999999999",
+        "'",
+        "%27%20OR%201=1--",
+        "null",
+        "00000000-0000-0000-0000-000000000000",
+        "b7e1c0de-0000-4000-8000-00000000dead",
+        "detail",
+        "%F0%9F%94%A5",
+        "a%2Fb",
+        "in:active",
+        "2030-13-45",
+        "true",
+        "*",
+        "[]",
+        "1e9",
+        "NaN",
+        "%",
+        "%zz",
+        ".",
     ];
-    if dice.percent(10) { "x".repeat(*dice.one_of(&[255, 256, 4000])) } else { (*dice.one_of(&texts)).to_owned() }
+    if dice.percent(10) {
+        "x".repeat(*dice.one_of(&[255, 256, 4000]))
+    } else {
+        (*dice.one_of(&texts)).to_owned()
+    }
 }
 
 /// A body that has nothing to do with the call.

@@ -6,6 +6,7 @@
 pub mod guests;
 pub mod http;
 
+#[allow(unused_imports)] // each test uses its part of the fixture
 pub use http::{Actor, Answer};
 
 use reqwest::{Method, StatusCode};
@@ -51,7 +52,10 @@ impl Cloud {
     /// On simulated hosts, without quotas.
     pub async fn simulated(hosts: u32) -> Self {
         let unlimited = "instances = -1\ncores = -1\nram_mib = -1";
-        let cloud = Self::start(&format!("[host]\nenabled = false\n[sim]\nhosts = {hosts}\n[quota]\n{unlimited}\n")).await;
+        let cloud = Self::start(&format!(
+            "[host]\nenabled = false\n[sim]\nhosts = {hosts}\n[quota]\n{unlimited}\n"
+        ))
+        .await;
         cloud.wait_for_hosts(hosts as usize).await;
         cloud
     }
@@ -59,20 +63,37 @@ impl Cloud {
     /// On this machine, with QEMU's own emulation, which every machine can do. Guests that do not listen to ACPI have
     /// their power cut soon.
     pub async fn real() -> Self {
-        let cloud = Self::start("[host]\nacceleration = \"tcg\"\n[compute]\nshutdown_timeout_secs = 2\n").await;
+        let cloud =
+            Self::start("[host]\nacceleration = \"tcg\"\n[compute]\nshutdown_timeout_secs = 2\n")
+                .await;
         cloud.wait_for_hosts(1).await;
         cloud
     }
 
     /// With these settings.
     pub async fn start(settings: &str) -> Self {
-        let directory = tempfile::Builder::new().prefix("corten-test.").tempdir().unwrap();
+        let directory = tempfile::Builder::new()
+            .prefix("corten-test.")
+            .tempdir()
+            .unwrap();
         fs::write(directory.path().join("corten.toml"), settings).unwrap();
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        let mut cloud = Self { directory, http, port: 0, server: None };
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        let mut cloud = Self {
+            directory,
+            http,
+            port: 0,
+            server: None,
+        };
         // A port that is free now may be taken in a moment, so another is tried.
         for _ in 0..5 {
-            cloud.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            cloud.port = TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port();
             if cloud.try_run().await {
                 return cloud;
             }
@@ -99,18 +120,31 @@ impl Cloud {
     /// The end of the log, without the requests.
     pub fn log_tail(&self, lines: usize) -> String {
         let log = self.log();
-        let lines: Vec<_> = log.lines().filter(|line| !line.contains(": answered ")).rev().take(lines).collect();
+        let lines: Vec<_> = log
+            .lines()
+            .filter(|line| !line.contains(": answered "))
+            .rev()
+            .take(lines)
+            .collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
     /// Starts the control plane and waits until it answers.
     pub async fn run(&mut self) {
-        assert!(self.try_run().await, "the control plane does not start:\n{}", self.log_tail(20));
+        assert!(
+            self.try_run().await,
+            "the control plane does not start:\n{}",
+            self.log_tail(20)
+        );
     }
 
     async fn try_run(&mut self) -> bool {
         assert!(self.server.is_none(), "the control plane runs already");
-        let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_corten"))
             .arg("--data")
             .arg(self.data())
@@ -129,7 +163,11 @@ impl Cloud {
                 self.server = None;
                 return false;
             }
-            let answer = self.http.get(format!("http://127.0.0.1:{}/healthz", self.port)).send().await;
+            let answer = self
+                .http
+                .get(format!("http://127.0.0.1:{}/healthz", self.port))
+                .send()
+                .await;
             if answer.is_ok_and(|answer| answer.status() == StatusCode::OK) {
                 return true;
             }
@@ -144,7 +182,9 @@ impl Cloud {
     }
 
     pub fn is_alive(&mut self) -> bool {
-        self.server.as_mut().is_some_and(|server| server.try_wait().unwrap().is_none())
+        self.server
+            .as_mut()
+            .is_some_and(|server| server.try_wait().unwrap().is_none())
     }
 
     /// `kill -9`: no code of the control plane runs any more.
@@ -158,14 +198,23 @@ impl Cloud {
     pub async fn terminate(&mut self) {
         let mut server = self.server.take().expect("the control plane runs");
         kill_process(Pid::from_child(&server), Signal::TERM).unwrap();
-        let status = until("the end after SIGTERM", SOON, || std::future::ready(server.try_wait().unwrap())).await;
-        assert!(status.success(), "after SIGTERM it ended with {status}:\n{}", self.log_tail(20));
+        let status = until("the end after SIGTERM", SOON, || {
+            std::future::ready(server.try_wait().unwrap())
+        })
+        .await;
+        assert!(
+            status.success(),
+            "after SIGTERM it ended with {status}:\n{}",
+            self.log_tail(20)
+        );
     }
 
     /// The password of a user that every cloud starts with.
     pub fn password(&self, user: &str) -> String {
         let text = fs::read_to_string(self.data().join("passwords")).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(user)?.strip_prefix('='));
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(user)?.strip_prefix('='));
         line.expect("a line for the user").to_owned()
     }
 
@@ -190,18 +239,31 @@ impl Cloud {
 
     /// Makes a user with a role on a project (made if absent) of the default domain, and logs it in.
     pub async fn user_in(&self, admin: &Actor, name: &str, role: &str, project: &str) -> Actor {
-        let project_id = match admin.find("/identity/v3/projects", "projects", project).await {
+        let project_id = match admin
+            .find("/identity/v3/projects", "projects", project)
+            .await
+        {
             Some(found) => found,
             None => {
                 let body = json!({"project": {"name": project, "domain_id": "default"}});
-                admin.post("/identity/v3/projects", body).await.id("project")
+                admin
+                    .post("/identity/v3/projects", body)
+                    .await
+                    .id("project")
             }
         };
         let password = format!("{name}-secret");
         let body = json!({"user": {"name": name, "password": password, "domain_id": "default"}});
         let user_id = admin.post("/identity/v3/users", body).await.id("user");
-        let role_id = admin.find("/identity/v3/roles", "roles", role).await.expect("the role");
-        admin.put(&format!("/identity/v3/projects/{project_id}/users/{user_id}/roles/{role_id}")).await;
+        let role_id = admin
+            .find("/identity/v3/roles", "roles", role)
+            .await
+            .expect("the role");
+        admin
+            .put(&format!(
+                "/identity/v3/projects/{project_id}/users/{user_id}/roles/{role_id}"
+            ))
+            .await;
         self.log_in(name, &password, project).await
     }
 
@@ -235,7 +297,10 @@ impl Cloud {
     /// The memory that the control plane has of its own, in KiB.
     pub fn memory_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("VmRSS");
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 }
@@ -261,7 +326,10 @@ pub struct Shape {
 
 impl Shape {
     pub async fn new(actor: &Actor, image: String) -> Self {
-        let flavor = actor.find("/compute/v2.1/flavors", "flavors", "m1.tiny").await.expect("the flavor m1.tiny");
+        let flavor = actor
+            .find("/compute/v2.1/flavors", "flavors", "m1.tiny")
+            .await
+            .expect("the flavor m1.tiny");
         Self { image, flavor }
     }
 

@@ -48,7 +48,11 @@ pub async fn create_image(
     id: InstanceId,
     new: NewCapture,
 ) -> Result<ImageId, Failure> {
-    let command = if new.backup.is_some() { Command::CreateBackup } else { Command::CreateImage };
+    let command = if new.backup.is_some() {
+        Command::CreateBackup
+    } else {
+        Command::CreateImage
+    };
     let mut accepted = command::accept(cx, actor, id, command, compute::SERVERS_WRITE).await?;
     let instance = &accepted.instance;
     if new.metadata_has_quota {
@@ -57,29 +61,59 @@ pub async fn create_image(
     }
     let backup = new.backup.clone();
     let image = image_of(instance, actor, new)?;
-    let image_id = image::create_in(&mut accepted.tx, cx, actor, image).await?.id;
+    let image_id = image::create_in(&mut accepted.tx, cx, actor, image)
+        .await?
+        .id;
     if !is_owner(actor, instance) {
         share(&mut accepted.tx, cx, image_id, instance).await?;
     }
-    let input = snapshot_instance::Input { instance_id: id, image_id, backup };
-    let workflow = SnapshotInstance { cx: cx.clone(), command };
-    command::go(cx, actor, accepted, &workflow, (Place::Control, Step::Begin), input).await?;
+    let input = snapshot_instance::Input {
+        instance_id: id,
+        image_id,
+        backup,
+    };
+    let workflow = SnapshotInstance {
+        cx: cx.clone(),
+        command,
+    };
+    command::go(
+        cx,
+        actor,
+        accepted,
+        &workflow,
+        (Place::Control, Step::Begin),
+        input,
+    )
+    .await?;
     Ok(image_id)
 }
 
 /// The image will be in the instance's own project. Who has no project takes it for the owner.
 fn is_owner(actor: &Actor, instance: &Instance) -> bool {
-    actor.project_id().is_none_or(|project| *project == instance.project_id)
+    actor
+        .project_id()
+        .is_none_or(|project| *project == instance.project_id)
 }
 
-pub(super) fn image_of(instance: &Instance, actor: &Actor, new: NewCapture) -> Result<NewImage, Refusal> {
+pub(super) fn image_of(
+    instance: &Instance,
+    actor: &Actor,
+    new: NewCapture,
+) -> Result<NewImage, Refusal> {
     let intent = &instance.intent;
     let base = intent.image.as_ref().ok_or_else(|| {
-        Refusal::invalid(format!("Instance {} has no image of its own: take a snapshot of its volume.", instance.id))
+        Refusal::invalid(format!(
+            "Instance {} has no image of its own: take a snapshot of its volume.",
+            instance.id
+        ))
     })?;
     let inherited = |name: &str| !NOT_INHERITED.contains(&name) && !name.starts_with("os_glance");
-    let mut properties: BTreeMap<_, _> =
-        base.properties.iter().filter(|(name, _)| inherited(name)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let mut properties: BTreeMap<_, _> = base
+        .properties
+        .iter()
+        .filter(|(name, _)| inherited(name))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
     let own = is_owner(actor, instance);
     let mut put = |name: &str, value: String| properties.insert(name.to_owned(), value);
     put("base_image_ref", base.id.to_string());
@@ -87,7 +121,10 @@ pub(super) fn image_of(instance: &Instance, actor: &Actor, new: NewCapture) -> R
     put("user_id", actor.user_id.to_string());
     match &new.backup {
         Some(backup) => {
-            put(snapshot_instance::IMAGE_TYPE, snapshot_instance::BACKUP.to_owned());
+            put(
+                snapshot_instance::IMAGE_TYPE,
+                snapshot_instance::BACKUP.to_owned(),
+            );
             put(snapshot_instance::BACKUP_TYPE, backup.backup_type.clone());
         }
         None => {
@@ -101,7 +138,11 @@ pub(super) fn image_of(instance: &Instance, actor: &Actor, new: NewCapture) -> R
     Ok(NewImage {
         name: Some(new.name),
         owner: own.then(|| instance.project_id.clone()),
-        visibility: Some(if own { Visibility::Private } else { Visibility::Shared }),
+        visibility: Some(if own {
+            Visibility::Private
+        } else {
+            Visibility::Shared
+        }),
         disk_format: Some(snapshot_instance::FORMAT.as_str().to_owned()),
         container_format: Some("bare".to_owned()),
         min_disk_gib: base.min_disk_gib.max(intent.flavor.root_gib),
@@ -112,7 +153,12 @@ pub(super) fn image_of(instance: &Instance, actor: &Actor, new: NewCapture) -> R
 }
 
 /// Gives the owner of the instance access to an image that somebody else took of it.
-async fn share(tx: &mut Tx, cx: &Context, image_id: ImageId, instance: &Instance) -> Result<(), Failure> {
+async fn share(
+    tx: &mut Tx,
+    cx: &Context,
+    image_id: ImageId,
+    instance: &Instance,
+) -> Result<(), Failure> {
     let now = cx.now();
     let member = ImageMember {
         image_id,

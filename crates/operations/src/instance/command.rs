@@ -5,7 +5,6 @@ use super::query;
 use crate::command_instance::{self, CommandInstance};
 use crate::context::Context;
 use crate::delete_instance::{self, DeleteInstance};
-use crate::image;
 use crate::instance::new;
 use crate::instance::work;
 use crate::rebuild_instance::{self, RebuildInstance};
@@ -60,33 +59,73 @@ pub(super) async fn accept(
                 snapshot_instance::abandon(&mut tx, running, &actor.origin(), cx.now()).await?;
             }
             let note = format!("'{command}' took its place");
-            operations::supersede(&mut tx, instances::SUBJECT, &id.to_string(), &note, cx.now()).await?;
+            operations::supersede(
+                &mut tx,
+                instances::SUBJECT,
+                &id.to_string(),
+                &note,
+                cx.now(),
+            )
+            .await?;
         }
         let why = command.as_str();
-        instances::change_state(&mut tx, &mut instance, begin.state, why, &actor.origin(), cx.now()).await?;
+        instances::change_state(
+            &mut tx,
+            &mut instance,
+            begin.state,
+            why,
+            &actor.origin(),
+            cx.now(),
+        )
+        .await?;
     }
-    Ok(Accepted { tx, instance, already: begin.already })
+    Ok(Accepted {
+        tx,
+        instance,
+        already: begin.already,
+    })
 }
 
 /// Takes the place of whatever runs, also of what cleans up after a failure and has no task any more.
 fn ends_all_work(command: Command) -> bool {
-    matches!(command, Command::Delete | Command::ForceDelete | Command::SoftDelete)
+    matches!(
+        command,
+        Command::Delete | Command::ForceDelete | Command::SoftDelete
+    )
 }
 
 /// A lock keeps an instance as it is: what only looks at its disk, and an administrator's word on its state, pass.
 fn heeds_lock(command: Command) -> bool {
-    !matches!(command, Command::CreateImage | Command::CreateBackup | Command::ResetState | Command::ResetStateActive)
+    !matches!(
+        command,
+        Command::CreateImage
+            | Command::CreateBackup
+            | Command::ResetState
+            | Command::ResetStateActive
+    )
 }
 
 /// A locked instance is changed only by who may unlock it.
 pub fn refuse_if_locked(cx: &Context, actor: &Actor, instance: &Instance) -> Result<(), Refusal> {
-    let Some(lock) = &instance.intent.locked else { return Ok(()) };
+    let Some(lock) = &instance.intent.locked else {
+        return Ok(());
+    };
     let target = corten_iam::policy::Target::project(&instance.project_id);
-    if cx.policy.check(actor, compute::SERVERS_UNLOCK_OTHERS, &target).is_ok() {
+    if cx
+        .policy
+        .check(actor, compute::SERVERS_UNLOCK_OTHERS, &target)
+        .is_ok()
+    {
         return Ok(());
     }
-    let reason = lock.reason.as_ref().map_or(String::new(), |reason| format!(" Reason: {reason}."));
-    Err(Refusal::conflict(format!("Instance {} is locked.{reason} Unlock it first.", instance.id)))
+    let reason = lock
+        .reason
+        .as_ref()
+        .map_or(String::new(), |reason| format!(" Reason: {reason}."));
+    Err(Refusal::conflict(format!(
+        "Instance {} is locked.{reason} Unlock it first.",
+        instance.id
+    )))
 }
 
 pub(super) async fn go<W: Workflow>(
@@ -97,11 +136,24 @@ pub(super) async fn go<W: Workflow>(
     (place, step): (Place, W::Step),
     input: W::Input,
 ) -> Result<(), Failure> {
-    let Accepted { mut tx, instance, already } = accepted;
+    let Accepted {
+        mut tx,
+        instance,
+        already,
+    } = accepted;
     if already {
         return Ok(());
     }
-    start(&mut tx, cx, &instance, actor, workflow, (place, step), input).await?;
+    start(
+        &mut tx,
+        cx,
+        &instance,
+        actor,
+        workflow,
+        (place, step),
+        input,
+    )
+    .await?;
     tx.commit().await?;
     Ok(())
 }
@@ -140,11 +192,27 @@ pub(super) async fn start<W: Workflow>(
 }
 
 /// The commands of [`CommandInstance`]: one task for the host.
-pub async fn simple(cx: &Arc<Context>, actor: &Actor, id: InstanceId, command: Command) -> Result<(), Failure> {
+pub async fn simple(
+    cx: &Arc<Context>,
+    actor: &Actor,
+    id: InstanceId,
+    command: Command,
+) -> Result<(), Failure> {
     let accepted = accept(cx, actor, id, command, compute::SERVERS_WRITE).await?;
-    let workflow = CommandInstance { cx: cx.clone(), command };
+    let workflow = CommandInstance {
+        cx: cx.clone(),
+        command,
+    };
     let input = command_instance::Input { instance_id: id };
-    go(cx, actor, accepted, &workflow, (Place::Control, command_instance::Step::Approach), input).await
+    go(
+        cx,
+        actor,
+        accepted,
+        &workflow,
+        (Place::Control, command_instance::Step::Approach),
+        input,
+    )
+    .await
 }
 
 /// Deletes an instance: at once, or with `compute.reclaim_instance_interval_secs` after that time. Twice is as good as
@@ -152,7 +220,13 @@ pub async fn simple(cx: &Arc<Context>, actor: &Actor, id: InstanceId, command: C
 pub async fn delete(cx: &Arc<Context>, actor: &Actor, id: InstanceId) -> Result<(), Failure> {
     let seen = query::show(cx, actor, id).await?;
     let reclaim_is_on = cx.settings.compute.reclaim_instance_interval_secs > 0;
-    remove(cx, actor, id, removal(seen.class, seen.state, reclaim_is_on)).await
+    remove(
+        cx,
+        actor,
+        id,
+        removal(seen.class, seen.state, reclaim_is_on),
+    )
+    .await
 }
 
 /// Deletes an instance at once, also one that could still be restored.
@@ -160,11 +234,24 @@ pub async fn force_delete(cx: &Arc<Context>, actor: &Actor, id: InstanceId) -> R
     remove(cx, actor, id, Command::ForceDelete).await
 }
 
-async fn remove(cx: &Arc<Context>, actor: &Actor, id: InstanceId, command: Command) -> Result<(), Failure> {
+async fn remove(
+    cx: &Arc<Context>,
+    actor: &Actor,
+    id: InstanceId,
+    command: Command,
+) -> Result<(), Failure> {
     let accepted = accept(cx, actor, id, command, compute::SERVERS_WRITE).await?;
     let first = delete_instance::Step::first(command, accepted.instance.host_id);
     let input = delete_instance::Input { instance_id: id };
-    go(cx, actor, accepted, &DeleteInstance(cx.clone()), first, input).await
+    go(
+        cx,
+        actor,
+        accepted,
+        &DeleteInstance(cx.clone()),
+        first,
+        input,
+    )
+    .await
 }
 
 /// Brings back an instance that was deleted and is not yet reclaimed.
@@ -187,7 +274,11 @@ pub async fn change_password(cx: &Context, actor: &Actor, id: InstanceId) -> Res
 }
 
 /// Nothing is to do: a guest gets its addresses from its config drive and its network.
-pub async fn inject_network_info(cx: &Context, actor: &Actor, id: InstanceId) -> Result<(), Failure> {
+pub async fn inject_network_info(
+    cx: &Context,
+    actor: &Actor,
+    id: InstanceId,
+) -> Result<(), Failure> {
     let instance = query::show(cx, actor, id).await?;
     query::permit(cx, actor, &instance, compute::SERVERS_ADMINISTER)?;
     Ok(refuse_if_locked(cx, actor, &instance)?)
@@ -202,17 +293,35 @@ pub async fn rescue(
     admin_pass: Option<String>,
 ) -> Result<String, Failure> {
     let image = match image_id {
-        Some(image_id) => Some(new::image_of(cx, actor, image_id).await?),
+        Some(image_id) => Some(new::image_row(
+            new::bootable_image(cx, actor, image_id).await?,
+        )),
         None => None,
     };
     let accepted = accept(cx, actor, id, Command::Rescue, compute::SERVERS_WRITE).await?;
-    let image = image.or_else(|| accepted.instance.intent.image.clone()).ok_or_else(|| {
-        Refusal::invalid(format!("Instance {id} has no image of its own; name one with rescue_image_ref."))
-    })?;
+    let image = image
+        .or_else(|| accepted.instance.intent.image.clone())
+        .ok_or_else(|| {
+            Refusal::invalid(format!(
+                "Instance {id} has no image of its own; name one with rescue_image_ref."
+            ))
+        })?;
     let admin_pass = admin_pass.unwrap_or_else(new::generate_password);
-    let input = rescue_instance::Input { instance_id: id, image, admin_pass: Some(admin_pass.clone()) };
+    let input = rescue_instance::Input {
+        instance_id: id,
+        image,
+        admin_pass: Some(admin_pass.clone()),
+    };
     let first = (Place::Control, rescue_instance::Step::Boot);
-    go(cx, actor, accepted, &RescueInstance(cx.clone()), first, input).await?;
+    go(
+        cx,
+        actor,
+        accepted,
+        &RescueInstance(cx.clone()),
+        first,
+        input,
+    )
+    .await?;
     Ok(admin_pass)
 }
 
@@ -247,9 +356,11 @@ pub async fn rebuild(
     let image_id = match (change.image_id, &before.intent.image) {
         (Some(image_id), _) => image_id,
         (None, Some(image)) => image.id,
-        (None, None) => return Err(Refusal::invalid(format!("Instance {id} has no image; name one.")).into()),
+        (None, None) => {
+            return Err(Refusal::invalid(format!("Instance {id} has no image; name one.")).into());
+        }
     };
-    let usable = image::get_usable(cx, actor, image_id).await?;
+    let usable = new::bootable_image(cx, actor, image_id).await?;
     new::check_image_fits(&usable, &before.intent.flavor)?;
     let key = match &change.key_name {
         Some(Some(name)) => Some(Some(new::key_of(cx, &before.user_id, name).await?)),
@@ -258,7 +369,13 @@ pub async fn rebuild(
     };
     let mut accepted = accept(cx, actor, id, Command::Rebuild, compute::SERVERS_WRITE).await?;
     if let Some(metadata) = &change.metadata {
-        new::check_metadata(cx, &mut accepted.tx, &accepted.instance.project_id, metadata).await?;
+        new::check_metadata(
+            cx,
+            &mut accepted.tx,
+            &accepted.instance.project_id,
+            metadata,
+        )
+        .await?;
     }
     let intent = &mut accepted.instance.intent;
     intent.image = Some(new::image_row(usable));
@@ -298,24 +415,49 @@ pub async fn rebuild(
     instances::update(&mut accepted.tx, &mut accepted.instance, cx.now()).await?;
     let instance = accepted.instance.clone();
     let admin_pass = change.admin_pass.unwrap_or_else(new::generate_password);
-    let input = rebuild_instance::Input { instance_id: id, admin_pass: Some(admin_pass.clone()) };
+    let input = rebuild_instance::Input {
+        instance_id: id,
+        admin_pass: Some(admin_pass.clone()),
+    };
     let first = (Place::Control, rebuild_instance::Step::Prepare);
-    go(cx, actor, accepted, &RebuildInstance(cx.clone()), first, input).await?;
+    go(
+        cx,
+        actor,
+        accepted,
+        &RebuildInstance(cx.clone()),
+        first,
+        input,
+    )
+    .await?;
     Ok((instance, admin_pass))
 }
 
 /// The administrator declares an instance sound or broken; whatever ran on it is over.
-pub async fn reset_state(cx: &Arc<Context>, actor: &Actor, id: InstanceId, active: bool) -> Result<(), Failure> {
-    let command = if active { Command::ResetStateActive } else { Command::ResetState };
-    let Accepted { mut tx, mut instance, .. } =
-        accept(cx, actor, id, command, compute::SERVERS_ADMINISTER).await?;
+pub async fn reset_state(
+    cx: &Arc<Context>,
+    actor: &Actor,
+    id: InstanceId,
+    active: bool,
+) -> Result<(), Failure> {
+    let command = if active {
+        Command::ResetStateActive
+    } else {
+        Command::ResetState
+    };
+    let Accepted {
+        mut tx,
+        mut instance,
+        ..
+    } = accept(cx, actor, id, command, compute::SERVERS_ADMINISTER).await?;
     instance.fault = match active {
         true => None,
-        false => Some(work::fault("An administrator declared the instance broken.", cx.now())),
+        false => Some(work::fault(
+            "An administrator declared the instance broken.",
+            cx.now(),
+        )),
     };
     instances::update(&mut tx, &mut instance, cx.now()).await?;
     tx.commit().await?;
     // A capture that a host still writes is overwritten by the next one, or removed with the instance.
     snapshot_instance::remove_capture(cx, id).await
 }
-

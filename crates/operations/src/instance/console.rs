@@ -9,9 +9,9 @@ use corten_model::ids::InstanceId;
 use corten_model::lifecycle::{Command, decide};
 use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
+use corten_store::Failure;
 use corten_store::instances::{ConsoleToken, Instance};
 use corten_store::record::{self, Query};
-use corten_store::Failure;
 use rand::Rng as _;
 use sha2::{Digest as _, Sha256};
 use std::path::PathBuf;
@@ -33,29 +33,44 @@ impl Kind {
     }
 }
 
-async fn open(cx: &Context, actor: &Actor, id: InstanceId, command: Command) -> Result<Instance, Failure> {
+async fn open(
+    cx: &Context,
+    actor: &Actor,
+    id: InstanceId,
+    command: Command,
+) -> Result<Instance, Failure> {
     let instance = query::show(cx, actor, id).await?;
     let action = match command {
         Command::Diagnostics => compute::SERVERS_ADMINISTER,
         _ => compute::SERVERS_WRITE,
     };
     query::permit(cx, actor, &instance, action)?;
-    decide(instance.class, instance.state, command).map_err(|illegal| Refusal::conflict(illegal.message(id)))?;
+    decide(instance.class, instance.state, command)
+        .map_err(|illegal| Refusal::conflict(illegal.message(id)))?;
     Ok(instance)
 }
 
 fn failure(error: HostError) -> Failure {
     match error {
-        HostError::NoSuchGuest { id } => Refusal::conflict(format!("Instance {id} is not ready: it has no guest yet.")).into(),
+        HostError::NoSuchGuest { id } => {
+            Refusal::conflict(format!("Instance {id} is not ready: it has no guest yet.")).into()
+        }
         HostError::WrongState { .. } => Refusal::conflict(error.to_string()).into(),
         other => Failure::outside("asking the host", other),
     }
 }
 
 /// The end of the guest's serial console: the last `lines` lines, or all that is kept.
-pub async fn log(cx: &Context, actor: &Actor, id: InstanceId, lines: Option<usize>) -> Result<String, Failure> {
+pub async fn log(
+    cx: &Context,
+    actor: &Actor,
+    id: InstanceId,
+    lines: Option<usize>,
+) -> Result<String, Failure> {
     let instance = open(cx, actor, id, Command::ConsoleLog).await?;
-    let Some(host) = instance.host_id else { return Ok(String::new()) };
+    let Some(host) = instance.host_id else {
+        return Ok(String::new());
+    };
     match cx.hosts.get(host)?.console_log(id, lines).await {
         Ok(bytes) => {
             let text = String::from_utf8_lossy(&bytes);
@@ -79,9 +94,15 @@ fn tail(text: &str, lines: usize) -> &str {
 }
 
 /// The guest's load figures, for administrators.
-pub async fn diagnostics(cx: &Context, actor: &Actor, id: InstanceId) -> Result<(Instance, Diagnostics), Failure> {
+pub async fn diagnostics(
+    cx: &Context,
+    actor: &Actor,
+    id: InstanceId,
+) -> Result<(Instance, Diagnostics), Failure> {
     let instance = open(cx, actor, id, Command::Diagnostics).await?;
-    let host = instance.host_id.ok_or_else(|| Refusal::conflict(format!("Instance {id} is on no host.")))?;
+    let host = instance
+        .host_id
+        .ok_or_else(|| Refusal::conflict(format!("Instance {id} is on no host.")))?;
     let figures = cx.hosts.get(host)?.diagnostics(id).await.map_err(failure)?;
     Ok((instance, figures))
 }
@@ -91,17 +112,34 @@ fn hash(token: &str) -> String {
 }
 
 /// A token that opens one console once, within the time that `compute.console_token_ttl_secs` gives.
-pub async fn grant(cx: &Context, actor: &Actor, id: InstanceId, kind: Kind) -> Result<String, Failure> {
+pub async fn grant(
+    cx: &Context,
+    actor: &Actor,
+    id: InstanceId,
+    kind: Kind,
+) -> Result<String, Failure> {
     let instance = open(cx, actor, id, Command::RemoteConsole).await?;
-    let host = instance.host_id.ok_or_else(|| Refusal::conflict(format!("Instance {id} is on no host.")))?;
+    let host = instance
+        .host_id
+        .ok_or_else(|| Refusal::conflict(format!("Instance {id} is on no host.")))?;
     cx.hosts.get(host)?.consoles(id).await.map_err(failure)?;
     let mut bytes = [0_u8; 24];
     rand::rng().fill(&mut bytes);
     let token = hex::encode(bytes);
     let mut tx = cx.store.write().await?;
-    Query::<ConsoleToken>::new().at_most("expires_at", cx.now()).delete(&mut tx).await?;
-    let expires_at = cx.now().plus(Duration::from_secs(cx.settings.compute.console_token_ttl_secs));
-    let row = ConsoleToken { token_hash: hash(&token), instance_id: id, kind: kind.as_str().to_owned(), expires_at };
+    Query::<ConsoleToken>::new()
+        .at_most("expires_at", cx.now())
+        .delete(&mut tx)
+        .await?;
+    let expires_at = cx.now().plus(Duration::from_secs(
+        cx.settings.compute.console_token_ttl_secs,
+    ));
+    let row = ConsoleToken {
+        token_hash: hash(&token),
+        instance_id: id,
+        kind: kind.as_str().to_owned(),
+        expires_at,
+    };
     record::insert(&mut tx, &row).await?;
     tx.commit().await?;
     Ok(token)
@@ -109,21 +147,30 @@ pub async fn grant(cx: &Context, actor: &Actor, id: InstanceId, kind: Kind) -> R
 
 /// Uses a token up: the socket of the console it opens, if it is good.
 pub async fn redeem(cx: &Context, token: &str) -> Result<(Kind, PathBuf), Failure> {
-    let bad = || Refusal::forbidden("The console token is unknown, used or expired: ask for a new console.");
+    let bad = || {
+        Refusal::forbidden("The console token is unknown, used or expired: ask for a new console.")
+    };
     let mut tx = cx.store.write().await?;
     let row: ConsoleToken = record::get(&mut tx, hash(token)).await?.ok_or_else(bad)?;
     // Of two who come with the same token, only one deletes it.
     if !record::delete::<ConsoleToken>(&mut tx, row.token_hash.clone()).await? {
         return Err(bad().into());
     }
-    let instance = corten_store::instances::get(&mut tx, row.instance_id).await?.ok_or_else(bad)?;
+    let instance = corten_store::instances::get(&mut tx, row.instance_id)
+        .await?
+        .ok_or_else(bad)?;
     tx.commit().await?;
     let now: Timestamp = cx.now();
     if now > row.expires_at {
         return Err(bad().into());
     }
     let host = instance.host_id.ok_or_else(bad)?;
-    let sockets = cx.hosts.get(host)?.consoles(instance.id).await.map_err(failure)?;
+    let sockets = cx
+        .hosts
+        .get(host)?
+        .consoles(instance.id)
+        .await
+        .map_err(failure)?;
     match row.kind.as_str() {
         "vnc" => Ok((Kind::Vnc, sockets.vnc)),
         _ => Ok((Kind::Serial, sockets.serial)),

@@ -52,8 +52,20 @@ async fn edit<T>(
     Ok((instance, outcome))
 }
 
-pub async fn update(cx: &Context, actor: &Actor, id: InstanceId, change: Update) -> Result<Instance, Failure> {
-    let Update { name, description, hostname, disk_config, access_ip_v4, access_ip_v6 } = change;
+pub async fn update(
+    cx: &Context,
+    actor: &Actor,
+    id: InstanceId,
+    change: Update,
+) -> Result<Instance, Failure> {
+    let Update {
+        name,
+        description,
+        hostname,
+        disk_config,
+        access_ip_v4,
+        access_ip_v6,
+    } = change;
     let (instance, ()) = edit(cx, actor, id, Guard::Free, async |_, instance| {
         let intent = &mut instance.intent;
         if let Some(name) = name {
@@ -97,7 +109,11 @@ pub async fn set_metadata(
 ) -> Result<BTreeMap<String, String>, Failure> {
     let (instance, ()) = edit(cx, actor, id, Guard::HeedsLock, async |tx, instance| {
         allowed(instance, Command::UpdateMetadata)?;
-        let mut metadata = if replace { BTreeMap::new() } else { std::mem::take(&mut instance.intent.metadata) };
+        let mut metadata = if replace {
+            BTreeMap::new()
+        } else {
+            std::mem::take(&mut instance.intent.metadata)
+        };
         metadata.extend(items);
         new::check_metadata(cx, tx, &instance.project_id, &metadata).await?;
         instance.intent.metadata = metadata;
@@ -112,10 +128,19 @@ pub fn no_metadata_item() -> Refusal {
     Refusal::not_found("Metadata item was not found")
 }
 
-pub async fn delete_metadata(cx: &Context, actor: &Actor, id: InstanceId, key: &str) -> Result<(), Failure> {
+pub async fn delete_metadata(
+    cx: &Context,
+    actor: &Actor,
+    id: InstanceId,
+    key: &str,
+) -> Result<(), Failure> {
     edit(cx, actor, id, Guard::HeedsLock, async |_, instance| {
         allowed(instance, Command::DeleteMetadata)?;
-        instance.intent.metadata.remove(key).ok_or_else(no_metadata_item)?;
+        instance
+            .intent
+            .metadata
+            .remove(key)
+            .ok_or_else(no_metadata_item)?;
         Ok(())
     })
     .await?;
@@ -139,13 +164,21 @@ pub async fn set_tags(
 }
 
 /// Adds a tag; true if it is new.
-pub async fn add_tag(cx: &Context, actor: &Actor, id: InstanceId, tag: String) -> Result<bool, Failure> {
+pub async fn add_tag(
+    cx: &Context,
+    actor: &Actor,
+    id: InstanceId,
+    tag: String,
+) -> Result<bool, Failure> {
     let (_, added) = edit(cx, actor, id, Guard::Free, async |_, instance| {
         allowed(instance, Command::UpdateTags)?;
         let tags = &mut instance.intent.tags;
         let full = tags.len() >= MAX_TAGS && !tags.contains(&tag);
         if full {
-            return Err(Refusal::invalid(format!("The number of tags exceeded the per-server limit {MAX_TAGS}")).into());
+            return Err(Refusal::invalid(format!(
+                "The number of tags exceeded the per-server limit {MAX_TAGS}"
+            ))
+            .into());
         }
         Ok(tags.insert(tag))
     })
@@ -158,17 +191,31 @@ pub fn no_tag(id: InstanceId, tag: &str) -> Refusal {
     Refusal::not_found(format!("Server {id} has no tag '{tag}'"))
 }
 
-pub async fn delete_tag(cx: &Context, actor: &Actor, id: InstanceId, tag: &str) -> Result<(), Failure> {
+pub async fn delete_tag(
+    cx: &Context,
+    actor: &Actor,
+    id: InstanceId,
+    tag: &str,
+) -> Result<(), Failure> {
     edit(cx, actor, id, Guard::Free, async |_, instance| {
         allowed(instance, Command::UpdateTags)?;
-        if instance.intent.tags.remove(tag) { Ok(()) } else { Err(no_tag(id, tag).into()) }
+        if instance.intent.tags.remove(tag) {
+            Ok(())
+        } else {
+            Err(no_tag(id, tag).into())
+        }
     })
     .await?;
     Ok(())
 }
 
 /// Locks an instance against everyone but who may unlock it.
-pub async fn lock(cx: &Context, actor: &Actor, id: InstanceId, reason: Option<String>) -> Result<(), Failure> {
+pub async fn lock(
+    cx: &Context,
+    actor: &Actor,
+    id: InstanceId,
+    reason: Option<String>,
+) -> Result<(), Failure> {
     let mut tx = cx.store.write().await?;
     let mut instance = query::lock(cx, &mut tx, actor, id, compute::SERVERS_WRITE).await?;
     let by_admin = actor.is_admin() && actor.project_id() != Some(&instance.project_id);
@@ -182,7 +229,12 @@ pub async fn lock(cx: &Context, actor: &Actor, id: InstanceId, reason: Option<St
 pub async fn unlock(cx: &Context, actor: &Actor, id: InstanceId) -> Result<(), Failure> {
     let mut tx = cx.store.write().await?;
     let mut instance = query::lock(cx, &mut tx, actor, id, compute::SERVERS_WRITE).await?;
-    if instance.intent.locked.as_ref().is_some_and(|lock| lock.by_admin) {
+    if instance
+        .intent
+        .locked
+        .as_ref()
+        .is_some_and(|lock| lock.by_admin)
+    {
         query::permit(cx, actor, &instance, compute::SERVERS_UNLOCK_OTHERS)?;
     }
     instance.intent.locked = None;

@@ -74,10 +74,21 @@ pub async fn actions(cx: &Context, actor: &Actor, id: InstanceId) -> Result<Vec<
     let mut tx = cx.store.read().await?;
     let instance: Option<instances::Instance> = corten_store::record::get(&mut tx, id).await?;
     let instance = instance.ok_or_else(|| query::missing(id))?;
-    query::permit(cx, actor, &instance, corten_iam::action::compute::SERVERS_READ)?;
-    let filter = Filter { subject: Some((instances::SUBJECT.to_owned(), id.to_string())), ..Filter::default() };
+    query::permit(
+        cx,
+        actor,
+        &instance,
+        corten_iam::action::compute::SERVERS_READ,
+    )?;
+    let filter = Filter {
+        subject: Some((instances::SUBJECT.to_owned(), id.to_string())),
+        ..Filter::default()
+    };
     let operations = operations::list(&mut tx, filter).await?;
-    Ok(operations.into_iter().map(|operation| action(id, operation)).collect())
+    Ok(operations
+        .into_iter()
+        .map(|operation| action(id, operation))
+        .collect())
 }
 
 /// The parts of an action: one for each state that it went through, newest first.
@@ -88,11 +99,16 @@ pub async fn events(cx: &Context, action: &Action) -> Result<Vec<Event>, Failure
         name: format!("compute_{}_instance", action.name),
         started: action.started,
         finished: action.finished,
-        result: action.finished.map(|_| if action.failed { "Error" } else { "Success" }),
+        result: action
+            .finished
+            .map(|_| if action.failed { "Error" } else { "Success" }),
         details: (action.failed && !action.cause.is_empty()).then(|| action.cause.clone()),
     }];
     for (index, transition) in transitions.iter().enumerate() {
-        let until = transitions.get(index + 1).map(|next| next.at).or(action.finished);
+        let until = transitions
+            .get(index + 1)
+            .map(|next| next.at)
+            .or(action.finished);
         events.push(Event {
             name: transition.to.clone(),
             started: transition.at,

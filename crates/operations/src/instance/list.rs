@@ -64,9 +64,12 @@ impl Attribute {
             Self::AccessIpV6 => intent.access_ip_v6.clone(),
             Self::AutoDiskConfig => u8::from(intent.disk_config == "AUTO").to_string(),
             Self::RootDevice => "/dev/vda".to_owned(),
-            Self::LockedBy => {
-                text(intent.locked.as_ref().map(|lock| if lock.by_admin { "admin" } else { "owner" }))
-            }
+            Self::LockedBy => text(
+                intent
+                    .locked
+                    .as_ref()
+                    .map(|lock| if lock.by_admin { "admin" } else { "owner" }),
+            ),
             Self::Nothing => String::new(),
         }
     }
@@ -130,10 +133,21 @@ impl Filter {
     fn matches(&self, instance: &Instance) -> bool {
         let tags = &instance.intent.tags;
         let state = instance.state;
-        self.states.as_ref().is_none_or(|states| states.contains(&(state.vm, state.task)))
-            && self.task_states.as_ref().is_none_or(|states| states.contains(&state.task))
-            && self.patterns.iter().all(|(attribute, pattern)| pattern.is_match(&attribute.of(instance)))
-            && self.host.as_ref().is_none_or(|host| instance.host_name.as_ref() == Some(host))
+        self.states
+            .as_ref()
+            .is_none_or(|states| states.contains(&(state.vm, state.task)))
+            && self
+                .task_states
+                .as_ref()
+                .is_none_or(|states| states.contains(&state.task))
+            && self
+                .patterns
+                .iter()
+                .all(|(attribute, pattern)| pattern.is_match(&attribute.of(instance)))
+            && self
+                .host
+                .as_ref()
+                .is_none_or(|host| instance.host_name.as_ref() == Some(host))
             && self.tags.is_subset(tags)
             && (self.tags_any.is_empty() || !self.tags_any.is_disjoint(tags))
             && (self.not_tags.is_empty() || !self.not_tags.is_subset(tags))
@@ -200,13 +214,21 @@ pub struct Page {
 pub async fn list(cx: &Context, filter: &Filter, page: &Page) -> Result<Vec<Instance>, Failure> {
     let mut tx = cx.store.read().await?;
     let marker = match page.marker {
-        Some(id) => Some(record::get::<Instance>(&mut tx, id).await?.ok_or_else(|| no_marker(id))?),
+        Some(id) => Some(
+            record::get::<Instance>(&mut tx, id)
+                .await?
+                .ok_or_else(|| no_marker(id))?,
+        ),
         None => None,
     };
     if filter.nothing {
         return Ok(Vec::new());
     }
-    let columns: Option<Vec<_>> = page.sort.iter().map(|(key, direction)| Some((column(*key)?, *direction))).collect();
+    let columns: Option<Vec<_>> = page
+        .sort
+        .iter()
+        .map(|(key, direction)| Some((column(*key)?, *direction)))
+        .collect();
     let Some(columns) = columns else {
         let mut found = filter.query().all(&mut tx).await?;
         found.retain(|instance| filter.matches(instance));
@@ -250,13 +272,15 @@ enum Rank {
 fn rank(key: SortKey, instance: &Instance) -> Rank {
     match key {
         SortKey::Attribute(attribute) => attribute.rank(instance),
-        SortKey::Column(column) => match Instance::COLUMNS.iter().position(|name| *name == column) {
-            Some(index) => match instance.columns().swap_remove(index) {
-                Value::Int(number) => Rank::Number(number.unwrap_or_default()),
-                Value::Text(text) => Rank::Text(text.unwrap_or_default()),
-            },
-            None => Rank::Text(instance.id.to_string()),
-        },
+        SortKey::Column(column) => {
+            match Instance::COLUMNS.iter().position(|name| *name == column) {
+                Some(index) => match instance.columns().swap_remove(index) {
+                    Value::Int(number) => Rank::Number(number.unwrap_or_default()),
+                    Value::Text(text) => Rank::Text(text.unwrap_or_default()),
+                },
+                None => Rank::Text(instance.id.to_string()),
+            }
+        }
     }
 }
 
@@ -267,7 +291,11 @@ fn sorted(found: Vec<Instance>, page: &Page, marker: Option<&Instance>) -> Vec<I
         keys.chain([Rank::Text(instance.id.to_string())]).collect()
     };
     let order = |left: &[Rank], right: &[Rank]| {
-        let directions = page.sort.iter().map(|(_, direction)| *direction).chain([Direction::Ascending]);
+        let directions = page
+            .sort
+            .iter()
+            .map(|(_, direction)| *direction)
+            .chain([Direction::Ascending]);
         left.iter()
             .zip(right)
             .zip(directions)
@@ -278,10 +306,17 @@ fn sorted(found: Vec<Instance>, page: &Page, marker: Option<&Instance>) -> Vec<I
             .find(|order| *order != Ordering::Equal)
             .unwrap_or(Ordering::Equal)
     };
-    let mut keyed: Vec<_> = found.into_iter().map(|instance| (ranks(&instance), instance)).collect();
+    let mut keyed: Vec<_> = found
+        .into_iter()
+        .map(|instance| (ranks(&instance), instance))
+        .collect();
     if let Some(marker) = marker.map(ranks) {
         keyed.retain(|(ranks, _)| order(ranks, &marker) == Ordering::Greater);
     }
     keyed.sort_by(|(left, _), (right, _)| order(left, right));
-    keyed.into_iter().map(|(_, instance)| instance).take(page.limit).collect()
+    keyed
+        .into_iter()
+        .map(|(_, instance)| instance)
+        .take(page.limit)
+        .collect()
 }

@@ -11,7 +11,7 @@ use corten_iam::actor::Actor;
 use corten_iam::policy::Target;
 use corten_model::ids::{FlavorId, ImageId, InstanceId, ProjectId, ServerGroupId, UserId};
 use corten_model::lifecycle::{InstanceClass, InstanceState};
-use corten_model::refusal::Refusal;
+use corten_model::refusal::{Reason, Refusal};
 use corten_store::flavors::Flavor;
 use corten_store::images::Image;
 use corten_store::instances::{self, Instance, Intent, Key, Observed};
@@ -61,18 +61,30 @@ pub struct Accepted {
 }
 
 /// Accepts a create.
-pub async fn create(cx: &Arc<Context>, actor: &Actor, new: NewInstances) -> Result<Accepted, Failure> {
+pub async fn create(
+    cx: &Arc<Context>,
+    actor: &Actor,
+    new: NewInstances,
+) -> Result<Accepted, Failure> {
     let project = actor.project_id().cloned().ok_or_else(|| {
-        Refusal::forbidden("A server belongs to a project (K128): use a token that is scoped to one.")
+        Refusal::forbidden(
+            "A server belongs to a project (K128): use a token that is scoped to one.",
+        )
     })?;
     let target = Target::project(&project);
     cx.policy.check(actor, compute::SERVERS_CREATE, &target)?;
     if new.host.is_some() {
-        cx.policy.check(actor, compute::SERVERS_CREATE_ON_HOST, &target)?;
+        cx.policy
+            .check(actor, compute::SERVERS_CREATE_ON_HOST, &target)?;
     }
     check_security_groups(&new.security_groups)?;
+    if new.hostname.is_some() && new.max_count > 1 {
+        return Err(
+            Refusal::invalid("Unable to allocate a single hostname to multiple instances").into(),
+        );
+    }
     let image = match new.image_id {
-        Some(id) => Some(image::get_usable(cx, actor, id).await?),
+        Some(id) => Some(bootable_image(cx, actor, id).await?),
         None => {
             return Err(Refusal::invalid(
                 "Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping \
@@ -93,7 +105,11 @@ pub async fn create(cx: &Arc<Context>, actor: &Actor, new: NewInstances) -> Resu
         check_image_fits(image, &flavor)?;
     }
     check_metadata(cx, &mut tx, &project, &new.metadata).await?;
-    let files: Vec<_> = new.personality.iter().map(|(path, content)| (path.len(), content.len() / 4 * 3)).collect();
+    let files: Vec<_> = new
+        .personality
+        .iter()
+        .map(|(path, content)| (path.len(), content.len() / 4 * 3))
+        .collect();
     quota::check_injected_files(&mut tx, cx, &project, &files).await?;
     check_zone(cx, &mut tx, new.availability_zone.as_deref()).await?;
     if let Some(host) = &new.host
@@ -108,11 +124,22 @@ pub async fn create(cx: &Arc<Context>, actor: &Actor, new: NewInstances) -> Resu
     }
     let mut created = Vec::new();
     for index in 0..count {
-        let name = if count > 1 { format!("{}-{}", new.name, index + 1) } else { new.name.clone() };
+        let name = if count > 1 {
+            format!("{}-{}", new.name, index + 1)
+        } else {
+            new.name.clone()
+        };
         let instance = Instance {
             launch_index: i64::from(index),
             reservation_id: reservation_id.clone(),
-            intent: intent(&new, name, count, &flavor, image.clone(), key.clone(), group.as_ref().map(|g| g.id)),
+            intent: intent(
+                &new,
+                name,
+                &flavor,
+                image.clone(),
+                key.clone(),
+                group.as_ref().map(|g| g.id),
+            ),
             ..blank(cx, actor, &project)
         };
         instances::insert(&mut tx, &instance, "create", &actor.origin()).await?;
@@ -121,12 +148,30 @@ pub async fn create(cx: &Arc<Context>, actor: &Actor, new: NewInstances) -> Resu
             host: new.host.clone(),
             admin_pass: Some(admin_pass.clone()),
         };
-        let first = (Place::Control, Step::Schedule { tried: Tried::default() });
-        command::start(&mut tx, cx, &instance, actor, &CreateInstance(cx.clone()), first, input).await?;
+        let first = (
+            Place::Control,
+            Step::Schedule {
+                tried: Tried::default(),
+            },
+        );
+        command::start(
+            &mut tx,
+            cx,
+            &instance,
+            actor,
+            &CreateInstance(cx.clone()),
+            first,
+            input,
+        )
+        .await?;
         created.push(instance);
     }
     tx.commit().await?;
-    Ok(Accepted { instances: created, reservation_id, admin_pass })
+    Ok(Accepted {
+        instances: created,
+        reservation_id,
+        admin_pass,
+    })
 }
 
 /// How many of the wanted instances the quota grants; refused below the least that is wanted.
@@ -153,7 +198,9 @@ async fn grant(
             Err(trouble) => return Err(trouble),
         }
     }
-    Err(refusal.unwrap_or_else(|| Refusal::over_quota("Quota exceeded for instances.")).into())
+    Err(refusal
+        .unwrap_or_else(|| Refusal::over_quota("Quota exceeded for instances."))
+        .into())
 }
 
 /// An instance in the moment of its create, before its intent is filled in.
@@ -187,15 +234,14 @@ fn blank(cx: &Context, actor: &Actor, project: &ProjectId) -> Instance {
 fn intent(
     new: &NewInstances,
     name: String,
-    count: u32,
     flavor: &instances::Flavor,
     image: Option<Image>,
     key: Option<Key>,
     server_group_id: Option<ServerGroupId>,
 ) -> Intent {
     let hostname = match &new.hostname {
-        Some(hostname) if count == 1 => hostname.clone(),
-        _ => hostname_from(&name),
+        Some(hostname) => hostname.clone(),
+        None => hostname_from(&name),
     };
     Intent {
         hostname,
@@ -210,7 +256,10 @@ fn intent(
         // Without networks there is no metadata service to ask: a guest gets a config drive unless it is told not to.
         config_drive: new.config_drive.unwrap_or(true),
         availability_zone: new.availability_zone.clone(),
-        disk_config: new.disk_config.clone().unwrap_or_else(|| "MANUAL".to_owned()),
+        disk_config: new
+            .disk_config
+            .clone()
+            .unwrap_or_else(|| "MANUAL".to_owned()),
         security_groups: new.security_groups.clone(),
         server_group_id,
         scheduler_hints: new.scheduler_hints.clone(),
@@ -225,9 +274,21 @@ fn intent(
 /// A host name from a display name: letters, digits, `-` and `.`, in lower case, at most 63 characters (RFC 1123).
 pub fn hostname_from(name: &str) -> String {
     let spaced = name.trim().replace([' ', '_'], "-").to_lowercase();
-    let kept: String = spaced.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.')).collect();
-    let hostname: String = kept.replace('.', "-").trim_matches(['-', '.']).chars().take(63).collect();
-    if hostname.is_empty() { format!("server-{}", random_word(8)) } else { hostname }
+    let kept: String = spaced
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
+        .collect();
+    let hostname: String = kept
+        .replace('.', "-")
+        .trim_matches(['-', '.'])
+        .chars()
+        .take(63)
+        .collect();
+    if hostname.is_empty() {
+        format!("server-{}", random_word(8))
+    } else {
+        hostname
+    }
 }
 
 async fn flavor_of(
@@ -236,7 +297,10 @@ async fn flavor_of(
     actor: &Actor,
     new: &NewInstances,
 ) -> Result<instances::Flavor, Failure> {
-    let id = new.flavor_id.as_ref().ok_or_else(|| Refusal::invalid("Missing flavorRef attribute"))?;
+    let id = new
+        .flavor_id
+        .as_ref()
+        .ok_or_else(|| Refusal::invalid("Missing flavorRef attribute"))?;
     usable_flavor(cx, tx, actor, id).await
 }
 
@@ -247,10 +311,14 @@ pub(super) async fn usable_flavor(
     actor: &Actor,
     id: &FlavorId,
 ) -> Result<instances::Flavor, Failure> {
-    let flavor = flavor::visible(cx, tx, actor, id).await.map_err(|failure| match failure {
-        Failure::Refused(_) => Refusal::invalid(format!("Flavor {id} could not be found.")).into(),
-        trouble => trouble,
-    })?;
+    let flavor = flavor::visible(cx, tx, actor, id)
+        .await
+        .map_err(|failure| match failure {
+            Failure::Refused(_) => {
+                Refusal::invalid(format!("Flavor {id} could not be found.")).into()
+            }
+            trouble => trouble,
+        })?;
     if flavor.disabled {
         return Err(Refusal::invalid(format!("Flavor {id} is disabled: choose another.")).into());
     }
@@ -281,7 +349,10 @@ pub fn flavor_row(flavor: Flavor) -> instances::Flavor {
 pub fn image_row(image: Image) -> instances::Image {
     instances::Image {
         id: image.id,
-        sha512: image.content.map(|content| content.sha512).unwrap_or_default(),
+        sha512: image
+            .content
+            .map(|content| content.sha512)
+            .unwrap_or_default(),
         disk_format: image.disk_format.unwrap_or_default(),
         min_disk_gib: image.min_disk_gib,
         min_ram_mib: image.min_ram_mib,
@@ -289,8 +360,25 @@ pub fn image_row(image: Image) -> instances::Image {
     }
 }
 
+/// The image that a request names. One that is not there is a wrong request here, not a missing page.
+pub async fn bootable_image(cx: &Context, actor: &Actor, id: ImageId) -> Result<Image, Failure> {
+    image::get_usable(cx, actor, id)
+        .await
+        .map_err(|failure| match failure {
+            Failure::Refused(refusal) if refusal.reason == Reason::NotFound => {
+                Refusal::invalid(format!("Can not find requested image: {}", refusal.message))
+                    .into()
+            }
+            other => other,
+        })
+}
+
 /// An image that `actor` may boot from.
-pub async fn image_of(cx: &Context, actor: &Actor, id: ImageId) -> Result<instances::Image, Failure> {
+pub async fn image_of(
+    cx: &Context,
+    actor: &Actor,
+    id: ImageId,
+) -> Result<instances::Image, Failure> {
     Ok(image_row(image::get_usable(cx, actor, id).await?))
 }
 
@@ -306,7 +394,9 @@ pub fn check_image_fits(image: &Image, flavor: &instances::Flavor) -> Result<(),
         return Ok(());
     }
     let gib = |bytes: i64| (bytes + (1 << 30) - 1) >> 30;
-    let content_gib = image.content.as_ref().map_or(0, |content| gib(content.virtual_size_bytes.unwrap_or(content.size_bytes)));
+    let content_gib = image.content.as_ref().map_or(0, |content| {
+        gib(content.virtual_size_bytes.unwrap_or(content.size_bytes))
+    });
     let needed = content_gib.max(image.min_disk_gib);
     if flavor.root_gib < needed {
         return Err(Refusal::invalid(format!(
@@ -321,8 +411,16 @@ pub fn check_image_fits(image: &Image, flavor: &instances::Flavor) -> Result<(),
 pub async fn key_of(cx: &Context, user: &UserId, name: &str) -> Result<Key, Failure> {
     let mut tx = cx.store.read().await?;
     let found: Option<KeyPair> = record::get(&mut tx, KeyPair::key(user, name)).await?;
-    let pair = found.ok_or_else(|| Refusal::invalid(format!("Invalid key_name provided: key pair '{name}' could not be found.")))?;
-    Ok(Key { name: pair.name, kind: pair.kind.as_str().to_owned(), public_key: pair.public_key })
+    let pair = found.ok_or_else(|| {
+        Refusal::invalid(format!(
+            "Invalid key_name provided: key pair '{name}' could not be found."
+        ))
+    })?;
+    Ok(Key {
+        name: pair.name,
+        kind: pair.kind.as_str().to_owned(),
+        public_key: pair.public_key,
+    })
 }
 
 /// Metadata within the project's quota.
@@ -345,11 +443,25 @@ fn check_security_groups(names: &[String]) -> Result<(), Refusal> {
     }
 }
 
-pub(super) async fn check_zone(cx: &Context, tx: &mut Tx, zone: Option<&str>) -> Result<(), Failure> {
+pub(super) async fn check_zone(
+    cx: &Context,
+    tx: &mut Tx,
+    zone: Option<&str>,
+) -> Result<(), Failure> {
     let Some(zone) = zone else { return Ok(()) };
     let known = zone == cx.settings.compute.default_availability_zone
-        || aggregates::zones(tx).await?.values().any(|known| known == zone);
-    if known { Ok(()) } else { Err(Refusal::invalid(format!("The requested availability zone '{zone}' is not available")).into()) }
+        || aggregates::zones(tx)
+            .await?
+            .values()
+            .any(|known| known == zone);
+    if known {
+        Ok(())
+    } else {
+        Err(Refusal::invalid(format!(
+            "The requested availability zone '{zone}' is not available"
+        ))
+        .into())
+    }
 }
 
 async fn group_of(
@@ -357,11 +469,22 @@ async fn group_of(
     project: &ProjectId,
     hints: &BTreeMap<String, Value>,
 ) -> Result<Option<ServerGroup>, Failure> {
-    let Some(hint) = hints.get("group") else { return Ok(None) };
-    let refused = || Refusal::invalid(format!("Server group {hint} could not be found. The hint 'group' is the id of one."));
-    let id: ServerGroupId = hint.as_str().and_then(|text| text.parse().ok()).ok_or_else(refused)?;
+    let Some(hint) = hints.get("group") else {
+        return Ok(None);
+    };
+    let refused = || {
+        Refusal::invalid(format!(
+            "Server group {hint} could not be found. The hint 'group' is the id of one."
+        ))
+    };
+    let id: ServerGroupId = hint
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(refused)?;
     let group: Option<ServerGroup> = record::get(tx, id).await?;
-    let group = group.filter(|group| group.project_id == *project).ok_or_else(refused)?;
+    let group = group
+        .filter(|group| group.project_id == *project)
+        .ok_or_else(refused)?;
     Ok(Some(group))
 }
 
@@ -369,13 +492,17 @@ async fn group_of(
 pub fn generate_password() -> String {
     const LETTERS: &[u8] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
     let mut random = rand::rng();
-    (0..12).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect()
+    (0..12)
+        .map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())]))
+        .collect()
 }
 
 fn random_word(length: usize) -> String {
     const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let mut random = rand::rng();
-    (0..length).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect()
+    (0..length)
+        .map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())]))
+        .collect()
 }
 
 #[cfg(test)]

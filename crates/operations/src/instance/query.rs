@@ -19,7 +19,9 @@ pub fn missing(id: impl std::fmt::Display) -> Refusal {
 /// The instance, if `actor` may see it.
 pub async fn show(cx: &Context, actor: &Actor, id: InstanceId) -> Result<Instance, Failure> {
     let mut tx = cx.store.read().await?;
-    let instance = instances::get(&mut tx, id).await?.ok_or_else(|| missing(id))?;
+    let instance = instances::get(&mut tx, id)
+        .await?
+        .ok_or_else(|| missing(id))?;
     permit(cx, actor, &instance, compute::SERVERS_READ)?;
     Ok(instance)
 }
@@ -38,9 +40,17 @@ pub async fn lock(
 }
 
 /// May `actor` do `action` to this instance? What they may not see does not exist for them.
-pub fn permit(cx: &Context, actor: &Actor, instance: &Instance, action: Action) -> Result<(), Refusal> {
+pub fn permit(
+    cx: &Context,
+    actor: &Actor,
+    instance: &Instance,
+    action: Action,
+) -> Result<(), Refusal> {
     let target = Target::project(&instance.project_id).owned_by(&instance.user_id);
-    cx.policy.check_hidden(actor, action, compute::SERVERS_READ, &target, || missing(instance.id))
+    cx.policy
+        .check_hidden(actor, action, compute::SERVERS_READ, &target, || {
+            missing(instance.id)
+        })
 }
 
 /// What Nova calls the status of each host, by the host's name.
@@ -53,5 +63,8 @@ pub async fn host_statuses(cx: &Context) -> Result<HashMap<String, &'static str>
         service if !service.enabled => "MAINTENANCE",
         _ => "UP",
     };
-    Ok(hosts.into_iter().map(|usage| (usage.host.name.clone(), status(&usage))).collect())
+    Ok(hosts
+        .into_iter()
+        .map(|usage| (usage.host.name.clone(), status(&usage)))
+        .collect())
 }

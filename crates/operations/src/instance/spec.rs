@@ -13,10 +13,24 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 /// The guest of an instance. `admin_pass` goes to the config drive and nowhere else.
-pub fn guest(cx: &Context, instance: &Instance, admin_pass: Option<&str>) -> Result<GuestSpec, Refusal> {
+pub fn guest(
+    cx: &Context,
+    instance: &Instance,
+    admin_pass: Option<&str>,
+) -> Result<GuestSpec, Refusal> {
     let intent = &instance.intent;
-    let Shape { vcpus, memory_mib, root_gib, ephemeral_gib, swap_mib } = shape(&intent.flavor);
-    let properties = intent.image.as_ref().map(|image| image.properties.clone()).unwrap_or_default();
+    let Shape {
+        vcpus,
+        memory_mib,
+        root_gib,
+        ephemeral_gib,
+        swap_mib,
+    } = shape(&intent.flavor);
+    let properties = intent
+        .image
+        .as_ref()
+        .map(|image| image.properties.clone())
+        .unwrap_or_default();
     let firmware = match properties.get("hw_firmware_type").map(String::as_str) {
         Some("uefi") => Firmware::Uefi,
         _ => Firmware::Bios,
@@ -29,11 +43,17 @@ pub fn guest(cx: &Context, instance: &Instance, admin_pass: Option<&str>) -> Res
         root_gib,
         ephemeral_gib,
         swap_mib,
-        image: intent.image.as_ref().map(|image| image_ref(cx, image)).transpose()?,
+        image: intent
+            .image
+            .as_ref()
+            .map(|image| image_ref(cx, image))
+            .transpose()?,
         firmware,
         nics: Vec::new(),
         disks: Vec::new(),
-        config_drive: intent.config_drive.then(|| config_drive(instance, admin_pass)),
+        config_drive: intent
+            .config_drive
+            .then(|| config_drive(instance, admin_pass)),
         machine_properties: machine_properties(properties),
     })
 }
@@ -68,7 +88,10 @@ pub fn image_ref(cx: &Context, image: &Image) -> Result<ImageRef, Refusal> {
 
 /// The properties that shape the machine; the rest is for the scheduler and the guest.
 fn machine_properties(properties: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    properties.into_iter().filter(|(name, _)| name.starts_with("hw_") && name != "hw_firmware_type").collect()
+    properties
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("hw_") && name != "hw_firmware_type")
+        .collect()
 }
 
 /// The files of an instance's config drive.
@@ -98,7 +121,10 @@ pub fn config_drive(instance: &Instance, admin_pass: Option<&str>) -> ConfigDriv
     for (index, (path, content)) in intent.personality.iter().enumerate() {
         let content_path = format!("/content/{index:04}");
         listed.push(json!({"path": path, "content_path": content_path}));
-        add(format!("openstack{content_path}"), STANDARD.decode(content).unwrap_or_default());
+        add(
+            format!("openstack{content_path}"),
+            STANDARD.decode(content).unwrap_or_default(),
+        );
     }
     if !listed.is_empty() {
         meta_data["files"] = json!(listed);
@@ -113,15 +139,33 @@ pub fn config_drive(instance: &Instance, admin_pass: Option<&str>) -> ConfigDriv
         "ami-launch-index": instance.launch_index,
         "public-keys": intent.key.as_ref().map(|key| json!({"0": {"openssh-key": key.public_key}})),
     });
-    add("openstack/latest/meta_data.json".to_owned(), meta_data.to_string().into_bytes());
+    add(
+        "openstack/latest/meta_data.json".to_owned(),
+        meta_data.to_string().into_bytes(),
+    );
     add(
         "openstack/latest/network_data.json".to_owned(),
-        json!({"links": [], "networks": [], "services": []}).to_string().into_bytes(),
+        json!({"links": [], "networks": [], "services": []})
+            .to_string()
+            .into_bytes(),
     );
-    add("openstack/latest/vendor_data.json".to_owned(), b"{}".to_vec());
-    add("openstack/latest/vendor_data2.json".to_owned(), b"{}".to_vec());
-    add("ec2/latest/meta-data.json".to_owned(), ec2.to_string().into_bytes());
-    if let Some(user_data) = intent.user_data.as_ref().and_then(|text| STANDARD.decode(text).ok()) {
+    add(
+        "openstack/latest/vendor_data.json".to_owned(),
+        b"{}".to_vec(),
+    );
+    add(
+        "openstack/latest/vendor_data2.json".to_owned(),
+        b"{}".to_vec(),
+    );
+    add(
+        "ec2/latest/meta-data.json".to_owned(),
+        ec2.to_string().into_bytes(),
+    );
+    if let Some(user_data) = intent
+        .user_data
+        .as_ref()
+        .and_then(|text| STANDARD.decode(text).ok())
+    {
         add("openstack/latest/user_data".to_owned(), user_data.clone());
         add("ec2/latest/user-data".to_owned(), user_data);
     }

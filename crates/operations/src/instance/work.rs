@@ -15,10 +15,21 @@ pub fn at(host: HostId) -> Place {
 }
 
 /// Has a host do a task, under the fence of this step's operation.
-pub async fn perform(cx: &Context, step: &StepCx, host: HostId, task: Task) -> Result<Report, StepError> {
-    let hands = cx.hosts.get(host).map_err(|refusal| StepError::Retry(refusal.message))?;
+pub async fn perform(
+    cx: &Context,
+    step: &StepCx,
+    host: HostId,
+    task: Task,
+) -> Result<Report, StepError> {
+    let hands = cx
+        .hosts
+        .get(host)
+        .map_err(|refusal| StepError::Retry(refusal.message))?;
     let fence = step.fence();
-    let fence = Fence { operation: fence.operation, epoch: fence.epoch };
+    let fence = Fence {
+        operation: fence.operation,
+        epoch: fence.epoch,
+    };
     hands.perform(fence, task).await.map_err(step_error)
 }
 
@@ -47,21 +58,49 @@ pub async fn read(step: &StepCx, id: InstanceId) -> Result<Instance, StepError> 
 
 /// The host an instance is on.
 pub fn host_of(instance: &Instance) -> Result<HostId, StepError> {
-    instance.host_id.ok_or_else(|| StepError::Fail(format!("Instance {} is on no host.", instance.id)))
+    instance
+        .host_id
+        .ok_or_else(|| StepError::Fail(format!("Instance {} is on no host.", instance.id)))
 }
 
 /// Moves an instance on to the next task of its operation.
-pub async fn enter(tx: &mut Tx, step: &StepCx, instance: &mut Instance, task: TaskState) -> Result<(), Error> {
+pub async fn enter(
+    tx: &mut Tx,
+    step: &StepCx,
+    instance: &mut Instance,
+    task: TaskState,
+) -> Result<(), Error> {
     let state = instance.state.enter(task);
-    instances::change_state(tx, instance, state, step.operation().kind.as_str(), &step.origin(), step.now()).await
+    instances::change_state(
+        tx,
+        instance,
+        state,
+        step.operation().kind.as_str(),
+        &step.origin(),
+        step.now(),
+    )
+    .await
 }
 
 /// The operation reached its goal: the state that follows, and no fault any more.
-pub async fn succeed(tx: &mut Tx, step: &StepCx, instance: &mut Instance, command: Command) -> Result<(), Error> {
+pub async fn succeed(
+    tx: &mut Tx,
+    step: &StepCx,
+    instance: &mut Instance,
+    command: Command,
+) -> Result<(), Error> {
     instance.fault = None;
     instance.progress = 0;
     let state = settle(command, instance.state, Outcome::Succeeded);
-    instances::change_state(tx, instance, state, step.operation().kind.as_str(), &step.origin(), step.now()).await
+    instances::change_state(
+        tx,
+        instance,
+        state,
+        step.operation().kind.as_str(),
+        &step.origin(),
+        step.now(),
+    )
+    .await
 }
 
 /// The operation failed: the state that follows, with the cause as the instance's fault.
@@ -83,7 +122,12 @@ pub async fn fail(
 pub fn fault(cause: &str, now: Timestamp) -> Fault {
     // Nova's fault message is at most 255 characters; the whole text is for administrators.
     let message: String = cause.chars().take(255).collect();
-    Fault { code: 500, message, details: cause.to_owned(), created_at: now }
+    Fault {
+        code: 500,
+        message,
+        details: cause.to_owned(),
+        created_at: now,
+    }
 }
 
 /// Nova's word for what a host saw.
@@ -107,5 +151,8 @@ pub async fn look(cx: &Context, instance: &Instance) -> Option<PowerState> {
 
 /// The state with the power that the host sees, if it could be asked.
 pub fn with_power(state: InstanceState, seen: Option<PowerState>) -> InstanceState {
-    InstanceState { power: seen.unwrap_or(state.power), ..state }
+    InstanceState {
+        power: seen.unwrap_or(state.power),
+        ..state
+    }
 }

@@ -1,8 +1,8 @@
 //! `/v3/users/{id}/application_credentials` and `/v3/users/{id}/access_rules`.
 
-use crate::auth::Bearer;
 use super::listing::Listing;
 use crate::app::App;
+use crate::auth::Bearer;
 use crate::body::Body;
 use crate::params::{BaseUrl, Params};
 use crate::problem::Answer;

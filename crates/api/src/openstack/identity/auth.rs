@@ -1,11 +1,11 @@
 //! `/v3/auth`: tokens, the catalog, and which scopes a user can have.
 
 use super::auth_body::Request;
-use super::subject_token::SubjectToken;
-use crate::auth::Bearer;
 use super::listing::Listing;
+use super::subject_token::SubjectToken;
 use super::{domains, projects, token_body};
 use crate::app::App;
+use crate::auth::Bearer;
 use crate::body::Body;
 use crate::params::{BaseUrl, Params};
 use crate::problem::Answer;

@@ -1,9 +1,9 @@
 //! `/v3/credentials`.
 
-use crate::auth::Bearer;
 use super::fields::given;
 use super::listing::Listing;
 use crate::app::App;
+use crate::auth::Bearer;
 use crate::body::Body;
 use crate::params::{BaseUrl, Params};
 use crate::problem::Answer;

@@ -1,7 +1,7 @@
 //! `/v3/domains/{id}/config`: configuration that clients of Keystone deposit for a domain.
 
-use crate::auth::Bearer;
 use crate::app::App;
+use crate::auth::Bearer;
 use crate::body::Body;
 use crate::problem::{Answer, Problem};
 use axum::extract::{Path, State};
@@ -61,7 +61,9 @@ fn answer_option(options: &Options, group: &str, option: &str) -> Json<Value> {
 
 /// The defaults are for those who may read a domain's configuration, too.
 fn shared_defaults(app: &App, bearer: &Bearer) -> Result<Options, Problem> {
-    app.iam.policy().check(&bearer.actor, DOMAIN_CONFIG_READ, &Target::cloud())?;
+    app.iam
+        .policy()
+        .check(&bearer.actor, DOMAIN_CONFIG_READ, &Target::cloud())?;
     Ok(defaults())
 }
 
@@ -74,7 +76,9 @@ async fn show_default_group(
     bearer: Bearer,
     Path(group): Path<String>,
 ) -> Answer<Json<Value>> {
-    Ok(answer(&Part::Group(&group).of(&shared_defaults(&app, &bearer)?)?))
+    Ok(answer(
+        &Part::Group(&group).of(&shared_defaults(&app, &bearer)?)?,
+    ))
 }
 
 async fn show_default_option(

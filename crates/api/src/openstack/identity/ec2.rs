@@ -1,7 +1,7 @@
 //! `/v3/users/{id}/credentials/OS-EC2`: access keys of EC2's kind.
 
-use crate::auth::Bearer;
 use crate::app::App;
+use crate::auth::Bearer;
 use crate::body::Body;
 use crate::params::BaseUrl;
 use crate::problem::Answer;

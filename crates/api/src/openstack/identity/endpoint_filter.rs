@@ -1,10 +1,10 @@
 //! `/v3/OS-EP-FILTER`: groups of endpoints, and which endpoints a project sees.
 
-use crate::auth::Bearer;
 use super::fields::given;
 use super::listing::Listing;
 use super::{endpoints, projects};
 use crate::app::App;
+use crate::auth::Bearer;
 use crate::body::Body;
 use crate::params::{BaseUrl, Params};
 use crate::problem::Answer;

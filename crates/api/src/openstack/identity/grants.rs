@@ -1,9 +1,9 @@
 //! Roles of a user or group on a project, a domain or the system; `OS-INHERIT` for the projects below.
 
-use crate::auth::Bearer;
 use super::listing::Listing;
 use super::roles;
 use crate::app::App;
+use crate::auth::Bearer;
 use crate::params::{BaseUrl, Params};
 use crate::problem::Answer;
 use axum::Router;

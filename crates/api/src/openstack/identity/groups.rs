@@ -1,10 +1,10 @@
 //! `/v3/groups` and their members.
 
-use crate::auth::Bearer;
 use super::fields::given;
 use super::listing::{Listing, with_extra};
 use super::users;
 use crate::app::App;
+use crate::auth::Bearer;
 use crate::body::Body;
 use crate::params::{BaseUrl, Params};
 use crate::problem::Answer;

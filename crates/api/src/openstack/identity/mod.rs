@@ -6,7 +6,6 @@
 mod application_credentials;
 mod auth;
 mod auth_body;
-mod subject_token;
 mod consumers;
 mod credentials;
 mod domain_config;
@@ -26,6 +25,7 @@ mod registered_limits;
 mod role_assignments;
 mod roles;
 mod services;
+mod subject_token;
 mod tags;
 mod token_body;
 mod trusts;

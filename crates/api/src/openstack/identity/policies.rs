@@ -1,8 +1,8 @@
 //! `/v3/policies`: policies that services deposit for each other.
 
-use crate::auth::Bearer;
 use super::listing::{Listing, with_extra};
 use crate::app::App;
+use crate::auth::Bearer;
 use crate::body::Body;
 use crate::params::{BaseUrl, Params};
 use crate::problem::Answer;

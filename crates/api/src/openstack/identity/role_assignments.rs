@@ -1,7 +1,7 @@
 //! `/v3/role_assignments`.
 
-use crate::auth::Bearer;
 use crate::app::App;
+use crate::auth::Bearer;
 use crate::params::{BaseUrl, Params, parse_truth};
 use crate::problem::Answer;
 use axum::extract::State;

@@ -1,10 +1,10 @@
 //! `/v3/roles` and what they imply.
 
-use crate::auth::Bearer;
 use super::domains::{Options, options};
 use super::fields::given;
 use super::listing::{Listing, with_extra};
 use crate::app::App;
+use crate::auth::Bearer;
 use crate::body::Body;
 use crate::params::{BaseUrl, Params};
 use crate::problem::Answer;

@@ -1,7 +1,7 @@
 //! `/v3/projects/{id}/tags`.
 
-use crate::auth::Bearer;
 use crate::app::App;
+use crate::auth::Bearer;
 use crate::body::Body;
 use crate::params::BaseUrl;
 use crate::problem::Answer;

@@ -1,10 +1,10 @@
 //! `/v3/OS-TRUST/trusts`.
 
 use super::application_credentials::{RoleBody, expiry};
-use crate::auth::Bearer;
 use super::listing::Listing;
 use super::roles;
 use crate::app::App;
+use crate::auth::Bearer;
 use crate::body::Body;
 use crate::params::{BaseUrl, Params};
 use crate::problem::Answer;

@@ -22,7 +22,6 @@ use crate::app::App;
 use crate::problem::rendered_by;
 use axum::Router;
 use axum::http::StatusCode;
-use axum::routing::get;
 use corten_model::ids::ImageId;
 use corten_model::refusal::Refusal;
 use corten_operations::image::no_such_image;

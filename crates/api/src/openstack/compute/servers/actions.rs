@@ -41,9 +41,19 @@ pub(super) async fn act(
 ) -> Answer<Response> {
     let mut keys = body.into_iter();
     let (Some((name, arguments)), None) = (keys.next(), keys.next()) else {
-        return Err(Refusal::invalid("The body of an action has exactly one key: the name of the action.").into());
+        return Err(Refusal::invalid(
+            "The body of an action has exactly one key: the name of the action.",
+        )
+        .into());
     };
-    let action = Action { app: &app, actor: &actor, mv, base: &base, id: parse_id(&id)?, arguments };
+    let action = Action {
+        app: &app,
+        actor: &actor,
+        mv,
+        base: &base,
+        id: parse_id(&id)?,
+        arguments,
+    };
     dispatch(&name, action).await
 }
 
@@ -82,7 +92,9 @@ async fn dispatch(name: &str, action: Action<'_>) -> Answer<Response> {
         "restore" => action.restore().await,
         "changePassword" => action.change_password().await,
         "injectNetworkInfo" => action.inject_network_info().await,
-        "resetNetwork" => Err(Refusal::gone("The action resetNetwork was for a hypervisor that is gone.").into()),
+        "resetNetwork" => {
+            Err(Refusal::gone("The action resetNetwork was for a hypervisor that is gone.").into())
+        }
         "os-getConsoleOutput" => console::output(&action, action.arguments()?).await,
         "os-getVNCConsole" | "os-getSerialConsole" | "os-getSPICEConsole" | "os-getRDPConsole"
             if !action.mv.at_least(6) =>
@@ -135,6 +147,12 @@ struct ChangePassword {
 impl Action<'_> {
     /// The arguments, read strictly.
     pub fn arguments<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        if !self.arguments.is_object() {
+            let sent = &self.arguments;
+            return Err(Refusal::invalid(format!(
+                "Invalid input: the arguments of an action are an object, not {sent}."
+            )));
+        }
         body::parse(self.arguments.to_string().as_bytes())
     }
 
@@ -160,17 +178,35 @@ impl Action<'_> {
 
     async fn rebuild(self) -> Answer<Response> {
         let change = rebuild::request(self.mv, self.arguments()?)?;
-        let (instance, admin_pass) = command::rebuild(&self.app.cx, self.actor, self.id, change).await?;
-        let mut server = viewer(self.app, self.actor, self.mv, self.base).await?.server(&instance, Mode::Rebuild);
+        let (instance, admin_pass) =
+            command::rebuild(&self.app.cx, self.actor, self.id, change).await?;
+        let mut server = viewer(self.app, self.actor, self.mv, self.base)
+            .await?
+            .server(&instance, Mode::Rebuild);
         server["adminPass"] = json!(admin_pass);
-        let location = [(header::LOCATION, format!("{}/compute/v2.1/servers/{}", self.base, self.id))];
-        Ok((StatusCode::ACCEPTED, location, Json(json!({"server": server}))).into_response())
+        let location = [(
+            header::LOCATION,
+            format!("{}/compute/v2.1/servers/{}", self.base, self.id),
+        )];
+        Ok((
+            StatusCode::ACCEPTED,
+            location,
+            Json(json!({"server": server})),
+        )
+            .into_response())
     }
 
     async fn rescue(self) -> Answer<Response> {
-        let arguments = if self.arguments.is_null() { None } else { Some(self.arguments::<Rescue>()?) };
-        let (admin_pass, image) = arguments.map_or((None, None), |rescue| (rescue.admin_pass, rescue.rescue_image_ref));
-        let admin_pass = command::rescue(&self.app.cx, self.actor, self.id, image, admin_pass).await?;
+        let arguments = if self.arguments.is_null() {
+            None
+        } else {
+            Some(self.arguments::<Rescue>()?)
+        };
+        let (admin_pass, image) = arguments.map_or((None, None), |rescue| {
+            (rescue.admin_pass, rescue.rescue_image_ref)
+        });
+        let admin_pass =
+            command::rescue(&self.app.cx, self.actor, self.id, image, admin_pass).await?;
         Ok(Json(json!({"adminPass": admin_pass})).into_response())
     }
 
@@ -203,8 +239,14 @@ impl Action<'_> {
             _ if !self.mv.at_least(73) => None,
             _ => self.arguments::<Lock>()?.locked_reason,
         };
-        if reason.as_ref().is_some_and(|reason| reason.is_empty() || reason.chars().count() > 255) {
-            return Err(Refusal::invalid("Invalid input for field/attribute locked_reason. It has 1 to 255 characters").into());
+        if reason
+            .as_ref()
+            .is_some_and(|reason| reason.is_empty() || reason.chars().count() > 255)
+        {
+            return Err(Refusal::invalid(
+                "Invalid input for field/attribute locked_reason. It has 1 to 255 characters",
+            )
+            .into());
         }
         edit::lock(&self.app.cx, self.actor, self.id, reason).await?;
         Ok(accepted())

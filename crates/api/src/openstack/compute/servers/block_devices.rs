@@ -35,7 +35,11 @@ pub struct BlockDevice {
     volume_size: Option<Whole>,
     #[serde(default, deserialize_with = "fields::given")]
     device_name: Option<String>,
-    #[serde(rename = "delete_on_termination", default, deserialize_with = "fields::given")]
+    #[serde(
+        rename = "delete_on_termination",
+        default,
+        deserialize_with = "fields::given"
+    )]
     _delete_on_termination: Option<Truth>,
     #[serde(rename = "virtual_name", default, deserialize_with = "fields::given")]
     _virtual_name: Option<String>,
@@ -45,7 +49,11 @@ pub struct BlockDevice {
     _snapshot_id: Option<uuid::Uuid>,
     #[serde(rename = "no_device", default)]
     _no_device: Option<IgnoredAny>,
-    #[serde(rename = "connection_info", default, deserialize_with = "fields::given")]
+    #[serde(
+        rename = "connection_info",
+        default,
+        deserialize_with = "fields::given"
+    )]
     _connection_info: Option<String>,
 }
 
@@ -79,11 +87,19 @@ pub struct LegacyBlockDevice {
     _volume_size: Option<WordOrNumber>,
     #[serde(rename = "device_name", default, deserialize_with = "fields::given")]
     _device_name: Option<String>,
-    #[serde(rename = "delete_on_termination", default, deserialize_with = "fields::given")]
+    #[serde(
+        rename = "delete_on_termination",
+        default,
+        deserialize_with = "fields::given"
+    )]
     _delete_on_termination: Option<Truth>,
     #[serde(rename = "no_device", default)]
     _no_device: Option<IgnoredAny>,
-    #[serde(rename = "connection_info", default, deserialize_with = "fields::given")]
+    #[serde(
+        rename = "connection_info",
+        default,
+        deserialize_with = "fields::given"
+    )]
     _connection_info: Option<String>,
 }
 
@@ -102,9 +118,15 @@ fn invalid(rule: &str) -> Refusal {
 
 /// The image of a mapping that only says the obvious: boot from the image on a local disk.
 pub fn image(devices: Option<&[BlockDevice]>) -> Result<Option<ImageId>, Refusal> {
-    let root = devices.into_iter().flatten().find(|device| device.is_local_root());
+    let root = devices
+        .into_iter()
+        .flatten()
+        .find(|device| device.is_local_root());
     match root.and_then(|device| device.uuid.as_deref()) {
-        Some(id) => id.parse().map(Some).map_err(|_| invalid(&format!("'{id}' is not the id of an image."))),
+        Some(id) => id
+            .parse()
+            .map(Some)
+            .map_err(|_| invalid(&format!("'{id}' is not the id of an image."))),
         None => Ok(None),
     }
 }
@@ -124,13 +146,19 @@ pub fn check(
     for device in &devices {
         let has_tag = mv.at_least(42) || mv == Microversion::of(32);
         if device.tag.is_some() && !has_tag {
-            return Err(Refusal::invalid("Additional properties are not allowed ('tag' was unexpected)"));
+            return Err(Refusal::invalid(
+                "Additional properties are not allowed ('tag' was unexpected)",
+            ));
         }
         mv.takes_from(67, "volume_type", device.volume_type.is_some())?;
         if let Some(size) = device.volume_size {
             size.size("volume_size", 1)?;
         }
-        if device.device_name.as_ref().is_some_and(|name| !is_device_name(name)) {
+        if device
+            .device_name
+            .as_ref()
+            .is_some_and(|name| !is_device_name(name))
+        {
             return Err(Refusal::invalid(
                 "Invalid input for field/attribute device_name. It has 1 to 255 letters, digits and '._/-'",
             ));
@@ -140,9 +168,14 @@ pub fn check(
     if only_root && older.is_none_or(|older| older.is_empty()) {
         return Ok(());
     }
-    Err(invalid("this cloud has no volumes yet. Boot from an image with imageRef."))
+    Err(invalid(
+        "this cloud has no volumes yet. Boot from an image with imageRef.",
+    ))
 }
 
 fn is_device_name(name: &str) -> bool {
-    (1..=255).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "._/-".contains(c))
+    (1..=255).contains(&name.len())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._/-".contains(c))
 }

@@ -35,13 +35,31 @@ struct CreateBackup {
 pub(super) async fn image(action: &Action<'_>) -> Answer<Response> {
     let CreateImage { name, metadata } = action.arguments()?;
     let id = take(action, name, metadata, None).await?;
-    Ok(accepted(action, id, Some(format!("{}/image/v2/images/{id}", action.base))))
+    Ok(accepted(
+        action,
+        id,
+        Some(format!("{}/image/v2/images/{id}", action.base)),
+    ))
 }
 
 pub(super) async fn backup(action: &Action<'_>) -> Answer<Response> {
-    let CreateBackup { name, backup_type, rotation, metadata } = action.arguments()?;
+    let CreateBackup {
+        name,
+        backup_type,
+        rotation,
+        metadata,
+    } = action.arguments()?;
     let rotation = rotation.size("rotation", 0)?;
-    let id = take(action, name, metadata, Some(Backup { backup_type, rotation })).await?;
+    let id = take(
+        action,
+        name,
+        metadata,
+        Some(Backup {
+            backup_type,
+            rotation,
+        }),
+    )
+    .await?;
     // With a rotation of 0 the image will be gone soon.
     let location = (rotation > 0).then(|| format!("{}/compute/v2.1/images/{id}", action.base));
     Ok(accepted(action, id, location))

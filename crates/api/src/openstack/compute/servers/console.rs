@@ -1,7 +1,7 @@
 //! Console log, remote consoles and diagnostics of a server.
 
 use super::actions::Action;
-use super::{find, parse_id};
+use super::{fields, find, parse_id};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Body;
@@ -81,12 +81,15 @@ fn unknown(field: &str, value: &str, known: &[&str]) -> Refusal {
 }
 
 fn unavailable(name: &str) -> Refusal {
-    Refusal::invalid(format!("Unavailable console type {name}. The types here are novnc and serial."))
+    Refusal::invalid(format!(
+        "Unavailable console type {name}. The types here are novnc and serial."
+    ))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RemoteBody {
+    #[serde(deserialize_with = "fields::object")]
     remote_console: Remote,
 }
 
@@ -109,12 +112,19 @@ async fn remote(
     mv.exists_from(6)?;
     let Remote { protocol, r#type } = body.remote_console;
     let newer = |least: u16, name: &'static str| mv.at_least(least).then_some(name);
-    let protocols: Vec<_> = ["vnc", "spice", "serial", "rdp"].into_iter().chain(newer(8, "mks")).collect();
+    let protocols: Vec<_> = ["vnc", "spice", "serial", "rdp"]
+        .into_iter()
+        .chain(newer(8, "mks"))
+        .collect();
     if !protocols.contains(&protocol.as_str()) {
         return Err(unknown("protocol", &protocol, &protocols).into());
     }
     let types = ["novnc", "xvpvnc", "spice-html5", "serial", "rdp-html5"];
-    let types: Vec<_> = types.into_iter().chain(newer(8, "webmks")).chain(newer(99, "spice-direct")).collect();
+    let types: Vec<_> = types
+        .into_iter()
+        .chain(newer(8, "webmks"))
+        .chain(newer(99, "spice-direct"))
+        .collect();
     if !types.contains(&r#type.as_str()) {
         return Err(unknown("type", &r#type, &types).into());
     }
@@ -127,11 +137,19 @@ async fn remote(
         }
     };
     let url = url(&app, &actor, &base, parse_id(&id)?, kind).await?;
-    Ok(Json(json!({"remote_console": {"protocol": protocol, "type": r#type, "url": url}})))
+    Ok(Json(
+        json!({"remote_console": {"protocol": protocol, "type": r#type, "url": url}}),
+    ))
 }
 
 /// The address of a console with a one-time token in it.
-async fn url(app: &App, actor: &Actor, base: &str, id: InstanceId, kind: Kind) -> Result<String, Failure> {
+async fn url(
+    app: &App,
+    actor: &Actor,
+    base: &str,
+    id: InstanceId,
+    kind: Kind,
+) -> Result<String, Failure> {
     let token = console::grant(&app.cx, actor, id, kind).await?;
     let websocket = base.replacen("http", "ws", 1);
     Ok(match kind {
@@ -148,7 +166,11 @@ async fn diagnostics(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let (_, figures) = console::diagnostics(&app.cx, &actor, parse_id(&id)?).await?;
-    Ok(Json(if mv.at_least(48) { structured(&figures) } else { flat(&figures) }))
+    Ok(Json(if mv.at_least(48) {
+        structured(&figures)
+    } else {
+        flat(&figures)
+    }))
 }
 
 fn power_word(power: Power) -> &'static str {
@@ -163,8 +185,11 @@ fn power_word(power: Power) -> &'static str {
 
 /// The form of 2.48.
 fn structured(figures: &Diagnostics) -> Value {
-    let cpus: Vec<_> =
-        figures.cpus.iter().map(|cpu| json!({"id": cpu.id, "time": cpu.time_ns, "utilisation": null})).collect();
+    let cpus: Vec<_> = figures
+        .cpus
+        .iter()
+        .map(|cpu| json!({"id": cpu.id, "time": cpu.time_ns, "utilisation": null}))
+        .collect();
     let disks: Vec<_> = figures
         .disks
         .iter()
@@ -216,10 +241,19 @@ fn flat(figures: &Diagnostics) -> Value {
         body.insert(format!("{}_read", disk.name), json!(disk.read_bytes));
         body.insert(format!("{}_read_req", disk.name), json!(disk.read_requests));
         body.insert(format!("{}_write", disk.name), json!(disk.write_bytes));
-        body.insert(format!("{}_write_req", disk.name), json!(disk.write_requests));
+        body.insert(
+            format!("{}_write_req", disk.name),
+            json!(disk.write_requests),
+        );
         body.insert(format!("{}_errors", disk.name), json!(disk.errors));
     }
-    body.insert("memory".to_owned(), json!(figures.memory_maximum_mib * 1024));
-    body.insert("memory-rss".to_owned(), json!(figures.memory_used_mib * 1024));
+    body.insert(
+        "memory".to_owned(),
+        json!(figures.memory_maximum_mib * 1024),
+    );
+    body.insert(
+        "memory-rss".to_owned(),
+        json!(figures.memory_used_mib * 1024),
+    );
     Value::Object(body)
 }

@@ -26,8 +26,13 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CreateBody {
+    #[serde(deserialize_with = "fields::object")]
     server: ServerFields,
-    #[serde(rename = "os:scheduler_hints", alias = "OS-SCH-HNT:scheduler_hints", default)]
+    #[serde(
+        rename = "os:scheduler_hints",
+        alias = "OS-SCH-HNT:scheduler_hints",
+        default
+    )]
     scheduler_hints: BTreeMap<String, Value>,
 }
 
@@ -79,7 +84,11 @@ struct ServerFields {
     return_reservation_id: Option<Truth>,
     #[serde(rename = "adminPass", default, deserialize_with = "fields::given")]
     admin_pass: Option<String>,
-    #[serde(rename = "OS-DCF:diskConfig", default, deserialize_with = "fields::given")]
+    #[serde(
+        rename = "OS-DCF:diskConfig",
+        default,
+        deserialize_with = "fields::given"
+    )]
     disk_config: Option<String>,
     #[serde(rename = "accessIPv4", default, deserialize_with = "fields::given")]
     access_ip_v4: Option<String>,
@@ -111,7 +120,10 @@ pub(super) async fn create(
     BaseUrl(base): BaseUrl,
     Body(body): Body<CreateBody>,
 ) -> Answer<Response> {
-    let wants_reservation = body.server.return_reservation_id.is_some_and(|Truth(wanted)| wanted);
+    let wants_reservation = body
+        .server
+        .return_reservation_id
+        .is_some_and(|Truth(wanted)| wanted);
     let new = request(mv, body)?;
     let accepted = new::create(&app.cx, &actor, new).await?;
     if wants_reservation {
@@ -133,7 +145,9 @@ pub(super) async fn create(
         "adminPass": accepted.admin_pass,
     }});
     let mut headers = HeaderMap::new();
-    if let Ok(location) = HeaderValue::from_str(&format!("{base}/compute/v2.1/servers/{}", first.id)) {
+    if let Ok(location) =
+        HeaderValue::from_str(&format!("{base}/compute/v2.1/servers/{}", first.id))
+    {
         headers.insert(header::LOCATION, location);
     }
     Ok((StatusCode::ACCEPTED, headers, Json(body)).into_response())
@@ -144,9 +158,17 @@ fn request(mv: Microversion, body: CreateBody) -> Result<NewInstances, Refusal> 
     let server = body.server;
     mv.takes_from(19, "description", server.description.is_sent())?;
     mv.takes_from(52, "tags", server.tags.is_some())?;
-    mv.takes_from(63, "trusted_image_certificates", server.trusted_image_certificates.is_sent())?;
+    mv.takes_from(
+        63,
+        "trusted_image_certificates",
+        server.trusted_image_certificates.is_sent(),
+    )?;
     mv.takes_from(74, "host", server.host.is_some())?;
-    mv.takes_from(74, "hypervisor_hostname", server.hypervisor_hostname.is_some())?;
+    mv.takes_from(
+        74,
+        "hypervisor_hostname",
+        server.hypervisor_hostname.is_some(),
+    )?;
     mv.takes_from(90, "hostname", server.hostname.is_some())?;
     mv.takes_until(56, "personality", server.personality.is_some())?;
     networks::check(mv, server.networks)?;
@@ -155,16 +177,30 @@ fn request(mv: Microversion, body: CreateBody) -> Result<NewInstances, Refusal> 
         Some(id) => Some(id),
         None => block_devices::image(server.block_device_mapping_v2.as_deref())?,
     };
-    block_devices::check(mv, server.block_device_mapping_v2, server.block_device_mapping)?;
-    let (availability_zone, host) = zone_and_host(server.availability_zone, server.host, server.hypervisor_hostname)?;
+    block_devices::check(
+        mv,
+        server.block_device_mapping_v2,
+        server.block_device_mapping,
+    )?;
+    let (availability_zone, host) = zone_and_host(
+        server.availability_zone,
+        server.host,
+        server.hypervisor_hostname,
+    )?;
     let (min_count, max_count) = counts(server.min_count, server.max_count)?;
     Ok(NewInstances {
         name: input::name("name", &server.name)?,
         description: fields::description(server.description)?.flatten(),
-        hostname: server.hostname.map(|hostname| fields::hostname(mv, &hostname)).transpose()?,
+        hostname: server
+            .hostname
+            .map(|hostname| fields::hostname(mv, &hostname))
+            .transpose()?,
         flavor_id: Some(flavor_id(server.flavor_ref)?),
         image_id,
-        key_name: server.key_name.map(|name| input::name("key_name", &name)).transpose()?,
+        key_name: server
+            .key_name
+            .map(|name| input::name("key_name", &name))
+            .transpose()?,
         metadata: fields::metadata(server.metadata.unwrap_or_default())?,
         tags: tags(server.tags.unwrap_or_default())?,
         user_data: server.user_data.map(fields::user_data).transpose()?,
@@ -175,10 +211,19 @@ fn request(mv: Microversion, body: CreateBody) -> Result<NewInstances, Refusal> 
         security_groups: security_groups(server.security_groups.unwrap_or_default())?,
         scheduler_hints: body.scheduler_hints,
         personality: fields::personality(server.personality.unwrap_or_default())?,
-        trusted_image_certificates: fields::certificates(server.trusted_image_certificates)?.flatten(),
+        trusted_image_certificates: fields::certificates(server.trusted_image_certificates)?
+            .flatten(),
         admin_pass: server.admin_pass,
-        access_ip_v4: server.access_ip_v4.map(|text| fields::address_v4(&text)).transpose()?.unwrap_or_default(),
-        access_ip_v6: server.access_ip_v6.map(|text| fields::address_v6(&text)).transpose()?.unwrap_or_default(),
+        access_ip_v4: server
+            .access_ip_v4
+            .map(|text| fields::address_v4(&text))
+            .transpose()?
+            .unwrap_or_default(),
+        access_ip_v6: server
+            .access_ip_v6
+            .map(|text| fields::address_v6(&text))
+            .transpose()?
+            .unwrap_or_default(),
         min_count,
         max_count,
     })
@@ -189,7 +234,9 @@ pub(super) fn flavor_id(reference: WordOrNumber) -> Result<FlavorId, Refusal> {
     let text = reference.into_text();
     match text.trim_end_matches('/').rsplit('/').next() {
         Some(id) if !id.is_empty() => Ok(FlavorId::from(id)),
-        _ => Err(Refusal::invalid("Invalid input for field/attribute flavorRef. Value: . '' is too short")),
+        _ => Err(Refusal::invalid(
+            "Invalid input for field/attribute flavorRef. Value: . '' is too short",
+        )),
     }
 }
 
@@ -204,7 +251,9 @@ fn tags(tags: Vec<String>) -> Result<BTreeSet<String>, Refusal> {
 
 fn security_groups(groups: Vec<SecurityGroup>) -> Result<Vec<String>, Refusal> {
     let names = groups.into_iter().filter_map(|SecurityGroup { name }| name);
-    names.map(|name| input::name("security_groups.name", &name)).collect()
+    names
+        .map(|name| input::name("security_groups.name", &name))
+        .collect()
 }
 
 /// `zone:host` and `zone:host:node` name a host too; `host` and `hypervisor_hostname` (2.74) name the host alone.
@@ -226,16 +275,29 @@ fn zone_and_host(
         )));
     }
     let named = host.or(hypervisor);
-    let Some(zone) = zone else { return Ok((None, named)) };
+    let Some(zone) = zone else {
+        return Ok((None, named));
+    };
     input::name("availability_zone", &zone)?;
-    let mut parts = zone.split(':').map(|part| Some(part.to_owned()).filter(|part| !part.is_empty()));
-    let (zone, host, node, more) = (parts.next().flatten(), parts.next(), parts.next(), parts.next());
+    let mut parts = zone
+        .split(':')
+        .map(|part| Some(part.to_owned()).filter(|part| !part.is_empty()));
+    let (zone, host, node, more) = (
+        parts.next().flatten(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+    );
     if more.is_some() {
-        return Err(Refusal::invalid("Invalid availability zone: it has the form zone, zone:host or zone:host:node."));
+        return Err(Refusal::invalid(
+            "Invalid availability zone: it has the form zone, zone:host or zone:host:node.",
+        ));
     }
     let forced = host.flatten().or(node.flatten());
     if forced.is_some() && named.is_some() {
-        return Err(Refusal::invalid("Name the host once: in availability_zone or in host, not in both."));
+        return Err(Refusal::invalid(
+            "Name the host once: in availability_zone or in host, not in both.",
+        ));
     }
     Ok((zone, named.or(forced)))
 }

@@ -16,7 +16,9 @@ pub fn check(hints: &BTreeMap<String, Value>) -> Result<(), Refusal> {
             "different_cell" => one_or_more(value, |_| true),
             "query" => value.is_string() || value.is_object(),
             "target_cell" => value.is_string(),
-            "build_near_host_ip" => value.as_str().is_some_and(|text| text.parse::<IpAddr>().is_ok()),
+            "build_near_host_ip" => value
+                .as_str()
+                .is_some_and(|text| text.parse::<IpAddr>().is_ok()),
             "cidr" => value.as_str().is_some_and(is_prefix_length),
             _ => true,
         };
@@ -33,7 +35,9 @@ pub fn check(hints: &BTreeMap<String, Value>) -> Result<(), Refusal> {
 fn one_or_more(value: &Value, is_right: impl Fn(&str) -> bool) -> bool {
     match value {
         Value::String(text) => is_right(text),
-        Value::Array(list) => list.iter().all(|entry| entry.as_str().is_some_and(&is_right)),
+        Value::Array(list) => list
+            .iter()
+            .all(|entry| entry.as_str().is_some_and(&is_right)),
         _ => false,
     }
 }
@@ -44,7 +48,10 @@ fn is_uuid(text: &str) -> bool {
 
 fn is_prefix_length(text: &str) -> bool {
     let digits = text.strip_prefix('/').unwrap_or_default();
-    !digits.is_empty() && digits.chars().all(|c| c.is_ascii_hexdigit() && !c.is_ascii_uppercase() || ".:".contains(c))
+    !digits.is_empty()
+        && digits
+            .chars()
+            .all(|c| c.is_ascii_hexdigit() && !c.is_ascii_uppercase() || ".:".contains(c))
 }
 
 #[cfg(test)]
@@ -61,7 +68,10 @@ mod tests {
         let id = "5d6a0f2e-8d3b-4a52-9f0e-1c2d3e4f5a6b";
         assert!(is_accepted("group", json!(id)) && is_accepted("different_host", json!([id])));
         assert!(!is_accepted("group", json!("web")) && !is_accepted("different_host", json!(7)));
-        assert!(!is_accepted("same_host", json!(["web"])) && !is_accepted("build_near_host_ip", json!("near")));
+        assert!(
+            !is_accepted("same_host", json!(["web"]))
+                && !is_accepted("build_near_host_ip", json!("near"))
+        );
         assert!(is_accepted("cidr", json!("/24")) && !is_accepted("cidr", json!("24")));
         assert!(is_accepted("colour", json!({"red": 1})));
     }

@@ -62,7 +62,12 @@ fn event(event: &Event, mv: Microversion, sees_details: bool) -> Value {
 }
 
 /// What was done to a server; below 2.21 only to one that is still there.
-async fn actions(app: &App, actor: &Actor, mv: Microversion, id: &str) -> Result<Vec<Action>, Failure> {
+async fn actions(
+    app: &App,
+    actor: &Actor,
+    mv: Microversion,
+    id: &str,
+) -> Result<Vec<Action>, Failure> {
     if !mv.at_least(21) {
         find(app, actor, id).await?;
     }
@@ -70,9 +75,13 @@ async fn actions(app: &App, actor: &Actor, mv: Microversion, id: &str) -> Result
 }
 
 fn moment(params: &Params, name: &str) -> Result<Option<Timestamp>, Refusal> {
-    let Some(text) = params.get(name) else { return Ok(None) };
+    let Some(text) = params.get(name) else {
+        return Ok(None);
+    };
     let moment = Timestamp::parse_iso8601(text).ok_or_else(|| {
-        Refusal::invalid(format!("Invalid input for query parameters {name}. Value: {text}. It is not a date and time"))
+        Refusal::invalid(format!(
+            "Invalid input for query parameters {name}. Value: {text}. It is not a date and time"
+        ))
     })?;
     Ok(Some(moment))
 }
@@ -106,7 +115,8 @@ async fn list(
         return Err(Refusal::invalid(rule).into());
     }
     actions.retain(|action| {
-        since.is_none_or(|since| action.updated >= since) && before.is_none_or(|before| action.updated <= before)
+        since.is_none_or(|since| action.updated >= since)
+            && before.is_none_or(|before| action.updated <= before)
     });
     let page = Page::of(&params)?;
     let actions = page.cut(actions, |action| action.request_id.to_string())?;
@@ -126,14 +136,22 @@ async fn show(
     Path((id, request_id)): Path<(String, String)>,
 ) -> Answer<Json<Value>> {
     let actions = actions(&app, &actor, mv, &id).await?;
-    let action = actions.into_iter().find(|action| action.request_id.0 == request_id).ok_or_else(|| {
-        Refusal::not_found(format!("Action for request_id {request_id} on instance {id} not found"))
-    })?;
+    let action = actions
+        .into_iter()
+        .find(|action| action.request_id.0 == request_id)
+        .ok_or_else(|| {
+            Refusal::not_found(format!(
+                "Action for request_id {request_id} on instance {id} not found"
+            ))
+        })?;
     let mut body = brief(&action, mv);
     // Before 2.51 only administrators see the events.
     if mv.at_least(51) || actor.is_admin() {
         let events = history::events(&app.cx, &action).await?;
-        body["events"] = events.iter().map(|found| event(found, mv, actor.is_admin())).collect();
+        body["events"] = events
+            .iter()
+            .map(|found| event(found, mv, actor.is_admin()))
+            .collect();
     }
     Ok(Json(json!({"instanceAction": body})))
 }

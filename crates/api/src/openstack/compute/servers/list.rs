@@ -31,7 +31,16 @@ pub(super) async fn list(
     BaseUrl(base): BaseUrl,
     params: Params,
 ) -> Answer<Json<Value>> {
-    page(&app, &actor, mv, &base, &params, "servers", |viewer, instance| viewer.brief(instance)).await
+    page(
+        &app,
+        &actor,
+        mv,
+        &base,
+        &params,
+        "servers",
+        |viewer, instance| viewer.brief(instance),
+    )
+    .await
 }
 
 pub(super) async fn detail(
@@ -60,11 +69,22 @@ async fn page(
     let admin = sees_all(app, actor);
     let filter = filter(app, actor, mv, params, admin)?;
     let asked = Page::of(params)?;
-    let marker = asked.marker.as_deref().map(|text| text.parse().map_err(|_| paging::no_marker(text))).transpose()?;
-    let page = instances::Page { sort: sort(mv, params, admin)?, marker, limit: asked.limit };
+    let marker = asked
+        .marker
+        .as_deref()
+        .map(|text| text.parse().map_err(|_| paging::no_marker(text)))
+        .transpose()?;
+    let page = instances::Page {
+        sort: sort(mv, params, admin)?,
+        marker,
+        limit: asked.limit,
+    };
     let found = instances::list(&app.cx, &filter, &page).await?;
     let viewer = viewer(app, actor, mv, base).await?;
-    let servers: Vec<_> = found.iter().map(|instance| render(&viewer, instance)).collect();
+    let servers: Vec<_> = found
+        .iter()
+        .map(|instance| render(&viewer, instance))
+        .collect();
     let last = found.last().map(|instance| instance.id.to_string());
     let mut body = json!({"servers": servers});
     if let Some(links) = asked.next(base, path, params, found.len(), last) {
@@ -74,18 +94,30 @@ async fn page(
 }
 
 fn sees_all(app: &App, actor: &Actor) -> bool {
-    app.cx.policy.check(actor, compute::SERVERS_READ_ALL, &Target::cloud()).is_ok()
+    app.cx
+        .policy
+        .check(actor, compute::SERVERS_READ_ALL, &Target::cloud())
+        .is_ok()
 }
 
 /// What a list can be sorted by, under Nova's names.
 const SORT_KEYS: [(&str, SortKey); 30] = [
     ("access_ip_v4", SortKey::Attribute(Attribute::AccessIpV4)),
     ("access_ip_v6", SortKey::Attribute(Attribute::AccessIpV6)),
-    ("auto_disk_config", SortKey::Attribute(Attribute::AutoDiskConfig)),
-    ("availability_zone", SortKey::Attribute(Attribute::AvailabilityZone)),
+    (
+        "auto_disk_config",
+        SortKey::Attribute(Attribute::AutoDiskConfig),
+    ),
+    (
+        "availability_zone",
+        SortKey::Attribute(Attribute::AvailabilityZone),
+    ),
     ("config_drive", SortKey::Attribute(Attribute::ConfigDrive)),
     ("created_at", SortKey::Column("created_at")),
-    ("display_description", SortKey::Attribute(Attribute::Description)),
+    (
+        "display_description",
+        SortKey::Attribute(Attribute::Description),
+    ),
     ("display_name", SortKey::Column("name")),
     ("host", SortKey::Attribute(Attribute::Host)),
     ("hostname", SortKey::Column("hostname")),
@@ -102,7 +134,10 @@ const SORT_KEYS: [(&str, SortKey); 30] = [
     ("progress", SortKey::Attribute(Attribute::Progress)),
     ("project_id", SortKey::Column("project_id")),
     ("ramdisk_id", SortKey::Attribute(Attribute::Nothing)),
-    ("root_device_name", SortKey::Attribute(Attribute::RootDevice)),
+    (
+        "root_device_name",
+        SortKey::Attribute(Attribute::RootDevice),
+    ),
     ("task_state", SortKey::Attribute(Attribute::TaskState)),
     ("terminated_at", SortKey::Column("terminated_at")),
     ("updated_at", SortKey::Column("updated_at")),
@@ -113,17 +148,45 @@ const SORT_KEYS: [(&str, SortKey); 30] = [
 
 /// Keys that say nothing: ignored below 2.75, refused from then on.
 const IGNORED_SORT_KEYS: [&str; 21] = [
-    "architecture", "cell_name", "cleaned", "default_ephemeral_device", "default_swap_device", "deleted", "deleted_at",
-    "disable_terminate", "ephemeral_gb", "ephemeral_key_uuid", "id", "key_data", "launched_on", "memory_mb", "os_type",
-    "reservation_id", "root_gb", "shutdown_terminate", "user_data", "vcpus", "vm_mode",
+    "architecture",
+    "cell_name",
+    "cleaned",
+    "default_ephemeral_device",
+    "default_swap_device",
+    "deleted",
+    "deleted_at",
+    "disable_terminate",
+    "ephemeral_gb",
+    "ephemeral_key_uuid",
+    "id",
+    "key_data",
+    "launched_on",
+    "memory_mb",
+    "os_type",
+    "reservation_id",
+    "root_gb",
+    "shutdown_terminate",
+    "user_data",
+    "vcpus",
+    "vm_mode",
 ];
 
 /// `sort_key` and `sort_dir`, in pairs; a direction that is missing is like the first. Newest first without any.
-fn sort(mv: Microversion, params: &Params, admin: bool) -> Result<Vec<(SortKey, Direction)>, Refusal> {
+fn sort(
+    mv: Microversion,
+    params: &Params,
+    admin: bool,
+) -> Result<Vec<(SortKey, Direction)>, Refusal> {
     let names = params.all("sort_key");
-    let directions: Vec<_> = params.all("sort_dir").into_iter().map(direction).collect::<Result<_, _>>()?;
+    let directions: Vec<_> = params
+        .all("sort_dir")
+        .into_iter()
+        .map(direction)
+        .collect::<Result<_, _>>()?;
     if directions.len() > names.len().max(1) {
-        return Err(Refusal::invalid("Sort direction size exceeds sort key size"));
+        return Err(Refusal::invalid(
+            "Sort direction size exceeds sort key size",
+        ));
     }
     let first = directions.first().copied().unwrap_or(Direction::Descending);
     let mut keys = Vec::new();
@@ -132,7 +195,9 @@ fn sort(mv: Microversion, params: &Params, admin: bool) -> Result<Vec<(SortKey, 
         match SORT_KEYS.iter().find(|(known, _)| known == name) {
             Some(("locked", _)) if !mv.at_least(73) => {}
             Some(("host" | "node", _)) if !admin => {
-                return Err(Refusal::forbidden(format!("Only administrators can sort servers by {name}")));
+                return Err(Refusal::forbidden(format!(
+                    "Only administrators can sort servers by {name}"
+                )));
             }
             Some((_, key)) => keys.push((*key, direction)),
             None if IGNORED_SORT_KEYS.contains(name) && !mv.at_least(75) => {}
@@ -193,14 +258,41 @@ const TENANT_FILTERS: [(u16, &str); 26] = [
 
 /// What a list takes beside the filters of tenants: the filters of administrators, sort and page.
 const OTHER_PARAMETERS: [&str; 24] = [
-    "access_ip_v4", "access_ip_v6", "all_tenants", "auto_disk_config", "deleted", "description", "display_description",
-    "display_name", "host", "image_ref", "kernel_id", "launch_index", "limit", "locked_by", "marker", "node",
-    "project_id", "ramdisk_id", "root_device_name", "soft_deleted", "sort_dir", "sort_key", "tenant_id", "uuid",
+    "access_ip_v4",
+    "access_ip_v6",
+    "all_tenants",
+    "auto_disk_config",
+    "deleted",
+    "description",
+    "display_description",
+    "display_name",
+    "host",
+    "image_ref",
+    "kernel_id",
+    "launch_index",
+    "limit",
+    "locked_by",
+    "marker",
+    "node",
+    "project_id",
+    "ramdisk_id",
+    "root_device_name",
+    "soft_deleted",
+    "sort_dir",
+    "sort_key",
+    "tenant_id",
+    "uuid",
 ];
 
 /// Names that Nova knows from its tables and refuses.
 const TABLES: [&str; 7] = [
-    "block_device_mapping", "services", "metadata", "system_metadata", "info_cache", "security_groups", "pci_devices",
+    "block_device_mapping",
+    "services",
+    "metadata",
+    "system_metadata",
+    "info_cache",
+    "security_groups",
+    "pci_devices",
 ];
 
 fn is_table(name: &str) -> bool {
@@ -211,12 +303,26 @@ fn is_table(name: &str) -> bool {
 fn only_known(params: &Params) -> Result<(), Refusal> {
     let tenants = TENANT_FILTERS.iter().map(|(_, name)| *name);
     let known: Vec<&str> = tenants.chain(OTHER_PARAMETERS).collect();
-    let unknown = params.0.iter().filter(|(name, _)| !is_table(name)).cloned().collect();
+    let unknown = params
+        .0
+        .iter()
+        .filter(|(name, _)| !is_table(name))
+        .cloned()
+        .collect();
     paging::only(&Params(unknown), &known)
 }
 
-fn filter(app: &App, actor: &Actor, mv: Microversion, params: &Params, admin: bool) -> Result<Filter, Failure> {
-    let mut filter = Filter { project_id: project(app, actor, params, admin)?, ..Filter::default() };
+fn filter(
+    app: &App,
+    actor: &Actor,
+    mv: Microversion,
+    params: &Params,
+    admin: bool,
+) -> Result<Filter, Failure> {
+    let mut filter = Filter {
+        project_id: project(app, actor, params, admin)?,
+        ..Filter::default()
+    };
     let mut statuses = Vec::new();
     for (name, value) in &params.0 {
         let for_tenants = TENANT_FILTERS.iter().find(|(_, known)| known == name);
@@ -242,48 +348,74 @@ fn filter(app: &App, actor: &Actor, mv: Microversion, params: &Params, admin: bo
         return Err(Refusal::invalid(rule).into());
     }
     // Who asks for changes wants to hear of deletions too.
-    if filter.deleted.is_none() && filter.changed_since.is_none() && filter.changed_before.is_none() {
+    if filter.deleted.is_none() && filter.changed_since.is_none() && filter.changed_before.is_none()
+    {
         filter.deleted = Some(false);
     }
     Ok(filter)
 }
 
 /// Whose servers: the token's project, or with `all_tenants` everyone's or one project's.
-fn project(app: &App, actor: &Actor, params: &Params, admin: bool) -> Result<Option<ProjectId>, Failure> {
+fn project(
+    app: &App,
+    actor: &Actor,
+    params: &Params,
+    admin: bool,
+) -> Result<Option<ProjectId>, Failure> {
     let all = match params.get("all_tenants") {
         None => false,
         Some("") => true,
-        Some(text) => parse_truth(text)
-            .ok_or_else(|| Refusal::invalid(format!("Invalid input for query parameters all_tenants. Value: {text}")))?,
+        Some(text) => parse_truth(text).ok_or_else(|| {
+            Refusal::invalid(format!(
+                "Invalid input for query parameters all_tenants. Value: {text}"
+            ))
+        })?,
     };
     if all {
-        app.cx.policy.check(actor, compute::SERVERS_READ_ALL, &Target::cloud())?;
-        return Ok(params.get("project_id").or(params.get("tenant_id")).map(ProjectId::from));
+        app.cx
+            .policy
+            .check(actor, compute::SERVERS_READ_ALL, &Target::cloud())?;
+        return Ok(params
+            .get("project_id")
+            .or(params.get("tenant_id"))
+            .map(ProjectId::from));
     }
     match actor.project_id() {
         Some(own) => {
-            app.cx.policy.check(actor, compute::SERVERS_READ, &Target::project(own))?;
+            app.cx
+                .policy
+                .check(actor, compute::SERVERS_READ, &Target::project(own))?;
             Ok(Some(own.clone()))
         }
         None if admin => Ok(None),
-        None => Err(Refusal::forbidden("Servers belong to projects (K128): use a token that is scoped to one.").into()),
+        None => Err(Refusal::forbidden(
+            "Servers belong to projects (K128): use a token that is scoped to one.",
+        )
+        .into()),
     }
 }
 
 fn wrong(name: &str, text: &str, rule: &str) -> Refusal {
-    Refusal::invalid(format!("Invalid input for query parameters {name}. Value: {text}. {rule}"))
+    Refusal::invalid(format!(
+        "Invalid input for query parameters {name}. Value: {text}. {rule}"
+    ))
 }
 
 fn pattern(name: &str, text: &str) -> Result<Regex, Refusal> {
-    Regex::new(text).map_err(|_| wrong(name, text, &format!("'{text}' is not a regular expression")))
+    Regex::new(text)
+        .map_err(|_| wrong(name, text, &format!("'{text}' is not a regular expression")))
 }
 
 fn moment(name: &str, text: &str) -> Result<Timestamp, Refusal> {
-    Timestamp::parse_iso8601(text).ok_or_else(|| wrong(name, text, "It is not a date and time of ISO 8601"))
+    Timestamp::parse_iso8601(text)
+        .ok_or_else(|| wrong(name, text, "It is not a date and time of ISO 8601"))
 }
 
 fn tags(text: &str) -> BTreeSet<String> {
-    text.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
+    text.split(',')
+        .filter(|tag| !tag.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn truth(name: &str, text: &str) -> Result<bool, Refusal> {
@@ -338,7 +470,10 @@ fn apply(filter: &mut Filter, name: &str, value: &str) -> Result<(), Refusal> {
         "locked" => filter.locked = Some(truth(name, value)?),
         "config_drive" => {
             let wanted = parse_truth(value).unwrap_or(!value.is_empty());
-            filter.patterns.push((Attribute::ConfigDrive, pattern(name, if wanted { "." } else { "^$" })?));
+            filter.patterns.push((
+                Attribute::ConfigDrive,
+                pattern(name, if wanted { "." } else { "^$" })?,
+            ));
         }
         "vm_state" => match value.parse::<VmState>() {
             Ok(state) => filter.vm_states = Some(vec![state]),
@@ -360,11 +495,19 @@ fn apply(filter: &mut Filter, name: &str, value: &str) -> Result<(), Refusal> {
 }
 
 /// Any of the statuses. One that no server can have is an error from 2.38 on; DELETED is for administrators.
-fn by_status(filter: &mut Filter, mv: Microversion, admin: bool, statuses: &[&str]) -> Result<(), Refusal> {
+fn by_status(
+    filter: &mut Filter,
+    mv: Microversion,
+    admin: bool,
+    statuses: &[&str],
+) -> Result<(), Refusal> {
     if statuses.is_empty() {
         return Ok(());
     }
-    let states: Vec<_> = statuses.iter().flat_map(|status| InstanceState::with_api_status(status)).collect();
+    let states: Vec<_> = statuses
+        .iter()
+        .flat_map(|status| InstanceState::with_api_status(status))
+        .collect();
     if states.is_empty() {
         if mv.at_least(38) {
             return Err(Refusal::invalid("Invalid status value"));
@@ -373,7 +516,9 @@ fn by_status(filter: &mut Filter, mv: Microversion, admin: bool, statuses: &[&st
     }
     if !states.is_empty() && states.iter().all(|(state, _)| *state == VmState::Deleted) {
         if !admin {
-            return Err(Refusal::forbidden("Only administrators may list deleted instances"));
+            return Err(Refusal::forbidden(
+                "Only administrators may list deleted instances",
+            ));
         }
         filter.deleted = Some(true);
     }

@@ -18,7 +18,10 @@ use std::collections::BTreeMap;
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/servers/{id}/metadata", get(list).post(add).put(replace))
-        .route("/servers/{id}/metadata/{key}", get(show).put(set).delete(delete))
+        .route(
+            "/servers/{id}/metadata/{key}",
+            get(show).put(set).delete(delete),
+        )
 }
 
 #[derive(Deserialize)]
@@ -33,8 +36,14 @@ struct Item {
     meta: BTreeMap<String, Value>,
 }
 
-async fn list(State(app): State<App>, Caller(actor): Caller, Path(id): Path<String>) -> Answer<Json<Value>> {
-    Ok(Json(json!({"metadata": find(&app, &actor, &id).await?.intent.metadata})))
+async fn list(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+) -> Answer<Json<Value>> {
+    Ok(Json(
+        json!({"metadata": find(&app, &actor, &id).await?.intent.metadata}),
+    ))
 }
 
 async fn add(
@@ -44,7 +53,9 @@ async fn add(
     Body(body): Body<Items>,
 ) -> Answer<Json<Value>> {
     let items = fields::metadata(body.metadata)?;
-    Ok(Json(json!({"metadata": edit::set_metadata(&app.cx, &actor, parse_id(&id)?, items, false).await?})))
+    Ok(Json(
+        json!({"metadata": edit::set_metadata(&app.cx, &actor, parse_id(&id)?, items, false).await?}),
+    ))
 }
 
 async fn replace(
@@ -54,7 +65,9 @@ async fn replace(
     Body(body): Body<Items>,
 ) -> Answer<Json<Value>> {
     let items = fields::metadata(body.metadata)?;
-    Ok(Json(json!({"metadata": edit::set_metadata(&app.cx, &actor, parse_id(&id)?, items, true).await?})))
+    Ok(Json(
+        json!({"metadata": edit::set_metadata(&app.cx, &actor, parse_id(&id)?, items, true).await?}),
+    ))
 }
 
 async fn show(
@@ -75,7 +88,10 @@ async fn set(
 ) -> Answer<Json<Value>> {
     let items = fields::metadata(body.meta)?;
     if items.len() != 1 || !items.contains_key(&key) {
-        return Err(Refusal::invalid(format!("Request body and URI mismatch: meta holds exactly the key '{key}'")).into());
+        return Err(Refusal::invalid(format!(
+            "Request body and URI mismatch: meta holds exactly the key '{key}'"
+        ))
+        .into());
     }
     edit::set_metadata(&app.cx, &actor, parse_id(&id)?, items.clone(), false).await?;
     Ok(Json(json!({"meta": items})))

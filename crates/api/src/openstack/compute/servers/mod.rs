@@ -51,8 +51,14 @@ pub fn routes() -> Router<App> {
         .route("/servers/{id}/ips/{network}", get(ips_of_network))
         .route("/servers/{id}/os-security-groups", get(security_groups))
         .route("/servers/{id}/os-interface", get(interfaces))
-        .route("/servers/{id}/os-volume_attachments", get(volume_attachments))
-        .route("/servers/{id}/os-server-password", get(password).delete(clear_password))
+        .route(
+            "/servers/{id}/os-volume_attachments",
+            get(volume_attachments),
+        )
+        .route(
+            "/servers/{id}/os-server-password",
+            get(password).delete(clear_password),
+        )
         .merge(metadata::routes())
         .merge(tags::routes())
         .merge(instance_actions::routes())
@@ -70,15 +76,30 @@ async fn find(app: &App, actor: &Actor, id: &str) -> Result<Instance, Failure> {
 }
 
 /// What this caller may see of servers beyond their owner's view.
-async fn viewer<'a>(app: &App, actor: &Actor, mv: Microversion, base: &'a str) -> Result<Viewer<'a>, Failure> {
+async fn viewer<'a>(
+    app: &App,
+    actor: &Actor,
+    mv: Microversion,
+    base: &'a str,
+) -> Result<Viewer<'a>, Failure> {
     let target = corten_iam::policy::Target::cloud();
-    let sees_hosts = app.cx.policy.check(actor, compute::SERVERS_READ_HOST, &target).is_ok();
+    let sees_hosts = app
+        .cx
+        .policy
+        .check(actor, compute::SERVERS_READ_HOST, &target)
+        .is_ok();
     let host_statuses = match sees_hosts && mv.at_least(16) {
         true => query::host_statuses(&app.cx).await?,
         false => HashMap::new(),
     };
     let default_zone = app.cx.settings.compute.default_availability_zone.clone();
-    Ok(Viewer { mv, base, sees_hosts, host_statuses, default_zone })
+    Ok(Viewer {
+        mv,
+        base,
+        sees_hosts,
+        host_statuses,
+        default_zone,
+    })
 }
 
 async fn show(
@@ -89,12 +110,15 @@ async fn show(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let instance = find(&app, &actor, &id).await?;
-    Ok(Json(json!({"server": viewer(&app, &actor, mv, &base).await?.server(&instance, Mode::Show)})))
+    Ok(Json(
+        json!({"server": viewer(&app, &actor, mv, &base).await?.server(&instance, Mode::Show)}),
+    ))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UpdateBody {
+    #[serde(deserialize_with = "fields::object")]
     server: UpdateFields,
 }
 
@@ -107,7 +131,11 @@ struct UpdateFields {
     description: Sent<String>,
     #[serde(default, deserialize_with = "fields::given")]
     hostname: Option<String>,
-    #[serde(rename = "OS-DCF:diskConfig", default, deserialize_with = "fields::given")]
+    #[serde(
+        rename = "OS-DCF:diskConfig",
+        default,
+        deserialize_with = "fields::given"
+    )]
     disk_config: Option<String>,
     #[serde(rename = "accessIPv4", default, deserialize_with = "fields::given")]
     access_ip_v4: Option<String>,
@@ -123,27 +151,50 @@ async fn update(
     Path(id): Path<String>,
     Body(body): Body<UpdateBody>,
 ) -> Answer<Json<Value>> {
-    let UpdateFields { name, description, hostname, disk_config, access_ip_v4, access_ip_v6 } = body.server;
+    let UpdateFields {
+        name,
+        description,
+        hostname,
+        disk_config,
+        access_ip_v4,
+        access_ip_v6,
+    } = body.server;
     mv.takes_from(19, "description", description.is_sent())?;
     mv.takes_from(90, "hostname", hostname.is_some())?;
     let change = edit::Update {
         name: name.map(|name| input::name("name", &name)).transpose()?,
         description: fields::description(description)?,
-        hostname: hostname.map(|hostname| fields::hostname(mv, &hostname)).transpose()?,
+        hostname: hostname
+            .map(|hostname| fields::hostname(mv, &hostname))
+            .transpose()?,
         disk_config: disk_config.map(fields::disk_config).transpose()?,
-        access_ip_v4: access_ip_v4.map(|text| fields::address_v4(&text)).transpose()?,
-        access_ip_v6: access_ip_v6.map(|text| fields::address_v6(&text)).transpose()?,
+        access_ip_v4: access_ip_v4
+            .map(|text| fields::address_v4(&text))
+            .transpose()?,
+        access_ip_v6: access_ip_v6
+            .map(|text| fields::address_v6(&text))
+            .transpose()?,
     };
     let instance = edit::update(&app.cx, &actor, parse_id(&id)?, change).await?;
-    Ok(Json(json!({"server": viewer(&app, &actor, mv, &base).await?.server(&instance, Mode::Update)})))
+    Ok(Json(
+        json!({"server": viewer(&app, &actor, mv, &base).await?.server(&instance, Mode::Update)}),
+    ))
 }
 
-async fn delete(State(app): State<App>, Caller(actor): Caller, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn delete(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
     command::delete(&app.cx, &actor, parse_id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn ips(State(app): State<App>, Caller(actor): Caller, Path(id): Path<String>) -> Answer<Json<Value>> {
+async fn ips(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+) -> Answer<Json<Value>> {
     find(&app, &actor, &id).await?;
     Ok(Json(json!({"addresses": {}})))
 }
@@ -154,15 +205,26 @@ async fn ips_of_network(
     Path((id, network)): Path<(String, String)>,
 ) -> Answer<Json<Value>> {
     find(&app, &actor, &id).await?;
-    Err(corten_model::refusal::Refusal::not_found(format!("Network '{network}': server {id} has no network.")).into())
+    Err(corten_model::refusal::Refusal::not_found(format!(
+        "Network '{network}': server {id} has no network."
+    ))
+    .into())
 }
 
-async fn security_groups(State(app): State<App>, Caller(actor): Caller, Path(id): Path<String>) -> Answer<Json<Value>> {
+async fn security_groups(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+) -> Answer<Json<Value>> {
     find(&app, &actor, &id).await?;
     Ok(Json(json!({"security_groups": []})))
 }
 
-async fn interfaces(State(app): State<App>, Caller(actor): Caller, Path(id): Path<String>) -> Answer<Json<Value>> {
+async fn interfaces(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+) -> Answer<Json<Value>> {
     find(&app, &actor, &id).await?;
     Ok(Json(json!({"interfaceAttachments": []})))
 }
@@ -177,14 +239,24 @@ async fn volume_attachments(
 }
 
 /// The encrypted password a guest posted to the metadata service: none, as there is no such service without networks.
-async fn password(State(app): State<App>, Caller(actor): Caller, Path(id): Path<String>) -> Answer<Json<Value>> {
+async fn password(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+) -> Answer<Json<Value>> {
     find(&app, &actor, &id).await?;
     Ok(Json(json!({"password": ""})))
 }
 
-async fn clear_password(State(app): State<App>, Caller(actor): Caller, Path(id): Path<String>) -> Answer<Response> {
+async fn clear_password(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+) -> Answer<Response> {
     let instance = find(&app, &actor, &id).await?;
     let target = corten_iam::policy::Target::project(&instance.project_id);
-    app.cx.policy.check(&actor, compute::SERVERS_WRITE, &target)?;
+    app.cx
+        .policy
+        .check(&actor, compute::SERVERS_WRITE, &target)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -29,7 +29,11 @@ pub(super) struct RebuildFields {
     user_data: Sent<String>,
     #[serde(default, deserialize_with = "fields::given")]
     personality: Option<Vec<Personality>>,
-    #[serde(rename = "OS-DCF:diskConfig", default, deserialize_with = "fields::given")]
+    #[serde(
+        rename = "OS-DCF:diskConfig",
+        default,
+        deserialize_with = "fields::given"
+    )]
     disk_config: Option<String>,
     #[serde(default)]
     trusted_image_certificates: Sent<Vec<String>>,
@@ -48,11 +52,17 @@ pub(super) fn request(mv: Microversion, body: RebuildFields) -> Result<Rebuild, 
     mv.takes_from(19, "description", body.description.is_sent())?;
     mv.takes_from(54, "key_name", body.key_name.is_sent())?;
     mv.takes_from(57, "user_data", body.user_data.is_sent())?;
-    mv.takes_from(63, "trusted_image_certificates", body.trusted_image_certificates.is_sent())?;
+    mv.takes_from(
+        63,
+        "trusted_image_certificates",
+        body.trusted_image_certificates.is_sent(),
+    )?;
     mv.takes_from(90, "hostname", body.hostname.is_some())?;
     mv.takes_until(56, "personality", body.personality.is_some())?;
     if body.preserve_ephemeral == Some(Truth(true)) {
-        return Err(Refusal::invalid("preserve_ephemeral is not possible here: a rebuild makes every local disk anew."));
+        return Err(Refusal::invalid(
+            "preserve_ephemeral is not possible here: a rebuild makes every local disk anew.",
+        ));
     }
     let user_data = match body.user_data {
         Sent::Absent => None,
@@ -61,9 +71,15 @@ pub(super) fn request(mv: Microversion, body: RebuildFields) -> Result<Rebuild, 
     };
     Ok(Rebuild {
         image_id: Some(body.image_ref),
-        name: body.name.map(|name| input::name("name", &name)).transpose()?,
+        name: body
+            .name
+            .map(|name| input::name("name", &name))
+            .transpose()?,
         description: fields::description(body.description)?,
-        hostname: body.hostname.map(|hostname| fields::hostname(mv, &hostname)).transpose()?,
+        hostname: body
+            .hostname
+            .map(|hostname| fields::hostname(mv, &hostname))
+            .transpose()?,
         metadata: body.metadata.map(fields::metadata).transpose()?,
         key_name: key_name(body.key_name)?,
         user_data,
@@ -71,8 +87,14 @@ pub(super) fn request(mv: Microversion, body: RebuildFields) -> Result<Rebuild, 
         disk_config: body.disk_config.map(fields::disk_config).transpose()?,
         trusted_image_certificates: fields::certificates(body.trusted_image_certificates)?,
         admin_pass: body.admin_pass,
-        access_ip_v4: body.access_ip_v4.map(|text| fields::address_v4(&text)).transpose()?,
-        access_ip_v6: body.access_ip_v6.map(|text| fields::address_v6(&text)).transpose()?,
+        access_ip_v4: body
+            .access_ip_v4
+            .map(|text| fields::address_v4(&text))
+            .transpose()?,
+        access_ip_v6: body
+            .access_ip_v6
+            .map(|text| fields::address_v6(&text))
+            .transpose()?,
     })
 }
 

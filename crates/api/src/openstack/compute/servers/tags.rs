@@ -7,6 +7,7 @@ use crate::body::Body;
 use crate::openstack::compute::microversion::Microversion;
 use crate::params::BaseUrl;
 use crate::problem::Answer;
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -21,7 +22,10 @@ use std::collections::BTreeSet;
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/servers/{id}/tags", get(list).put(replace).delete(clear))
-        .route("/servers/{id}/tags/{tag}", get(check).put(add).delete(delete))
+        .route(
+            "/servers/{id}/tags/{tag}",
+            get(check).put(add).delete(delete),
+        )
 }
 
 #[derive(Deserialize)]
@@ -37,7 +41,9 @@ async fn list(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     mv.exists_from(26)?;
-    Ok(Json(json!({"tags": find(&app, &actor, &id).await?.intent.tags})))
+    Ok(Json(
+        json!({"tags": find(&app, &actor, &id).await?.intent.tags}),
+    ))
 }
 
 async fn replace(
@@ -48,12 +54,21 @@ async fn replace(
     Body(body): Body<Tags>,
 ) -> Answer<Json<Value>> {
     mv.exists_from(26)?;
-    let tags: BTreeSet<String> = body.tags.iter().map(|tag| fields::tag(tag)).collect::<Result<_, _>>()?;
+    let tags: BTreeSet<String> = body
+        .tags
+        .iter()
+        .map(|tag| fields::tag(tag))
+        .collect::<Result<_, _>>()?;
     if tags.len() > edit::MAX_TAGS {
         let most = edit::MAX_TAGS;
-        return Err(Refusal::invalid(format!("The number of tags exceeded the per-server limit {most}")).into());
+        return Err(Refusal::invalid(format!(
+            "The number of tags exceeded the per-server limit {most}"
+        ))
+        .into());
     }
-    Ok(Json(json!({"tags": edit::set_tags(&app.cx, &actor, parse_id(&id)?, tags).await?})))
+    Ok(Json(
+        json!({"tags": edit::set_tags(&app.cx, &actor, parse_id(&id)?, tags).await?}),
+    ))
 }
 
 async fn clear(
@@ -87,12 +102,26 @@ async fn add(
     mv: Microversion,
     BaseUrl(base): BaseUrl,
     Path((id, tag)): Path<(String, String)>,
+    body: Bytes,
 ) -> Answer<Response> {
     mv.exists_from(26)?;
+    if !body.is_empty() && body.as_ref() != b"null" {
+        return Err(Refusal::invalid(
+            "Invalid input: the tag is in the path, and the body is empty.",
+        )
+        .into());
+    }
     let tag = fields::tag(&tag)?;
     let added = edit::add_tag(&app.cx, &actor, parse_id(&id)?, tag.clone()).await?;
-    let location = [(header::LOCATION, format!("{base}/compute/v2.1/servers/{id}/tags/{tag}"))];
-    let status = if added { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
+    let location = [(
+        header::LOCATION,
+        format!("{base}/compute/v2.1/servers/{id}/tags/{tag}"),
+    )];
+    let status = if added {
+        StatusCode::CREATED
+    } else {
+        StatusCode::NO_CONTENT
+    };
     Ok((status, location).into_response())
 }
 

@@ -30,7 +30,14 @@ pub struct Viewer<'a> {
 }
 
 /// Statuses with a progress.
-const IN_PROGRESS: [&str; 6] = ["ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"];
+const IN_PROGRESS: [&str; 6] = [
+    "ACTIVE",
+    "BUILD",
+    "REBUILD",
+    "RESIZE",
+    "VERIFY_RESIZE",
+    "MIGRATING",
+];
 
 impl Viewer<'_> {
     /// `{"id", "name", "links"}`, as in `/servers`.
@@ -90,7 +97,11 @@ impl Viewer<'_> {
         if IN_PROGRESS.contains(&status) {
             body.insert("progress".to_owned(), json!(instance.progress));
         }
-        if let Some(fault) = instance.fault.as_ref().filter(|_| matches!(status, "ERROR" | "DELETED")) {
+        if let Some(fault) = instance
+            .fault
+            .as_ref()
+            .filter(|_| matches!(status, "ERROR" | "DELETED"))
+        {
             body.insert("fault".to_owned(), self.fault(fault));
         }
     }
@@ -99,8 +110,11 @@ impl Viewer<'_> {
         let bookmark = format!("{}/compute/images/{}", self.base, image.id);
         let mut body = json!({"id": image.id, "links": [{"rel": "bookmark", "href": bookmark}]});
         if self.mv.at_least(98) {
-            let standard: BTreeMap<_, _> =
-                image.properties.iter().filter(|(name, _)| is_standard_property(name)).collect();
+            let standard: BTreeMap<_, _> = image
+                .properties
+                .iter()
+                .filter(|(name, _)| is_standard_property(name))
+                .collect();
             body["properties"] = json!(standard);
         }
         body
@@ -163,10 +177,17 @@ impl Viewer<'_> {
     /// What only administrators see.
     fn hosts(&self, instance: &Instance, mode: Mode, body: &mut Map<String, Value>) {
         let intent = &instance.intent;
-        let mut add = |name: &str, value: Value| body.insert(format!("OS-EXT-SRV-ATTR:{name}"), value);
+        let mut add =
+            |name: &str, value: Value| body.insert(format!("OS-EXT-SRV-ATTR:{name}"), value);
         add("host", json!(instance.host_name));
         add("hypervisor_hostname", json!(instance.host_name));
-        add("instance_name", json!(format!("instance-{}", &instance.id.0.simple().to_string()[..8])));
+        add(
+            "instance_name",
+            json!(format!(
+                "instance-{}",
+                &instance.id.0.simple().to_string()[..8]
+            )),
+        );
         if self.mv.at_least(3) {
             add("reservation_id", json!(instance.reservation_id));
             add("launch_index", json!(instance.launch_index));
@@ -181,7 +202,9 @@ impl Viewer<'_> {
         }
         if self.mv.at_least(16) {
             let host = instance.host_id.and(instance.host_name.as_ref());
-            let status = host.map_or("", |name| self.host_statuses.get(name).unwrap_or(&"UNKNOWN"));
+            let status = host.map_or("", |name| {
+                self.host_statuses.get(name).unwrap_or(&"UNKNOWN")
+            });
             body.insert("host_status".to_owned(), json!(status));
         }
     }
@@ -198,27 +221,61 @@ impl Viewer<'_> {
         add(9, "locked", json!(intent.locked.is_some()));
         add(19, "description", json!(intent.description));
         add(26, "tags", json!(intent.tags));
-        add(63, "trusted_image_certificates", json!(intent.trusted_image_certificates));
+        add(
+            63,
+            "trusted_image_certificates",
+            json!(intent.trusted_image_certificates),
+        );
         if mode != Mode::Detail {
             let groups: Vec<_> = intent.server_group_id.iter().collect();
             add(71, "server_groups", json!(groups));
         }
-        add(73, "locked_reason", json!(intent.locked.as_ref().and_then(|lock| lock.reason.clone())));
+        add(
+            73,
+            "locked_reason",
+            json!(intent.locked.as_ref().and_then(|lock| lock.reason.clone())),
+        );
         if whole {
             add(90, "OS-EXT-SRV-ATTR:hostname", json!(intent.hostname));
         }
-        add(96, "pinned_availability_zone", json!(intent.availability_zone));
+        add(
+            96,
+            "pinned_availability_zone",
+            json!(intent.availability_zone),
+        );
         add(100, "scheduler_hints", json!(intent.scheduler_hints));
     }
 }
 
 /// Properties with a meaning for compute: those of Nova's `ImageMetaProps`, older names included.
 const STANDARD_PROPERTIES: [&str; 28] = [
-    "architecture", "auto_disk_config", "bdm_v2", "bittorrent", "block_device_mapping", "cache_in_nova",
-    "hypervisor_type", "hypervisor_version_requires", "ipxe_boot", "mappings", "os_admin_user", "os_command_line",
-    "os_distro", "os_require_quiesce", "os_secure_boot", "os_skip_agent_inject_files_at_boot",
-    "os_skip_agent_inject_ssh", "os_type", "owner_id", "root_device_name", "traits_required", "vm_mode",
-    "vmware_disktype", "vmware_image_version", "vmware_linked_clone", "vmware_ostype", "xenapi_device_id",
+    "architecture",
+    "auto_disk_config",
+    "bdm_v2",
+    "bittorrent",
+    "block_device_mapping",
+    "cache_in_nova",
+    "hypervisor_type",
+    "hypervisor_version_requires",
+    "ipxe_boot",
+    "mappings",
+    "os_admin_user",
+    "os_command_line",
+    "os_distro",
+    "os_require_quiesce",
+    "os_secure_boot",
+    "os_skip_agent_inject_files_at_boot",
+    "os_skip_agent_inject_ssh",
+    "os_type",
+    "owner_id",
+    "root_device_name",
+    "traits_required",
+    "vm_mode",
+    "vmware_disktype",
+    "vmware_image_version",
+    "vmware_linked_clone",
+    "vmware_ostype",
+    "xenapi_device_id",
     "xenapi_use_agent",
 ];
 
@@ -232,7 +289,9 @@ fn key_name(instance: &Instance) -> Value {
 
 /// Tells tenants which of their servers share a host without naming it: SHA-224 of project and host.
 fn host_id(instance: &Instance) -> String {
-    let Some(host) = &instance.host_name else { return String::new() };
+    let Some(host) = &instance.host_name else {
+        return String::new();
+    };
     hex(&Sha224::digest(format!("{}{host}", instance.project_id)))
 }
 
