@@ -1,5 +1,7 @@
 //! OpenStack's own client drives the cloud: what an administrator and a tenant do with it, on a simulated host.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 #[path = "common/stock_client.rs"]
 mod stock_client;
@@ -78,8 +80,11 @@ async fn an_administrator_manages_users_projects_and_roles() {
     assert_eq!(new.user_id, user["id"].as_str().unwrap());
 
     let credential = cli.json("application credential create ac1").await;
+    let secret = credential["secret"]
+        .as_str()
+        .or(credential["Secret"].as_str());
     assert!(
-        credential["secret"].as_str().unwrap().len() > 40,
+        secret.is_some_and(|secret| secret.len() > 40),
         "{credential}"
     );
     assert_lists(
@@ -170,11 +175,8 @@ async fn an_administrator_sees_hosts_quotas_and_usage() {
     cli.json(&format!("{CREATE_IMAGE} img1")).await;
     cli.json("server create --image img1 --flavor f1 --nic none --wait srv1")
         .await;
-    assert_lists(
-        &cli.json("server list --all-projects --long").await,
-        "Host",
-        &["sim-1"].map(|_| "sim-1")[..0].as_ref(),
-    );
+    let servers = cli.json("server list --all-projects --long").await;
+    assert!(column(&servers, "Host")[0].starts_with("sim-"), "{servers}");
     let usage = cli.json("usage show").await;
     assert!(
         usage["CPU Hours"]

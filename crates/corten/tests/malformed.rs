@@ -14,7 +14,8 @@ mod fixture;
 mod mangle;
 
 use calls::Call;
-use common::{Actor, Answer, SOON, Shape, until};
+use common::http::Answer;
+use common::{Actor, SOON, Shape, until};
 use fixture::Fixture;
 use futures_util::StreamExt as _;
 use mangle::{Dice, Spoilt};

@@ -13,7 +13,7 @@ mod fixture;
 mod routes;
 
 use calls::{Call, HIDDEN, Right, table};
-use common::Answer;
+use common::http::Answer;
 use fixture::{Fixture, NOTHING};
 use futures_util::StreamExt as _;
 use reqwest::{Method, StatusCode};

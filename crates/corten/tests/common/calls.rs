@@ -3,7 +3,8 @@
 //! Each test file uses a part of what is here.
 #![allow(dead_code)]
 
-use crate::common::{Actor, Answer};
+use crate::common::Actor;
+use crate::common::http::Answer;
 use crate::fixture::Fixture;
 use reqwest::{Method, StatusCode};
 

@@ -7,7 +7,7 @@ pub mod guests;
 pub mod http;
 
 #[allow(unused_imports)] // each test uses its part of the fixture
-pub use http::{Actor, Answer};
+pub use http::Actor;
 
 use reqwest::{Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};

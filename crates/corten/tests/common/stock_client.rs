@@ -66,7 +66,6 @@ impl StockClient {
     }
 
     /// Runs a command that must succeed; answers what it printed, read as JSON.
-    #[allow(clippy::same_name_method)]
     pub async fn run(&mut self, command: &str) -> Value {
         let (answer, errors) = self.attempt(command).await;
         assert!(errors.trim().is_empty(), "openstack {command}: {errors}");
