@@ -156,6 +156,14 @@ impl Action<'_> {
         body::parse(self.arguments.to_string().as_bytes())
     }
 
+    /// The arguments of an action that can do without.
+    pub fn arguments_or_null<T: DeserializeOwned>(&self) -> Result<Option<T>, Refusal> {
+        if self.arguments.is_null() {
+            return Ok(None);
+        }
+        self.arguments().map(Some)
+    }
+
     async fn simple(self, command: Command) -> Answer<Response> {
         command::simple(&self.app.cx, self.actor, self.id, command).await?;
         Ok(accepted())

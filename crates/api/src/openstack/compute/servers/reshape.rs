@@ -146,7 +146,7 @@ fn unshelve_to(action: &Action<'_>) -> Result<Unshelve, Refusal> {
     }
     if !action.mv.at_least(91) {
         let zone = action
-            .arguments::<Option<UnshelveInZone>>()?
+            .arguments_or_null::<UnshelveInZone>()?
             .map(|given| Some(given.availability_zone));
         return Ok(Unshelve {
             availability_zone: zone,
@@ -156,7 +156,7 @@ fn unshelve_to(action: &Action<'_>) -> Result<Unshelve, Refusal> {
     let Some(UnshelveAnywhere {
         availability_zone,
         host,
-    }) = action.arguments()?
+    }) = action.arguments_or_null()?
     else {
         return Ok(Unshelve::default());
     };
@@ -175,7 +175,7 @@ fn unshelve_to(action: &Action<'_>) -> Result<Unshelve, Refusal> {
 pub(super) async fn migrate(action: &Action<'_>) -> Answer<Response> {
     let host = if action.mv.at_least(56) {
         action
-            .arguments::<Option<Migrate>>()?
+            .arguments_or_null::<Migrate>()?
             .and_then(|to| to.host)
     } else {
         None
