@@ -118,6 +118,7 @@ actions! {
         KEYPAIRS_READ = "compute:keypairs:read", OwnerOrAdmin;
         KEYPAIRS_CREATE = "compute:keypairs:create", OwnerOrAdmin;
         KEYPAIRS_DELETE = "compute:keypairs:delete", Owner;
+        KEYPAIRS_MANAGE = "compute:keypairs:manage", ProjectWrite;
         FLAVORS_READ = "compute:flavors:read", Anyone;
         FLAVORS_READ_PRIVATE = "compute:flavors:read-private", CloudRead;
         FLAVORS_WRITE = "compute:flavors:write", CloudAdmin;

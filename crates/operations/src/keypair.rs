@@ -2,7 +2,9 @@
 
 use crate::context::Context;
 use crate::{public_key, quota};
-use corten_iam::action::compute::{KEYPAIRS_CREATE, KEYPAIRS_DELETE, KEYPAIRS_READ};
+use corten_iam::action::compute::{
+    KEYPAIRS_CREATE, KEYPAIRS_DELETE, KEYPAIRS_MANAGE, KEYPAIRS_READ,
+};
 use corten_iam::actor::Actor;
 use corten_iam::policy::Target;
 use corten_model::ids::UserId;
@@ -41,6 +43,11 @@ pub async fn create(cx: &Context, actor: &Actor, new: NewKeyPair) -> Result<Crea
     let user_id = user_id.unwrap_or_else(|| actor.user_id.clone());
     cx.policy
         .check(actor, KEYPAIRS_CREATE, &Target::user(&user_id))?;
+    // A reader of a project only looks at key pairs (K121).
+    if let Some(project) = actor.project_id() {
+        cx.policy
+            .check(actor, KEYPAIRS_MANAGE, &Target::project(project))?;
+    }
     // Before the key is made, which takes a while, and again with the row.
     quota::check_key_pairs(cx, &mut cx.store.read().await?, actor, &user_id).await?;
     let made = match public_key {
