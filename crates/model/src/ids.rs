@@ -121,6 +121,21 @@ uuid_id! {
     AggregateUuid = "aggregate";
     /// One row of the transition log. Version 7: ids sort by time.
     TransitionId = "transition";
+    NetworkId = "network";
+    SubnetId = "subnet";
+    SubnetPoolId = "subnet pool";
+    AddressScopeId = "address scope";
+    PortId = "port";
+    TrunkId = "trunk";
+    RouterId = "router";
+    FloatingIpId = "floating IP";
+    PortForwardingId = "port forwarding";
+    SecurityGroupId = "security group";
+    SecurityGroupRuleId = "security group rule";
+    AddressGroupId = "address group";
+    QosPolicyId = "QoS policy";
+    QosRuleId = "QoS rule";
+    RbacPolicyId = "RBAC policy";
 }
 
 word_id! {

@@ -88,6 +88,8 @@ macro_rules! value_from_ids {
 value_from_ids! {
     InstanceId ImageId VolumeId NodeId HostId OperationId ServerGroupId AggregateUuid
     ProjectId UserId DomainId GroupId RoleId FlavorId
+    NetworkId SubnetId SubnetPoolId AddressScopeId PortId TrunkId RouterId FloatingIpId PortForwardingId
+    SecurityGroupId SecurityGroupRuleId AddressGroupId QosPolicyId QosRuleId RbacPolicyId
 }
 
 type Bound<'q> = SqlQuery<'q, Any, AnyArguments>;

@@ -1,0 +1,12 @@
+//! Tenant networks on Open vSwitch and OVN.
+//!
+//! [`plan`] says in the cloud's own words what the fabric must hold. [`Fabric`] makes it so; its OVN implementation
+//! compiles plans to rows of the northbound database and writes only the difference. What a host does with its hands
+//! for networks (daemons, taps, guards, metadata namespaces) is in `chassis`.
+
+mod error;
+mod fabric;
+pub mod plan;
+
+pub use error::NetworkError;
+pub use fabric::{Chassis, Fabric, PortsUp, Repair};
