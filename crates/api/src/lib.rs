@@ -41,5 +41,6 @@ pub fn routes() -> Router<App> {
         .nest("/identity", openstack::identity::routes())
         .nest("/image", openstack::image::routes())
         .nest("/compute", openstack::compute::routes())
+        .nest("/network", openstack::network::routes())
         .nest("/placement", openstack::placement::routes())
 }

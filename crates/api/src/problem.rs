@@ -85,8 +85,26 @@ fn status_of(reason: Reason) -> StatusCode {
     }
 }
 
-/// How one service writes an error: the JSON body for a status and a message.
-pub type ErrorBody = fn(StatusCode, &str) -> Value;
+/// How one service writes an error: the JSON body for a status and what was refused.
+pub type ErrorBody = fn(StatusCode, &Told) -> Value;
+
+/// What the caller is told.
+#[derive(Debug, Clone)]
+pub struct Told {
+    pub message: String,
+    /// The API's own name of the rule, where there is one.
+    pub name: Option<&'static str>,
+}
+
+impl Told {
+    /// A text alone.
+    pub fn text(message: String) -> Self {
+        Self {
+            message,
+            name: None,
+        }
+    }
+}
 
 /// Wraps a service's routes so that everything that fails in them leaves in that service's error body.
 pub fn rendered_by<S: Clone + Send + Sync + 'static>(
@@ -115,15 +133,12 @@ async fn refuse_nul(request: Request, next: Next) -> Response {
 
 fn render(mut response: Response, body: ErrorBody) -> Response {
     let status = response.status();
-    let message = match response.extensions_mut().remove::<Unrendered>() {
-        Some(Unrendered(refusal)) => refusal.message,
-        None if is_bare_error(&response) => match status {
-            StatusCode::NOT_FOUND => "The resource could not be found.".to_owned(),
-            StatusCode::METHOD_NOT_ALLOWED => {
-                "The method is not allowed for this resource.".to_owned()
-            }
-            other => other.canonical_reason().unwrap_or("Error").to_owned(),
+    let told = match response.extensions_mut().remove::<Unrendered>() {
+        Some(Unrendered(refusal)) => Told {
+            message: refusal.message,
+            name: refusal.name,
         },
+        None if is_bare_error(&response) => Told::text(bare_message(status).to_owned()),
         None => return response,
     };
     let json = HeaderValue::from_static("application/json");
@@ -133,8 +148,16 @@ fn render(mut response: Response, body: ErrorBody) -> Response {
     response
         .headers_mut()
         .insert(axum::http::header::CONTENT_TYPE, json);
-    *response.body_mut() = Body::from(body(status, &message).to_string());
+    *response.body_mut() = Body::from(body(status, &told).to_string());
     response
+}
+
+fn bare_message(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::NOT_FOUND => "The resource could not be found.",
+        StatusCode::METHOD_NOT_ALLOWED => "The method is not allowed for this resource.",
+        other => other.canonical_reason().unwrap_or("Error"),
+    }
 }
 
 /// An error that the router or a layer made, without a body of its own.

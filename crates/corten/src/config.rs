@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use corten_host::{AccelerationChoice, Accelerator, HostConfig};
 use corten_iam::IamConfig;
 use corten_operations::Settings;
-use corten_operations::settings::{Compute, Images, Quota};
+use corten_operations::settings::{Compute, Images, Network, NetworkQuota, Quota};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,8 @@ struct File {
     images: Images,
     compute: Compute,
     quota: Quota,
+    network: Network,
+    network_quota: NetworkQuota,
     host: Host,
     sim: Sim,
 }
@@ -117,6 +119,8 @@ pub fn load(place: &Place) -> anyhow::Result<Config> {
         images,
         compute,
         quota,
+        network,
+        network_quota,
         host,
         sim,
     } = file;
@@ -134,6 +138,8 @@ pub fn load(place: &Place) -> anyhow::Result<Config> {
             images,
             compute,
             quota,
+            network,
+            network_quota,
         },
         host,
         sim,

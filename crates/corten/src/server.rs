@@ -53,6 +53,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         settings: config.settings.clone(),
         clock: clock.clone(),
         hosts: Hosts::default(),
+        fabric: Arc::new(corten_sim::SimFabric::default()),
         image_dir: config.image_dir(),
     });
     flavor::seed(&cx)

@@ -196,6 +196,43 @@ actions! {
         LIMITS_WRITE = "identity:limits:write", CloudAdmin;
         REGISTERED_LIMITS_READ = "identity:registered-limits:read", Anyone;
     }
+    network {
+        READ_ALL = "network:all:read-all-projects", CloudRead;
+        NETWORKS_READ = "network:networks:read", ProjectRead;
+        NETWORKS_WRITE = "network:networks:write", ProjectWrite;
+        NETWORKS_OPERATE = "network:networks:operate", CloudAdmin;
+        SUBNETS_READ = "network:subnets:read", ProjectRead;
+        SUBNETS_WRITE = "network:subnets:write", ProjectWrite;
+        SUBNET_POOLS_READ = "network:subnet-pools:read", ProjectRead;
+        SUBNET_POOLS_WRITE = "network:subnet-pools:write", ProjectWrite;
+        ADDRESS_SCOPES_READ = "network:address-scopes:read", ProjectRead;
+        ADDRESS_SCOPES_WRITE = "network:address-scopes:write", ProjectWrite;
+        SHARE = "network:all:share", CloudAdmin;
+        PORTS_READ = "network:ports:read", ProjectRead;
+        PORTS_WRITE = "network:ports:write", ProjectWrite;
+        PORTS_BIND = "network:ports:bind", CloudAdmin;
+        ROUTERS_READ = "network:routers:read", ProjectRead;
+        ROUTERS_WRITE = "network:routers:write", ProjectWrite;
+        ROUTERS_OPERATE = "network:routers:operate", CloudAdmin;
+        FLOATING_IPS_READ = "network:floating-ips:read", ProjectRead;
+        FLOATING_IPS_WRITE = "network:floating-ips:write", ProjectAdmin;
+        FLOATING_IPS_WRITE_AS_MEMBER = "network:floating-ips:write-as-member", ProjectWrite;
+        FLOATING_IPS_CHOOSE = "network:floating-ips:choose-address", CloudAdmin;
+        SECURITY_GROUPS_READ = "network:security-groups:read", ProjectRead;
+        SECURITY_GROUPS_WRITE = "network:security-groups:write", ProjectWrite;
+        ADDRESS_GROUPS_READ = "network:address-groups:read", ProjectRead;
+        ADDRESS_GROUPS_WRITE = "network:address-groups:write", ProjectWrite;
+        QOS_READ = "network:qos-policies:read", ProjectRead;
+        QOS_WRITE = "network:qos-policies:write", CloudAdmin;
+        RBAC_READ = "network:rbac-policies:read", ProjectRead;
+        RBAC_WRITE = "network:rbac-policies:write", ProjectWrite;
+        TRUNKS_READ = "network:trunks:read", ProjectRead;
+        TRUNKS_WRITE = "network:trunks:write", ProjectWrite;
+        QUOTAS_READ = "network:quotas:read", ProjectRead;
+        QUOTAS_WRITE = "network:quotas:write", CloudAdmin;
+        AGENTS_READ = "network:agents:read", CloudRead;
+        INFO_READ = "network:info:read", Anyone;
+    }
     native {
         OPERATIONS_READ = "native:operations:read", CloudRead;
         OPERATIONS_CANCEL = "native:operations:cancel", CloudAdmin;

@@ -38,6 +38,7 @@ pub fn services_under(base_url: &str) -> Vec<CatalogService> {
         ("identity", "keystone", "/identity/v3"),
         ("compute", "nova", "/compute/v2.1"),
         ("image", "glance", "/image"),
+        ("network", "neutron", "/network"),
         ("placement", "placement", "/placement"),
     ]
     .into_iter()

@@ -40,12 +40,14 @@ pub enum Reason {
 pub struct Refusal {
     pub reason: Reason,
     pub message: String,
+    /// The API's own name of the rule, where it has one: Neutron's error type.
+    pub name: Option<&'static str>,
 }
 
 macro_rules! constructors {
     ($($name:ident = $reason:ident;)*) => {$(
         pub fn $name(message: impl fmt::Display) -> Self {
-            Self { reason: Reason::$reason, message: message.to_string() }
+            Self { reason: Reason::$reason, message: message.to_string(), name: None }
         }
     )*};
 }
@@ -64,6 +66,14 @@ impl Refusal {
         range_not_satisfiable = RangeNotSatisfiable;
         not_implemented = NotImplemented;
         unavailable = Unavailable;
+    }
+
+    /// The same under the API's own name of the rule.
+    pub fn named(self, name: &'static str) -> Self {
+        Self {
+            name: Some(name),
+            ..self
+        }
     }
 
     /// The usual 404: `Image 1234 could not be found.`

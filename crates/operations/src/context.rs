@@ -7,6 +7,7 @@ use corten_iam::policy::Policy;
 use corten_model::ids::HostId;
 use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
+use corten_network::Fabric;
 use corten_store::Store;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ pub struct Context {
     pub settings: Settings,
     pub clock: Arc<dyn Clock>,
     pub hosts: Hosts,
+    /// What carries the networks.
+    pub fabric: Arc<dyn Fabric>,
     /// Where image files are kept.
     pub image_dir: PathBuf,
 }

@@ -5,6 +5,7 @@
 //! to bottom. Both get what they stand on from [`Context`].
 
 pub mod aggregate;
+pub mod apply_network;
 pub mod command_instance;
 pub mod confirm_resize;
 pub mod context;
@@ -17,6 +18,7 @@ pub mod image;
 pub mod import_image;
 pub mod instance;
 pub mod keypair;
+pub mod network;
 pub mod offload_instance;
 pub mod operation;
 pub mod placement;

@@ -9,6 +9,8 @@ pub struct Settings {
     pub images: Images,
     pub compute: Compute,
     pub quota: Quota,
+    pub network: Network,
+    pub network_quota: NetworkQuota,
 }
 
 /// `[images]`
@@ -114,6 +116,81 @@ impl Default for Quota {
             injected_files: 5,
             injected_file_content_bytes: 10_240,
             injected_file_path_bytes: 255,
+        }
+    }
+}
+
+/// `[network]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    /// The largest packet of tenants' networks, in bytes: what the hosts' network carries, less 58 for the tunnel.
+    pub mtu: u16,
+    /// The largest packet of physical networks, in bytes.
+    pub physical_mtu: u16,
+    /// Physical networks that hosts are joined to, by the names that administrators use.
+    pub physical_networks: Vec<String>,
+    /// The hosts that routers go out through, best first; by default every host.
+    pub gateway_hosts: Vec<String>,
+    /// The domain of guests on networks without one of their own.
+    pub dns_domain: String,
+    /// Members of a project may set public IPs as well as its administrators (K117).
+    pub members_set_public_ips: bool,
+    /// How long a call waits for the fabric to have what it changed, in milliseconds.
+    pub patience_millis: u64,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            mtu: 1442,
+            physical_mtu: 1500,
+            physical_networks: vec!["public".to_owned()],
+            gateway_hosts: Vec::new(),
+            dns_domain: "cloud.internal".to_owned(),
+            members_set_public_ips: false,
+            patience_millis: 2000,
+        }
+    }
+}
+
+impl Network {
+    pub fn patience(&self) -> Duration {
+        Duration::from_millis(self.patience_millis)
+    }
+}
+
+/// `[network_quota]`: what a project may have of networks unless its own quota says otherwise; -1 means no limit.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkQuota {
+    pub networks: i64,
+    pub subnets: i64,
+    pub subnet_pools: i64,
+    pub ports: i64,
+    pub routers: i64,
+    pub floating_ips: i64,
+    pub security_groups: i64,
+    pub security_group_rules: i64,
+    pub address_groups: i64,
+    pub rbac_policies: i64,
+    pub trunks: i64,
+}
+
+impl Default for NetworkQuota {
+    fn default() -> Self {
+        Self {
+            networks: 100,
+            subnets: 100,
+            subnet_pools: -1,
+            ports: 500,
+            routers: 10,
+            floating_ips: 50,
+            security_groups: 10,
+            security_group_rules: 100,
+            address_groups: 10,
+            rbac_policies: 10,
+            trunks: 10,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Every kind of operation there is: what a worker registers.
 
+use crate::apply_network::ApplyNetwork;
 use crate::command_instance::CommandInstance;
 use crate::confirm_resize::ConfirmResize;
 use crate::context::Context;
@@ -30,7 +31,8 @@ pub fn registry(cx: &Arc<Context>) -> Registry {
         .with(ShelveInstance(cx.clone()))
         .with(OffloadInstance(cx.clone()))
         .with(UnshelveInstance(cx.clone()))
-        .with(ImportImage(cx.clone()));
+        .with(ImportImage(cx.clone()))
+        .with(ApplyNetwork(cx.clone()));
     let registry = SnapshotInstance::COMMANDS
         .into_iter()
         .fold(registry, |registry, command| {

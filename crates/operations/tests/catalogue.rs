@@ -37,6 +37,7 @@ impl Cloud {
             settings: Settings::default(),
             clock: Arc::new(ManualClock::starting_at(Timestamp(1_700_000_000_000_000))),
             hosts: Hosts::default(),
+            fabric: Arc::new(corten_sim::SimFabric::default()),
             image_dir: std::env::temp_dir(),
         };
         let mut tx = cx.store.write().await.unwrap();

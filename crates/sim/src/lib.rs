@@ -6,6 +6,7 @@
 //! was left behind.
 
 mod config;
+mod fabric;
 mod faults;
 mod guest;
 mod host;
@@ -13,6 +14,7 @@ mod leaks;
 mod tasks;
 
 pub use config::SimConfig;
+pub use fabric::SimFabric;
 pub use faults::TaskKind;
 pub use host::SimHost;
 pub use leaks::Leaks;

@@ -318,6 +318,23 @@ impl<T: Record> Query<T> {
         self
     }
 
+    /// The column holds the value, or the row is one of these.
+    pub fn equals_or_is(
+        mut self,
+        column: &'static str,
+        value: impl Into<Value>,
+        ids: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let place = self.place(value.into());
+        let ids: Vec<_> = ids.into_iter().map(|id| self.place(id.into())).collect();
+        self.conditions.push(if ids.is_empty() {
+            format!("{column} = {place}")
+        } else {
+            format!("({column} = {place} OR id IN ({}))", ids.join(", "))
+        });
+        self
+    }
+
     /// Sorts by this column, after those named before it. The id is always the last key, so that a page has an end.
     pub fn order_by(mut self, column: &'static str, direction: Direction) -> Self {
         self.order.push((column, direction));

@@ -5,7 +5,7 @@
 mod operations;
 
 use crate::app::App;
-use crate::problem::rendered_by;
+use crate::problem::{Told, rendered_by};
 use axum::Router;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -17,10 +17,10 @@ pub fn routes() -> Router<App> {
     )
 }
 
-fn error_body(status: StatusCode, message: &str) -> Value {
+fn error_body(status: StatusCode, told: &Told) -> Value {
     json!({"error": {
         "status": status.as_u16(),
         "reason": status.canonical_reason(),
-        "message": message,
+        "message": told.message,
     }})
 }

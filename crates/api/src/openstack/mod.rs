@@ -5,4 +5,5 @@
 pub mod compute;
 pub mod identity;
 pub mod image;
+pub mod network;
 pub mod placement;

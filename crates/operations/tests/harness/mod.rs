@@ -141,6 +141,7 @@ impl Cloud {
             settings: Settings::default(),
             clock: clock.clone(),
             hosts: Hosts::default(),
+            fabric: Arc::new(corten_sim::SimFabric::default()),
             image_dir: images.path().to_owned(),
         });
         flavor::seed(&cx).await.unwrap();

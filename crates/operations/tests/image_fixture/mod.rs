@@ -54,6 +54,7 @@ impl Cloud {
             },
             clock: Arc::new(SystemClock),
             hosts: Hosts::default(),
+            fabric: Arc::new(corten_sim::SimFabric::default()),
             image_dir: directory.path().to_owned(),
         });
         Self {

@@ -8,6 +8,7 @@
 //! * `mv.takes_from(55, "description", sent)?` for a body field that came with 2.55 (400 otherwise).
 
 use super::fault;
+use crate::problem::Told;
 use axum::Json;
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -155,7 +156,7 @@ impl IntoResponse for Unsupported {
                 ),
             ),
         };
-        (status, Json(fault(status, &message))).into_response()
+        (status, Json(fault(status, &Told::text(message)))).into_response()
     }
 }
 

@@ -32,7 +32,7 @@ mod usage;
 mod version;
 
 use crate::app::App;
-use crate::problem::rendered_by;
+use crate::problem::{Told, rendered_by};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn;
@@ -74,7 +74,7 @@ fn resources() -> Router<App> {
 }
 
 /// Nova's error body: the key says what kind of error it is.
-pub fn fault(status: StatusCode, message: &str) -> Value {
+pub fn fault(status: StatusCode, told: &Told) -> Value {
     let key = match status.as_u16() {
         400 => "badRequest",
         401 => "unauthorized",
@@ -88,5 +88,5 @@ pub fn fault(status: StatusCode, message: &str) -> Value {
         503 => "serviceUnavailable",
         _ => "computeFault",
     };
-    json!({ key: {"code": status.as_u16(), "message": message} })
+    json!({ key: {"code": status.as_u16(), "message": told.message} })
 }

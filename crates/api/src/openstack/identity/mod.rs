@@ -33,7 +33,7 @@ mod users;
 mod versions;
 
 use crate::app::App;
-use crate::problem::rendered_by;
+use crate::problem::{Told, rendered_by};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header::{VARY, WWW_AUTHENTICATE};
@@ -72,9 +72,9 @@ pub fn routes() -> Router<App> {
 }
 
 /// Keystone's error body.
-fn error_body(status: StatusCode, message: &str) -> Value {
+fn error_body(status: StatusCode, told: &Told) -> Value {
     let title = status.canonical_reason().unwrap_or("Error");
-    json!({"error": {"code": status.as_u16(), "message": message, "title": title}})
+    json!({"error": {"code": status.as_u16(), "message": told.message, "title": title}})
 }
 
 /// `Vary` on every answer, and on a 401 where to log in (RFC 9110, section 11.6.1).

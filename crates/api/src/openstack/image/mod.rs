@@ -19,7 +19,7 @@ mod versions;
 mod view;
 
 use crate::app::App;
-use crate::problem::rendered_by;
+use crate::problem::{Told, rendered_by};
 use axum::Router;
 use axum::http::StatusCode;
 use corten_model::ids::ImageId;
@@ -48,9 +48,9 @@ async fn not_found() -> StatusCode {
     StatusCode::NOT_FOUND
 }
 
-fn error_body(status: StatusCode, message: &str) -> Value {
+fn error_body(status: StatusCode, told: &Told) -> Value {
     let title = status.canonical_reason().unwrap_or("Error");
-    json!({"message": message, "code": format!("{} {title}", status.as_u16()), "title": title})
+    json!({"message": told.message, "code": format!("{} {title}", status.as_u16()), "title": title})
 }
 
 /// The id in a path. A name or any other text there is an image that does not exist.

@@ -1,6 +1,7 @@
 //! Placement's microversions: 1.0 to 1.39, in the header `OpenStack-API-Version: placement 1.N`.
 
 use super::body;
+use crate::problem::Told;
 use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, Request};
@@ -132,7 +133,7 @@ fn unacceptable(text: &str) -> Response {
         Microversion::MIN,
         Microversion::MAX
     );
-    let mut error = body(status, &detail);
+    let mut error = body(status, &Told::text(detail));
     error["errors"][0]["min_version"] = json!(Microversion::MIN.to_string());
     error["errors"][0]["max_version"] = json!(Microversion::MAX.to_string());
     (status, Json(error)).into_response()

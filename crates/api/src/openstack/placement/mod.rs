@@ -10,7 +10,7 @@ mod query;
 
 use crate::app::App;
 use crate::params::BaseUrl;
-use crate::problem::rendered_by;
+use crate::problem::{Told, rendered_by};
 use axum::http::StatusCode;
 use axum::middleware::from_fn;
 use axum::routing::get;
@@ -40,10 +40,10 @@ async fn versions(BaseUrl(base): BaseUrl) -> Json<Value> {
 }
 
 /// Placement's error body; [`microversion::negotiate`] adds what depends on the request.
-fn body(status: StatusCode, message: &str) -> Value {
+fn body(status: StatusCode, told: &Told) -> Value {
     json!({"errors": [{
         "status": status.as_u16(),
         "title": status.canonical_reason().unwrap_or("Error"),
-        "detail": message,
+        "detail": told.message,
     }]})
 }

@@ -1,0 +1,305 @@
+//! Which addresses a port gets. Each is a row that can exist once, written in the transaction that makes the port.
+
+use super::addresses::{address, autoconfigured, number, usable};
+use super::invalid_input;
+use corten_model::ids::{NetworkId, SubnetId};
+use corten_model::refusal::Refusal;
+use corten_network::plan::Mac;
+use corten_store::network::port::{self, Address, FixedIp, Port};
+use corten_store::network::subnet::{self, Subnet};
+use corten_store::{Failure, Tx};
+use ipnet::IpNet;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// One address that was asked for: in a subnet, or this one, or both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    pub subnet_id: Option<SubnetId>,
+    pub ip_address: Option<IpAddr>,
+}
+
+/// As many as Neutron gives one port.
+const ADDRESSES_MAX: usize = 5;
+
+/// The addresses of a new port: what was asked for, or one of each family, and one of each subnet in which stations
+/// make their own.
+pub(super) async fn give(
+    tx: &mut Tx,
+    port: &Port,
+    wanted: Option<&[Wanted]>,
+) -> Result<Vec<FixedIp>, Failure> {
+    let subnets = serving(subnet::of_network(tx, port.network_id).await?, port);
+    match wanted {
+        Some(wanted) => exactly(tx, port, &subnets, wanted).await,
+        None => by_default(tx, port, &subnets).await,
+    }
+}
+
+/// Subnets with service types are for ports of those device owners alone.
+fn serving(subnets: Vec<Subnet>, port: &Port) -> Vec<Subnet> {
+    let is_for = |subnet: &Subnet| subnet.service_types.contains(&port.device_owner);
+    let has_own = subnets.iter().any(is_for);
+    subnets
+        .into_iter()
+        .filter(|subnet| is_for(subnet) || (!has_own && subnet.service_types.is_empty()))
+        .collect()
+}
+
+async fn by_default(tx: &mut Tx, port: &Port, subnets: &[Subnet]) -> Result<Vec<FixedIp>, Failure> {
+    let mut given = Vec::new();
+    for is_ipv4 in [true, false] {
+        let of_family: Vec<_> = subnets
+            .iter()
+            .filter(|subnet| subnet.cidr.addr().is_ipv4() == is_ipv4)
+            .collect();
+        let mut found = false;
+        let mut leased = false;
+        for subnet in &of_family {
+            if subnet.is_autoconfigured() {
+                if is_router(port) {
+                    continue;
+                }
+                given.extend(claim_own(tx, port, subnet).await?);
+                found = true;
+            } else if !found || !leased {
+                leased = true;
+                if let Some(fixed) = next_free(tx, port, subnet).await? {
+                    given.push(fixed);
+                    found = true;
+                } else {
+                    leased = false;
+                }
+            }
+        }
+        if !found && !of_family.is_empty() && !is_router(port) {
+            return Err(exhausted(port.network_id).into());
+        }
+    }
+    Ok(given)
+}
+
+fn is_router(port: &Port) -> bool {
+    port.device_owner.starts_with("network:router_interface")
+}
+
+async fn exactly(
+    tx: &mut Tx,
+    port: &Port,
+    subnets: &[Subnet],
+    wanted: &[Wanted],
+) -> Result<Vec<FixedIp>, Failure> {
+    if wanted.len() > ADDRESSES_MAX {
+        return Err(invalid_input(format!(
+            "Exceeded maximum amount of fixed ips per port: {} were asked for, at most {ADDRESSES_MAX} are given",
+            wanted.len()
+        ))
+        .into());
+    }
+    let mut given = Vec::new();
+    for wish in wanted {
+        let fixed = one(tx, port, subnets, *wish).await?;
+        given.push(fixed);
+    }
+    // Stations make these whether they were asked for or not.
+    let families: BTreeSet<bool> = given
+        .iter()
+        .map(|fixed| fixed.ip_address.is_ipv4())
+        .collect();
+    let has = |id| given.iter().any(|fixed: &FixedIp| fixed.subnet_id == id);
+    let own: Vec<_> = subnets
+        .iter()
+        .filter(|subnet| {
+            subnet.is_autoconfigured()
+                && !has(subnet.id)
+                && families.contains(&false)
+                && !port.device_owner.starts_with("network:")
+        })
+        .collect();
+    for subnet in own {
+        given.extend(claim_own(tx, port, subnet).await?);
+    }
+    Ok(given)
+}
+
+async fn one(
+    tx: &mut Tx,
+    port: &Port,
+    subnets: &[Subnet],
+    wish: Wanted,
+) -> Result<FixedIp, Failure> {
+    let subnet = match (wish.subnet_id, wish.ip_address) {
+        (None, None) => {
+            return Err(invalid_input("IP allocation requires subnet_id or ip_address").into());
+        }
+        (Some(id), _) => subnets.iter().find(|subnet| subnet.id == id).ok_or_else(|| {
+            invalid_input(format!(
+                "Failed to create port on network {}, because fixed_ips included invalid subnet {id}",
+                port.network_id
+            ))
+        })?,
+        (None, Some(ip)) => subnets
+            .iter()
+            .find(|subnet| subnet.cidr.contains(&ip))
+            .ok_or_else(|| not_in_network(ip))?,
+    };
+    let Some(ip) = wish.ip_address else {
+        if subnet.is_autoconfigured() && !port.device_owner.starts_with("network:router_") {
+            let own = claim_own(tx, port, subnet).await?;
+            return Ok(own.ok_or_else(|| exhausted(port.network_id))?);
+        }
+        let found = next_free(tx, port, subnet).await?;
+        return Ok(found.ok_or_else(|| exhausted(port.network_id))?);
+    };
+    if !usable(subnet.cidr).contains(ip) {
+        return Err(Refusal::invalid(format!(
+            "IP address {ip} is not a valid IP for the specified subnet: it is not a station's address of {}.",
+            subnet.cidr
+        ))
+        .named("InvalidIpForSubnet")
+        .into());
+    }
+    if subnet.is_autoconfigured()
+        && !port.device_owner.starts_with("network:router_")
+        && own_address(port, subnet) != Some(ip)
+    {
+        return Err(invalid_input(format!(
+            "IPv6 address {ip} can not be directly assigned to a port on subnet {} since the subnet is configured for \
+             automatic addresses",
+            subnet.id
+        ))
+        .into());
+    }
+    let fixed = FixedIp {
+        subnet_id: subnet.id,
+        ip_address: ip,
+    };
+    if take(tx, port, fixed).await? {
+        return Ok(fixed);
+    }
+    Err(Refusal::conflict(format!(
+        "IP address {ip} already allocated in subnet {}.",
+        subnet.id
+    ))
+    .named("IpAddressAlreadyAllocated")
+    .into())
+}
+
+fn not_in_network(ip: IpAddr) -> Refusal {
+    Refusal::invalid(format!(
+        "IP address {ip} is not a valid IP for any of the subnets on the specified network."
+    ))
+    .named("InvalidIpForNetwork")
+}
+
+fn exhausted(network: NetworkId) -> Refusal {
+    Refusal::conflict(format!(
+        "No more IP addresses available on network {network}. Delete ports that are not needed, or add a subnet."
+    ))
+    .named("IpAddressGenerationFailure")
+}
+
+async fn take(tx: &mut Tx, port: &Port, fixed: FixedIp) -> Result<bool, Failure> {
+    let address = Address {
+        subnet_id: fixed.subnet_id,
+        address: fixed.ip_address,
+        port_id: port.id,
+    };
+    Ok(port::claim(tx, address).await?)
+}
+
+/// The address that the port's station makes for itself in this subnet.
+fn own_address(port: &Port, subnet: &Subnet) -> Option<IpAddr> {
+    match (subnet.cidr, port.mac_address.parse::<Mac>()) {
+        (IpNet::V6(prefix), Ok(mac)) => Some(IpAddr::V6(autoconfigured(prefix, mac))),
+        _ => None,
+    }
+}
+
+pub(super) async fn claim_own(
+    tx: &mut Tx,
+    port: &Port,
+    subnet: &Subnet,
+) -> Result<Option<FixedIp>, Failure> {
+    let Some(ip_address) = own_address(port, subnet) else {
+        return Ok(None);
+    };
+    let fixed = FixedIp {
+        subnet_id: subnet.id,
+        ip_address,
+    };
+    if take(tx, port, fixed).await? {
+        Ok(Some(fixed))
+    } else {
+        Err(Refusal::conflict(format!(
+            "IP address {ip_address} already allocated in subnet {}.",
+            subnet.id
+        ))
+        .named("IpAddressAlreadyAllocated")
+        .into())
+    }
+}
+
+/// The lowest address of the pools that nobody has.
+async fn next_free(tx: &mut Tx, port: &Port, subnet: &Subnet) -> Result<Option<FixedIp>, Failure> {
+    let is_ipv4 = subnet.cidr.addr().is_ipv4();
+    let given = port::addresses_of_subnet(tx, subnet.id).await?;
+    let taken: BTreeSet<u128> = given.iter().map(|row| number(row.address)).collect();
+    for pool in &subnet.pools {
+        let mut candidate = number(pool.start);
+        while candidate <= number(pool.end) {
+            if !taken.contains(&candidate) {
+                let fixed = FixedIp {
+                    subnet_id: subnet.id,
+                    ip_address: address(candidate, is_ipv4),
+                };
+                // Another transaction may be taking it just now.
+                if take(tx, port, fixed).await? {
+                    return Ok(Some(fixed));
+                }
+            }
+            candidate += 1;
+        }
+    }
+    Ok(None)
+}
+
+/// What changes when a port's addresses are to be others: what it keeps stays claimed.
+pub(super) async fn change(
+    tx: &mut Tx,
+    port: &Port,
+    wanted: &[Wanted],
+) -> Result<Vec<FixedIp>, Failure> {
+    let keeps = |fixed: &FixedIp| {
+        wanted
+            .iter()
+            .any(|wish| match (wish.subnet_id, wish.ip_address) {
+                (_, Some(ip)) => ip == fixed.ip_address,
+                (Some(subnet), None) => subnet == fixed.subnet_id,
+                (None, None) => false,
+            })
+    };
+    let (kept, gone): (Vec<_>, Vec<_>) = port.addresses.iter().copied().partition(keeps);
+    for fixed in gone {
+        port::release(tx, fixed).await?;
+    }
+    let is_kept = |wish: &Wanted| {
+        kept.iter().any(|fixed| match wish.ip_address {
+            Some(ip) => ip == fixed.ip_address,
+            None => wish.subnet_id == Some(fixed.subnet_id),
+        })
+    };
+    let more: Vec<Wanted> = wanted
+        .iter()
+        .copied()
+        .filter(|wish| !is_kept(wish))
+        .collect();
+    let mut addresses = kept;
+    if !more.is_empty() {
+        let subnets = serving(subnet::of_network(tx, port.network_id).await?, port);
+        for wish in more {
+            addresses.push(one(tx, port, &subnets, wish).await?);
+        }
+    }
+    Ok(addresses)
+}

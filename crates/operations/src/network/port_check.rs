@@ -1,0 +1,147 @@
+//! What makes a port a good one, and what only the owner of its network, or an administrator, may ask for.
+
+use super::invalid_input;
+use super::port::NewPort;
+use crate::context::Context;
+use corten_iam::action::network::{NETWORKS_WRITE, PORTS_BIND};
+use corten_iam::actor::Actor;
+use corten_iam::policy::Target;
+use corten_model::refusal::Refusal;
+use corten_network::plan::Mac;
+use corten_store::network::network::Network;
+use corten_store::network::port::{AllowedPair, DhcpOption, Port};
+
+/// As many as Neutron allows.
+const PAIRS_MAX: usize = 10;
+/// What a port can be plugged into here.
+const VNIC_TYPES: [&str; 2] = ["normal", "baremetal"];
+
+pub(super) fn mac(text: &str) -> Result<Mac, Refusal> {
+    let mac: Mac = text
+        .parse()
+        .map_err(|error| invalid_input(format!("mac_address: {error}")))?;
+    if mac.is_multicast() || mac.0 == [0; 6] {
+        return Err(invalid_input(format!(
+            "mac_address: '{text}' is no address of a station"
+        )));
+    }
+    Ok(mac)
+}
+
+/// On a network of another project, a port takes what it is given.
+pub(super) fn asked(
+    cx: &Context,
+    actor: &Actor,
+    network: &Network,
+    new: &NewPort,
+) -> Result<(), Refusal> {
+    let owner = Target::project(&network.standard.project_id);
+    let chooses_address = new
+        .addresses
+        .iter()
+        .flatten()
+        .any(|wanted| wanted.ip_address.is_some());
+    let is_owners_choice = new.mac_address.is_some()
+        || chooses_address
+        || new.port_security == Some(false)
+        || new.device_owner.starts_with("network:");
+    if is_owners_choice {
+        cx.policy.check(actor, NETWORKS_WRITE, &owner)?;
+    }
+    if new.binding_asked() {
+        cx.policy.check(actor, PORTS_BIND, &Target::cloud())?;
+    }
+    Ok(())
+}
+
+pub(super) fn vnic_type(wanted: &str) -> Result<(), Refusal> {
+    if VNIC_TYPES.contains(&wanted) {
+        return Ok(());
+    }
+    Err(invalid_input(format!(
+        "binding:vnic_type '{wanted}' is not offered: this cloud has {}",
+        VNIC_TYPES.join(", ")
+    )))
+}
+
+/// Groups and pairs are enforced by port security: without it there are none.
+pub(super) fn guarded(port: &Port) -> Result<(), Refusal> {
+    if port.port_security {
+        return Ok(());
+    }
+    if !port.security_groups.is_empty() {
+        return Err(Refusal::conflict(
+            "Port security must be enabled and port must have an IP address in order to use security groups.",
+        )
+        .named("PortSecurityAndIPRequiredForSecurityGroups"));
+    }
+    if !port.allowed_pairs.is_empty() {
+        return Err(Refusal::conflict(
+            "Port Security must be enabled in order to have allowed address pairs on a port.",
+        )
+        .named("AddressPairAndPortSecurityRequired"));
+    }
+    Ok(())
+}
+
+pub(super) fn pairs(pairs: &[AllowedPair]) -> Result<(), Refusal> {
+    if pairs.len() > PAIRS_MAX {
+        return Err(Refusal::invalid(format!(
+            "Exceeded maximum amount of allowed address pairs: {} were given, at most {PAIRS_MAX} are kept.",
+            pairs.len()
+        ))
+        .named("AllowedAddressPairExhausted"));
+    }
+    for (index, pair) in pairs.iter().enumerate() {
+        if let Some(text) = &pair.mac_address {
+            mac(text)?;
+        }
+        if pairs[..index].contains(pair) {
+            return Err(Refusal::invalid(format!(
+                "Request contains duplicate address pair: {} {}.",
+                pair.mac_address.as_deref().unwrap_or("(the port's own)"),
+                pair.ip_address
+            ))
+            .named("DuplicateAddressPairInRequest"));
+        }
+    }
+    Ok(())
+}
+
+/// An empty name or value would tell a guest nothing.
+pub(super) fn dhcp_options(options: &[DhcpOption]) -> Result<(), Refusal> {
+    for (index, option) in options.iter().enumerate() {
+        if option.name.trim().is_empty() {
+            return Err(
+                Refusal::invalid("extra_dhcp_opts: opt_name is empty.").named("HTTPBadRequest")
+            );
+        }
+        let is_same =
+            |other: &DhcpOption| other.name == option.name && other.ip_version == option.ip_version;
+        if options[..index].iter().any(is_same) {
+            return Err(Refusal::invalid(format!(
+                "extra_dhcp_opts: '{}' comes twice.",
+                option.name
+            ))
+            .named("HTTPBadRequest"));
+        }
+    }
+    Ok(())
+}
+
+/// A label, or a name with dots; the network's domain is put behind it.
+pub(super) fn dns_name(name: &str) -> Result<(), Refusal> {
+    let legal = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    if name.is_empty() || name.strip_suffix('.').unwrap_or(name).split('.').all(legal) {
+        return Ok(());
+    }
+    Err(invalid_input(format!(
+        "dns_name '{name}' is not a host's name: labels of 1 to 63 letters, digits and '-', joined by dots"
+    )))
+}

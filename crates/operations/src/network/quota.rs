@@ -1,0 +1,137 @@
+//! What a project may have of networks: Neutron's quotas.
+
+use crate::context::Context;
+use corten_model::ids::ProjectId;
+use corten_model::refusal::Refusal;
+use corten_store::network::address_group::AddressGroup;
+use corten_store::network::floating_ip::FloatingIp;
+use corten_store::network::network::Network;
+use corten_store::network::port::Port;
+use corten_store::network::quota::NetworkQuota;
+use corten_store::network::rbac_policy::RbacPolicy;
+use corten_store::network::router::Router;
+use corten_store::network::security_group::{Rule, SecurityGroup};
+use corten_store::network::subnet::Subnet;
+use corten_store::network::subnet_pool::SubnetPool;
+use corten_store::network::trunk::Trunk;
+use corten_store::{Failure, Query, Record, Tx, quotas, record};
+use std::collections::BTreeMap;
+
+pub const NETWORK: &str = "network";
+pub const SUBNET: &str = "subnet";
+pub const SUBNET_POOL: &str = "subnetpool";
+pub const PORT: &str = "port";
+pub const ROUTER: &str = "router";
+pub const FLOATING_IP: &str = "floatingip";
+pub const SECURITY_GROUP: &str = "security_group";
+pub const SECURITY_GROUP_RULE: &str = "security_group_rule";
+pub const ADDRESS_GROUP: &str = "address_group";
+pub const RBAC_POLICY: &str = "rbac_policy";
+pub const TRUNK: &str = "trunk";
+
+/// What is counted.
+pub const RESOURCES: [&str; 11] = [
+    NETWORK,
+    SUBNET,
+    SUBNET_POOL,
+    PORT,
+    ROUTER,
+    FLOATING_IP,
+    SECURITY_GROUP,
+    SECURITY_GROUP_RULE,
+    ADDRESS_GROUP,
+    RBAC_POLICY,
+    TRUNK,
+];
+
+/// What every project may have that has no quota of its own; -1 means no limit.
+pub fn defaults(cx: &Context) -> BTreeMap<&'static str, i64> {
+    let quota = &cx.settings.network_quota;
+    BTreeMap::from([
+        (NETWORK, quota.networks),
+        (SUBNET, quota.subnets),
+        (SUBNET_POOL, quota.subnet_pools),
+        (PORT, quota.ports),
+        (ROUTER, quota.routers),
+        (FLOATING_IP, quota.floating_ips),
+        (SECURITY_GROUP, quota.security_groups),
+        (SECURITY_GROUP_RULE, quota.security_group_rules),
+        (ADDRESS_GROUP, quota.address_groups),
+        (RBAC_POLICY, quota.rbac_policies),
+        (TRUNK, quota.trunks),
+    ])
+}
+
+/// What a project may have.
+pub async fn limits(
+    tx: &mut Tx,
+    cx: &Context,
+    project: &ProjectId,
+) -> Result<BTreeMap<&'static str, i64>, Failure> {
+    let mut limits = defaults(cx);
+    let own: Option<NetworkQuota> = record::get(tx, project).await?;
+    for (name, limit) in own.map(|quota| quota.limits).unwrap_or_default() {
+        if let Some(known) = RESOURCES.into_iter().find(|known| *known == name) {
+            limits.insert(known, limit);
+        }
+    }
+    Ok(limits)
+}
+
+/// What a project has.
+pub async fn used(tx: &mut Tx, project: &ProjectId, resource: &str) -> Result<i64, Failure> {
+    async fn count<T: Record>(tx: &mut Tx, project: &ProjectId) -> Result<i64, Failure> {
+        Ok(Query::<T>::new()
+            .equals("project_id", project)
+            .count(tx)
+            .await?)
+    }
+    match resource {
+        NETWORK => count::<Network>(tx, project).await,
+        SUBNET => count::<Subnet>(tx, project).await,
+        SUBNET_POOL => count::<SubnetPool>(tx, project).await,
+        // What comes with a network is not the project's doing.
+        PORT => Ok(Query::<Port>::new()
+            .equals("project_id", project)
+            .differs("device_owner", super::network::SERVICE_OWNER)
+            .count(tx)
+            .await?),
+        ROUTER => count::<Router>(tx, project).await,
+        FLOATING_IP => count::<FloatingIp>(tx, project).await,
+        SECURITY_GROUP => count::<SecurityGroup>(tx, project).await,
+        SECURITY_GROUP_RULE => count::<Rule>(tx, project).await,
+        ADDRESS_GROUP => count::<AddressGroup>(tx, project).await,
+        RBAC_POLICY => count::<RbacPolicy>(tx, project).await,
+        TRUNK => count::<Trunk>(tx, project).await,
+        _ => Ok(0),
+    }
+}
+
+/// Refuses with 409 what would exceed the project's quota. The caller writes what it asked for in the same
+/// transaction; until that ends, nobody else passes this check for the project.
+pub(crate) async fn check(
+    tx: &mut Tx,
+    cx: &Context,
+    project: &ProjectId,
+    resource: &'static str,
+    more: i64,
+) -> Result<(), Failure> {
+    quotas::serialize(tx, project).await?;
+    let limit = limits(tx, cx, project)
+        .await?
+        .get(resource)
+        .copied()
+        .unwrap_or(-1);
+    if limit < 0 {
+        return Ok(());
+    }
+    let used = used(tx, project, resource).await?;
+    if used + more > limit {
+        return Err(Refusal::conflict(format!(
+            "Quota exceeded for resources: ['{resource}']. {used} of {limit} are in use, {more} more were asked for."
+        ))
+        .named("OverQuota")
+        .into());
+    }
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! Security groups: making, changing and removing them. Every project has one named `default`.
+
+use super::access::{self, Narrow, list as visible, lock, owner};
+use super::{commit, quota, security_group_rule as rule};
+use crate::context::Context;
+use corten_iam::action::network::SECURITY_GROUPS_WRITE;
+use corten_iam::actor::Actor;
+use corten_model::ids::{ProjectId, SecurityGroupId};
+use corten_model::refusal::Refusal;
+use corten_network::plan::Unit;
+use corten_store::network::Standard;
+use corten_store::network::rbac_policy::{EVERYONE, RbacPolicy};
+use corten_store::network::security_group::{
+    self, DEFAULT, Direction, Ethertype, Member, Remote, Rule, SecurityGroup,
+};
+use corten_store::{Error, Failure, Query, Tx, record};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+#[derive(Debug, Clone)]
+pub struct NewSecurityGroup {
+    pub project_id: Option<ProjectId>,
+    pub name: String,
+    pub description: String,
+    pub stateful: bool,
+    pub tags: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct SecurityGroupChange {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub stateful: Option<bool>,
+}
+
+/// A group with what an answer shows of it.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    pub group: SecurityGroup,
+    pub rules: Vec<Rule>,
+    /// Everyone may use it.
+    pub shared: bool,
+}
+
+/// The id of a project's default group, which is made when it is first needed.
+pub(crate) async fn default_of(
+    cx: &Arc<Context>,
+    tx: &mut Tx,
+    project: &ProjectId,
+) -> Result<SecurityGroupId, Failure> {
+    let present = Query::<SecurityGroup>::new().equals("default_of", project);
+    if let Some(group) = present.first(tx).await? {
+        return Ok(group.id);
+    }
+    let description = "Default security group".to_owned();
+    let group = SecurityGroup {
+        id: SecurityGroupId::random(),
+        standard: Standard::new(project.clone(), DEFAULT.to_owned(), description, cx.now()),
+        stateful: true,
+        is_default: true,
+    };
+    match record::insert(tx, &group).await {
+        Ok(()) => {}
+        // Another made it just now.
+        Err(Error::Exists { .. }) => {
+            let present = Query::<SecurityGroup>::new().equals("default_of", project);
+            let group = present.first(tx).await?;
+            return Ok(group
+                .ok_or_else(|| {
+                    Refusal::unavailable("The default group is just being made; try again.")
+                })?
+                .id);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let_out(cx, tx, &group).await?;
+    // Members reach one another.
+    for ethertype in [Ethertype::IPv4, Ethertype::IPv6] {
+        let within = rule::everything(cx, &group, Direction::Ingress, ethertype);
+        let within = Rule {
+            remote: Remote::Group(group.id),
+            ..within
+        };
+        record::insert(tx, &within).await?;
+    }
+    super::note(
+        tx,
+        cx,
+        &corten_model::origin::Origin::system(),
+        &[Unit::SecurityGroup(group.id)],
+    )
+    .await?;
+    Ok(group.id)
+}
+
+/// What every new group begins with: everything may leave.
+async fn let_out(cx: &Context, tx: &mut Tx, group: &SecurityGroup) -> Result<(), Failure> {
+    for ethertype in [Ethertype::IPv4, Ethertype::IPv6] {
+        let out = rule::everything(cx, group, Direction::Egress, ethertype);
+        record::insert(tx, &out).await?;
+    }
+    Ok(())
+}
+
+/// Makes groups, all or none.
+pub async fn create(
+    cx: &Arc<Context>,
+    actor: &Actor,
+    new: Vec<NewSecurityGroup>,
+) -> Result<Vec<Shown>, Failure> {
+    let mut tx = cx.store.write().await?;
+    let mut made = Vec::new();
+    for new in new {
+        let NewSecurityGroup {
+            project_id,
+            name,
+            description,
+            stateful,
+            tags,
+        } = new;
+        let project = owner(cx, actor, project_id, SECURITY_GROUPS_WRITE)?;
+        default_of(cx, &mut tx, &project).await?;
+        if name == DEFAULT {
+            return Err(Refusal::conflict("Default security group already exists.")
+                .named("SecurityGroupDefaultAlreadyExists")
+                .into());
+        }
+        quota::check(&mut tx, cx, &project, quota::SECURITY_GROUP, 1).await?;
+        quota::check(&mut tx, cx, &project, quota::SECURITY_GROUP_RULE, 2).await?;
+        let group = SecurityGroup {
+            id: SecurityGroupId::random(),
+            standard: Standard {
+                tags,
+                ..Standard::new(project, name, description, cx.now())
+            },
+            stateful,
+            is_default: false,
+        };
+        record::insert(&mut tx, &group).await?;
+        let_out(cx, &mut tx, &group).await?;
+        made.push(group);
+    }
+    let units: Vec<_> = made
+        .iter()
+        .map(|group| Unit::SecurityGroup(group.id))
+        .collect();
+    commit(tx, cx, &actor.origin(), &units).await?;
+    show_all(&mut cx.store.read().await?, made).await
+}
+
+async fn show_all(tx: &mut Tx, groups: Vec<SecurityGroup>) -> Result<Vec<Shown>, Failure> {
+    let ids: Vec<_> = groups.iter().map(|group| group.id.to_string()).collect();
+    let mut rules: Vec<Rule> = Query::new()
+        .any_of("security_group_id", ids.clone())
+        .all(tx)
+        .await?;
+    rules.sort_by_key(|rule| (rule.standard.created_at, rule.id));
+    let lent: Vec<RbacPolicy> = Query::new()
+        .equals("object_type", "security_group")
+        .equals("target", EVERYONE)
+        .any_of("object_id", ids)
+        .all(tx)
+        .await?;
+    let shown = groups.into_iter().map(|group| Shown {
+        rules: rules
+            .iter()
+            .filter(|rule| rule.security_group_id == group.id)
+            .cloned()
+            .collect(),
+        shared: lent
+            .iter()
+            .any(|grant| grant.object_id == group.id.to_string()),
+        group,
+    });
+    Ok(shown.collect())
+}
+
+/// The groups that the actor sees, its project's default group among them.
+pub async fn list(cx: &Arc<Context>, actor: &Actor, narrow: Narrow) -> Result<Vec<Shown>, Failure> {
+    let mut tx = cx.store.read().await?;
+    let mut found = visible::<SecurityGroup>(cx, actor, &mut tx, narrow.clone()).await?;
+    let has_default = match actor.project_id() {
+        None => true,
+        Some(project) => {
+            let default = Query::<SecurityGroup>::new().equals("default_of", project);
+            default.first(&mut tx).await?.is_some()
+        }
+    };
+    if let (false, Some(project)) = (has_default, actor.project_id()) {
+        drop(tx);
+        let mut change = cx.store.write().await?;
+        default_of(cx, &mut change, project).await?;
+        change.commit().await?;
+        tx = cx.store.read().await?;
+        found = visible::<SecurityGroup>(cx, actor, &mut tx, narrow).await?;
+    }
+    show_all(&mut tx, found).await
+}
+
+pub async fn show(cx: &Context, actor: &Actor, id: SecurityGroupId) -> Result<Shown, Failure> {
+    let mut tx = cx.store.read().await?;
+    let group = access::get::<SecurityGroup>(cx, actor, &mut tx, id).await?;
+    let mut shown = show_all(&mut tx, vec![group]).await?;
+    Ok(shown
+        .pop()
+        .ok_or_else(|| access::missing::<SecurityGroup>(id))?)
+}
+
+pub async fn update(
+    cx: &Arc<Context>,
+    actor: &Actor,
+    id: SecurityGroupId,
+    change: SecurityGroupChange,
+) -> Result<Shown, Failure> {
+    let mut tx = cx.store.write().await?;
+    let mut group = lock::<SecurityGroup>(cx, actor, &mut tx, id).await?;
+    let SecurityGroupChange {
+        name,
+        description,
+        stateful,
+    } = change;
+    if group.is_default && name.as_ref().is_some_and(|name| name != DEFAULT) {
+        return Err(Refusal::conflict(
+            "Updating default security group not allowed: its name stays.",
+        )
+        .named("SecurityGroupCannotUpdateDefault")
+        .into());
+    }
+    if stateful.is_some_and(|stateful| stateful != group.stateful) && in_use(&mut tx, id).await? {
+        return Err(Refusal::conflict(format!(
+            "Security Group {id} in use: 'stateful' is changed while no port is in it."
+        ))
+        .named("SecurityGroupInUse")
+        .into());
+    }
+    let standard = &mut group.standard;
+    standard.name = name.unwrap_or(std::mem::take(&mut standard.name));
+    standard.description = description.unwrap_or(std::mem::take(&mut standard.description));
+    group.stateful = stateful.unwrap_or(group.stateful);
+    group.standard.touch(cx.now());
+    record::update(&mut tx, &group).await?;
+    commit(tx, cx, &actor.origin(), &[Unit::SecurityGroup(id)]).await?;
+    show(cx, actor, id).await
+}
+
+async fn in_use(tx: &mut Tx, id: SecurityGroupId) -> Result<bool, Failure> {
+    Ok(Member::of_group(id).first(tx).await?.is_some())
+}
+
+/// Removes a group that no port is in. Rules of others that name it go with it.
+pub async fn delete(cx: &Arc<Context>, actor: &Actor, id: SecurityGroupId) -> Result<(), Failure> {
+    let mut tx = cx.store.write().await?;
+    let group = lock::<SecurityGroup>(cx, actor, &mut tx, id).await?;
+    if group.is_default && !actor.is_admin() {
+        return Err(
+            Refusal::conflict("Removing the default security group is not allowed.")
+                .named("SecurityGroupCannotRemoveDefault")
+                .into(),
+        );
+    }
+    if in_use(&mut tx, id).await? {
+        return Err(Refusal::conflict(format!(
+            "Security Group {id} in use: take it off the ports that have it."
+        ))
+        .named("SecurityGroupInUse")
+        .into());
+    }
+    let mut units = vec![Unit::SecurityGroup(id)];
+    let naming: Vec<Rule> = Query::new()
+        .equals("remote_group_id", &id)
+        .all(&mut tx)
+        .await?;
+    for rule in naming {
+        units.push(Unit::SecurityGroup(rule.security_group_id));
+        record::delete::<Rule>(&mut tx, rule.id).await?;
+    }
+    Query::<RbacPolicy>::new()
+        .equals("object_type", "security_group")
+        .equals("object_id", &id)
+        .delete(&mut tx)
+        .await?;
+    record::delete::<security_group::SecurityGroup>(&mut tx, id).await?;
+    units.sort_unstable();
+    units.dedup();
+    commit(tx, cx, &actor.origin(), &units).await
+}

@@ -1,0 +1,384 @@
+//! The rules of security groups: each allows something.
+
+use super::access::{self, Narrow, list as visible, lock};
+use super::{commit, quota};
+use crate::context::Context;
+use corten_iam::action::network::SECURITY_GROUPS_WRITE;
+use corten_iam::actor::Actor;
+use corten_iam::policy::Target;
+use corten_model::ids::{AddressGroupId, ProjectId, SecurityGroupId, SecurityGroupRuleId};
+use corten_model::refusal::Refusal;
+use corten_network::plan::Unit;
+use corten_store::network::Standard;
+use corten_store::network::address_group::AddressGroup;
+use corten_store::network::security_group::{Direction, Ethertype, Remote, Rule, SecurityGroup};
+use corten_store::{Error, Failure, Tx, record};
+use ipnet::IpNet;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Neutron's names of protocols, with their numbers (IANA "Protocol Numbers").
+const PROTOCOLS: [(&str, u8); 21] = [
+    ("icmp", 1),
+    ("igmp", 2),
+    ("ipip", 4),
+    ("tcp", 6),
+    ("egp", 8),
+    ("udp", 17),
+    ("dccp", 33),
+    ("ipv6-encap", 41),
+    ("ipv6-route", 43),
+    ("ipv6-frag", 44),
+    ("rsvp", 46),
+    ("gre", 47),
+    ("esp", 50),
+    ("ah", 51),
+    ("ipv6-icmp", 58),
+    ("ipv6-nonxt", 59),
+    ("ipv6-opts", 60),
+    ("ospf", 89),
+    ("vrrp", 112),
+    ("pgm", 113),
+    ("sctp", 132),
+];
+/// Other names of the ICMP of IPv6.
+const ICMP6_NAMES: [&str; 2] = ["icmpv6", "ipv6-icmp"];
+
+/// The number of a protocol, by name or number.
+pub fn protocol_number(protocol: &str) -> Option<u8> {
+    if ICMP6_NAMES.contains(&protocol) {
+        return Some(58);
+    }
+    let named = PROTOCOLS.iter().find(|(name, _)| *name == protocol);
+    named
+        .map(|(_, number)| *number)
+        .or_else(|| protocol.parse().ok())
+}
+
+#[derive(Debug, Clone)]
+pub struct NewRule {
+    pub project_id: Option<ProjectId>,
+    pub security_group_id: SecurityGroupId,
+    pub description: String,
+    pub direction: Direction,
+    pub ethertype: Ethertype,
+    pub protocol: Option<String>,
+    pub port_min: Option<i64>,
+    pub port_max: Option<i64>,
+    pub remote_prefix: Option<IpNet>,
+    pub remote_group_id: Option<SecurityGroupId>,
+    pub remote_address_group_id: Option<AddressGroupId>,
+    pub tags: BTreeSet<String>,
+}
+
+/// A rule that allows all of a family in one direction.
+pub(super) fn everything(
+    cx: &Context,
+    group: &SecurityGroup,
+    direction: Direction,
+    ethertype: Ethertype,
+) -> Rule {
+    let project = group.standard.project_id.clone();
+    Rule {
+        id: SecurityGroupRuleId::random(),
+        standard: Standard::new(project, String::new(), String::new(), cx.now()),
+        security_group_id: group.id,
+        direction,
+        ethertype,
+        protocol: None,
+        port_min: None,
+        port_max: None,
+        remote: Remote::Anyone,
+    }
+}
+
+/// Adds rules, all or none.
+pub async fn create(
+    cx: &Arc<Context>,
+    actor: &Actor,
+    new: Vec<NewRule>,
+) -> Result<Vec<Rule>, Failure> {
+    let mut tx = cx.store.write().await?;
+    let mut made = Vec::new();
+    for new in new {
+        made.push(insert(cx, actor, &mut tx, new).await?);
+    }
+    let units: BTreeSet<_> = made
+        .iter()
+        .map(|rule| Unit::SecurityGroup(rule.security_group_id))
+        .collect();
+    let units: Vec<_> = units.into_iter().collect();
+    commit(tx, cx, &actor.origin(), &units).await?;
+    Ok(made)
+}
+
+async fn insert(cx: &Context, actor: &Actor, tx: &mut Tx, new: NewRule) -> Result<Rule, Failure> {
+    let group = lock::<SecurityGroup>(cx, actor, tx, new.security_group_id).await?;
+    let project = new
+        .project_id
+        .clone()
+        .filter(|project| !project.as_str().is_empty())
+        .unwrap_or_else(|| group.standard.project_id.clone());
+    cx.policy
+        .check(actor, SECURITY_GROUPS_WRITE, &Target::project(&project))?;
+    quota::check(tx, cx, &project, quota::SECURITY_GROUP_RULE, 1).await?;
+    let remote = remote(cx, actor, tx, &new).await?;
+    let protocol = new.protocol.as_deref().map(str::to_ascii_lowercase);
+    let protocol = protocol.filter(|name| name != "any" && name != "0");
+    let (port_min, port_max) = ports(protocol.as_deref(), &new)?;
+    let NewRule {
+        project_id: _,
+        security_group_id,
+        description,
+        direction,
+        ethertype,
+        protocol: _,
+        port_min: _,
+        port_max: _,
+        remote_prefix: _,
+        remote_group_id: _,
+        remote_address_group_id: _,
+        tags,
+    } = new;
+    let rule = Rule {
+        id: SecurityGroupRuleId::random(),
+        standard: Standard {
+            tags,
+            ..Standard::new(project, String::new(), description, cx.now())
+        },
+        security_group_id,
+        direction,
+        ethertype,
+        protocol,
+        port_min,
+        port_max,
+        remote,
+    };
+    record::insert(tx, &rule).await.map_err(|error| match error {
+        Error::Exists { .. } => Failure::from(
+            Refusal::conflict(format!(
+                "Security group rule already exists. Group {security_group_id} has one that says: {}.",
+                rule.meaning()
+            ))
+            .named("SecurityGroupRuleExists"),
+        ),
+        other => other.into(),
+    })?;
+    Ok(rule)
+}
+
+async fn remote(
+    cx: &Context,
+    actor: &Actor,
+    tx: &mut Tx,
+    new: &NewRule,
+) -> Result<Remote, Failure> {
+    let is_ipv4 = new.ethertype == Ethertype::IPv4;
+    match (
+        new.remote_prefix,
+        new.remote_group_id,
+        new.remote_address_group_id,
+    ) {
+        (None, None, None) => Ok(Remote::Anyone),
+        (Some(prefix), None, None) => {
+            if prefix.addr().is_ipv4() != is_ipv4 {
+                return Err(Refusal::invalid(format!(
+                    "Conflicting value ethertype {} for CIDR {prefix}",
+                    new.ethertype.as_str()
+                ))
+                .named("SecurityGroupRuleParameterConflict")
+                .into());
+            }
+            Ok(Remote::Prefix(prefix))
+        }
+        (None, Some(group), None) => {
+            access::get::<SecurityGroup>(cx, actor, tx, group).await?;
+            Ok(Remote::Group(group))
+        }
+        (None, None, Some(group)) => {
+            access::get::<AddressGroup>(cx, actor, tx, group).await?;
+            Ok(Remote::AddressGroup(group))
+        }
+        _ => Err(Refusal::invalid(
+            "Only remote_ip_prefix or remote_group_id or remote_address_group_id may be provided.",
+        )
+        .named("SecurityGroupMultipleRemoteEntites")
+        .into()),
+    }
+}
+
+/// The first and last port of a rule, or its ICMP type and code. The texts are those that OpenStack's clients know.
+fn ports(protocol: Option<&str>, new: &NewRule) -> Result<(Option<u16>, Option<u16>), Refusal> {
+    let number = match protocol {
+        None => None,
+        Some(name) => Some(protocol_number(name).ok_or_else(|| {
+            Refusal::invalid(format!(
+                "Security group rule protocol {name} not supported. Only protocol values {} and integer \
+                 representations [0 to 255] are supported.",
+                PROTOCOLS.map(|(name, _)| name).join(", ")
+            ))
+            .named("SecurityGroupRuleInvalidProtocol")
+        })?),
+    };
+    let is_ipv4 = new.ethertype == Ethertype::IPv4;
+    if number == Some(58) && is_ipv4 {
+        return Err(conflict(new, protocol));
+    }
+    let (min, max) = (new.port_min, new.port_max);
+    match number {
+        Some(1 | 58) => icmp(min, max),
+        Some(6 | 17 | 33 | 132 | 136) => range(min, max),
+        _ if min.is_none() && max.is_none() => Ok((None, None)),
+        None => Err(Refusal::invalid(
+            "Must also specify protocol if port range is given.",
+        )
+        .named("SecurityGroupProtocolRequiredWithPorts")),
+        Some(_) => Err(Refusal::invalid(format!(
+            "Invalid port range specified for protocol {}: only tcp, udp, sctp and dccp have ports.",
+            protocol.unwrap_or_default()
+        ))
+        .named("SecurityGroupInvalidProtocolForPort")),
+    }
+}
+
+fn conflict(new: &NewRule, protocol: Option<&str>) -> Refusal {
+    Refusal::invalid(format!(
+        "Invalid ethertype {} for protocol {}.",
+        new.ethertype.as_str(),
+        protocol.unwrap_or_default()
+    ))
+    .named("SecurityGroupEthertypeConflictWithProtocol")
+}
+
+fn range(min: Option<i64>, max: Option<i64>) -> Result<(Option<u16>, Option<u16>), Refusal> {
+    let port = |value: i64| match u16::try_from(value) {
+        Ok(port @ 1..) => Ok(port),
+        _ => Err(
+            Refusal::invalid(format!("Invalid value for port {value}: it is 1 to 65535."))
+                .named("SecurityGroupInvalidPortValue"),
+        ),
+    };
+    match (min, max) {
+        (None, None) => Ok((None, None)),
+        (Some(min), None) | (None, Some(min)) => {
+            let port = port(min)?;
+            Ok((Some(port), Some(port)))
+        }
+        (Some(min), Some(max)) => {
+            let (min, max) = (port(min)?, port(max)?);
+            if min > max {
+                return Err(Refusal::invalid(
+                    "For TCP/UDP protocols, port_range_min must be <= port_range_max",
+                )
+                .named("SecurityGroupInvalidPortRange"));
+            }
+            Ok((Some(min), Some(max)))
+        }
+    }
+}
+
+fn icmp(kind: Option<i64>, code: Option<i64>) -> Result<(Option<u16>, Option<u16>), Refusal> {
+    let byte = |field: &str, value: i64| {
+        u8::try_from(value).map(u16::from).map_err(|_| {
+            Refusal::invalid(format!(
+                "Invalid value for ICMP {field} ({}) {value}. It must be 0 to 255.",
+                if field == "type" {
+                    "port-range-min"
+                } else {
+                    "port-range-max"
+                }
+            ))
+            .named("SecurityGroupInvalidIcmpValue")
+        })
+    };
+    match (kind, code) {
+        (None, Some(code)) => Err(Refusal::invalid(format!(
+            "ICMP code (port-range-max) {code} is provided but ICMP type (port-range-min) is missing."
+        ))
+        .named("SecurityGroupMissingIcmpType")),
+        (kind, code) => Ok((
+            kind.map(|kind| byte("type", kind)).transpose()?,
+            code.map(|code| byte("code", code)).transpose()?,
+        )),
+    }
+}
+
+/// The rules that the actor sees.
+pub async fn list(cx: &Context, actor: &Actor, narrow: Narrow) -> Result<Vec<Rule>, Failure> {
+    let mut tx = cx.store.read().await?;
+    visible(cx, actor, &mut tx, narrow).await
+}
+
+pub async fn show(cx: &Context, actor: &Actor, id: SecurityGroupRuleId) -> Result<Rule, Failure> {
+    let mut tx = cx.store.read().await?;
+    access::get(cx, actor, &mut tx, id).await
+}
+
+pub async fn delete(
+    cx: &Arc<Context>,
+    actor: &Actor,
+    id: SecurityGroupRuleId,
+) -> Result<(), Failure> {
+    let mut tx = cx.store.write().await?;
+    let rule = lock::<Rule>(cx, actor, &mut tx, id).await?;
+    record::delete::<Rule>(&mut tx, id).await?;
+    let unit = Unit::SecurityGroup(rule.security_group_id);
+    commit(tx, cx, &actor.origin(), &[unit]).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(ethertype: Ethertype, min: Option<i64>, max: Option<i64>) -> NewRule {
+        NewRule {
+            project_id: None,
+            security_group_id: SecurityGroupId::random(),
+            description: String::new(),
+            direction: Direction::Ingress,
+            ethertype,
+            protocol: None,
+            port_min: min,
+            port_max: max,
+            remote_prefix: None,
+            remote_group_id: None,
+            remote_address_group_id: None,
+            tags: BTreeSet::new(),
+        }
+    }
+
+    fn refused(protocol: Option<&str>, min: Option<i64>, max: Option<i64>) -> String {
+        ports(protocol, &asked(Ethertype::IPv4, min, max))
+            .unwrap_err()
+            .message
+    }
+
+    #[test]
+    fn rules_that_mean_nothing_are_refused_in_the_words_that_clients_know() {
+        assert!(
+            refused(Some("tcp"), Some(80), Some(79))
+                .contains("port_range_min must be <= port_range_max")
+        );
+        assert!(refused(Some("tcp"), Some(0), Some(80)).contains("Invalid value for port 0"));
+        assert!(
+            refused(Some("icmp"), None, Some(3)).contains("ICMP type (port-range-min) is missing")
+        );
+        assert!(refused(Some("icmp"), Some(300), None).contains("Invalid value for ICMP type"));
+        assert!(refused(Some("icmp"), Some(3), Some(256)).contains("Invalid value for ICMP code"));
+        assert!(refused(Some("bogus"), None, None).contains("bogus not supported"));
+        assert!(refused(None, Some(1), Some(2)).contains("Must also specify protocol"));
+        assert!(refused(Some("icmpv6"), None, None).contains("Invalid ethertype"));
+    }
+
+    #[test]
+    fn one_port_is_a_range_of_one() {
+        let rule = asked(Ethertype::IPv4, Some(22), None);
+        assert_eq!(ports(Some("tcp"), &rule), Ok((Some(22), Some(22))));
+        let rule = asked(Ethertype::IPv6, Some(128), None);
+        assert_eq!(ports(Some("icmpv6"), &rule), Ok((Some(128), None)));
+        assert_eq!(
+            ports(Some("47"), &asked(Ethertype::IPv4, None, None)),
+            Ok((None, None))
+        );
+    }
+}
