@@ -6,6 +6,7 @@
 
 mod error;
 mod fabric;
+pub mod ovsdb;
 pub mod plan;
 
 pub use error::NetworkError;
