@@ -6,7 +6,10 @@
 
 mod error;
 mod fabric;
+pub mod northbound;
+pub mod ovsdb;
 pub mod plan;
 
 pub use error::NetworkError;
 pub use fabric::{Chassis, Fabric, PortsUp, Repair};
+pub use northbound::OvnFabric;
