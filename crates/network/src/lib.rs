@@ -4,6 +4,8 @@
 //! compiles plans to rows of the northbound database and writes only the difference. What a host does with its hands
 //! for networks (daemons, taps, guards, metadata namespaces) is in `chassis`.
 
+pub mod chassis;
+pub mod daemons;
 mod error;
 mod fabric;
 pub mod northbound;
