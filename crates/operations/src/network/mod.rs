@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod addresses;
+pub mod host_side;
 pub mod ipam;
 #[expect(
     clippy::module_inception,
