@@ -17,6 +17,7 @@ pub mod identity;
 pub mod images;
 pub mod instances;
 pub mod keypairs;
+pub mod migrations;
 pub mod operations;
 pub mod quotas;
 pub mod record;
