@@ -14,6 +14,7 @@ pub mod native;
 pub mod openstack;
 pub mod params;
 pub mod problem;
+mod strict;
 pub mod trace;
 
 pub use app::App;
