@@ -9,6 +9,7 @@
 
 pub mod aggregates;
 mod batch;
+mod collision;
 mod db;
 mod error;
 pub mod flavors;
@@ -28,6 +29,7 @@ pub mod services;
 pub mod testing;
 pub mod transitions;
 
+pub use collision::again;
 pub use db::{Dialect, Store, Tx, WakeUp};
 pub use error::{Error, Failure, Result};
 pub use record::{Query, Record, Value};
