@@ -118,7 +118,7 @@ impl Keeper {
         switch: Arc<HostSwitch>,
         metadata: MetadataRouter,
     ) -> anyhow::Result<Self> {
-        let mut keeper = Self {
+        let keeper = Self {
             cx,
             switch,
             services: HashMap::new(),

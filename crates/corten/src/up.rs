@@ -11,7 +11,7 @@ use corten_host::{Fence, Hands as _, QemuHost, Task};
 use corten_model::ids::OperationId;
 use serde_json::{Value, json};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What the tiny guest prints when it has reached userland.

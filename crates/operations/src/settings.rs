@@ -23,7 +23,7 @@ pub struct Images {
     pub max_size_bytes: u64,
     /// Free space that must remain on the image disk, in bytes.
     pub keep_free_bytes: u64,
-    /// Hosts that `web-download` may fetch from; empty means any.
+    /// Hosts that `web-download` may fetch from; empty means any that the one who asks may reach.
     pub web_download_hosts: Vec<String>,
 }
 

@@ -4,7 +4,8 @@
 //!   first state and submit the operation in the same transaction.
 //! * [`reshape`] accepts what changes its size or gives its host back: resize, migrate, shelve and their ways back.
 //! * [`capture`] accepts what takes an image.
-//! * [`history`] tells what was done, [`console`] what the guest prints and who may talk to it.
+//! * [`history`] tells what was done, [`migrations`] how changes of the flavor went; [`console`] what the guest prints and
+//!   who may talk to it.
 //! * [`query`] finds one, [`list`] many; [`edit`] changes what needs no host (name, metadata, tags, lock).
 //! * [`spec`] turns an instance into what a host needs to make its guest.
 //! * [`work`] is what the steps of the operations have in common.
@@ -15,6 +16,7 @@ pub mod console;
 pub mod edit;
 pub mod history;
 pub mod list;
+pub mod migrations;
 pub mod new;
 pub mod query;
 pub mod reshape;

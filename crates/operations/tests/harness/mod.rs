@@ -130,6 +130,13 @@ pub const IMAGE_SHA512: &str = "5d0d";
 
 impl Cloud {
     pub async fn open() -> Self {
+        let mut settings = Settings::default();
+        // Images are fetched from the test itself.
+        settings.images.web_download_hosts = vec!["127.0.0.1".to_owned()];
+        Self::with(settings).await
+    }
+
+    pub async fn with(settings: Settings) -> Self {
         let store = testing::sqlite().await;
         let clock = Arc::new(ManualClock::starting_at(
             Timestamp::parse_iso8601("2026-01-01T00:00:00Z").unwrap(),
@@ -138,7 +145,7 @@ impl Cloud {
         let cx = Arc::new(Context {
             store: (*store).clone(),
             policy: POLICY.clone(),
-            settings: Settings::default(),
+            settings,
             clock: clock.clone(),
             hosts: Hosts::default(),
             fabric: Arc::new(corten_sim::SimFabric::default()),

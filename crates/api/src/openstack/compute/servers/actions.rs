@@ -153,7 +153,7 @@ impl Action<'_> {
                 "Invalid input: the arguments of an action are an object, not {sent}."
             )));
         }
-        body::parse(self.arguments.to_string().as_bytes())
+        body::read(self.arguments.clone())
     }
 
     /// The arguments of an action that can do without.
