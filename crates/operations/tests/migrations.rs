@@ -86,11 +86,13 @@ async fn a_resize_that_failed_is_an_error_and_can_be_searched_for() {
     let cloud = Cloud::open().await;
     let (broken, sound) = (cloud.running().await, cloud.running().await);
     for (_, host) in &cloud.hosts {
-        let error = HostError::Internal {
-            doing: "reshape".to_owned(),
-            reason: "a test".to_owned(),
+        // No use in trying again: no time passes.
+        let error = HostError::InvalidSpec {
+            field: "vcpus".to_owned(),
+            value: "2".to_owned(),
+            rule: "a test".to_owned(),
         };
-        host.fail_next(TaskKind::Reshape, 100, error);
+        host.fail_next(TaskKind::Reshape, 1, error);
     }
     resize(&cloud, broken, "2").await;
     cloud.drain().await;
