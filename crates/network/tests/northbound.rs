@@ -129,7 +129,15 @@ async fn every_kind_of_port_is_bound_as_planned() {
     let off = format!("\"{}\"", port_id(2, 23));
     let dropped = "reg0[15] = 1; next;";
     assert!(has(&["ls_in_check_port_sec", &off, dropped]));
-    assert!(has(&["ls_out_check_port_sec", &off, dropped]));
+    let to_it = "eth.dst == 0a:00:00:02:00:17), action=(outport";
+    assert!(
+        !has(&["ls_in_l2_lkup", to_it]),
+        "nothing goes to a port that is off"
+    );
+    assert!(has(&[
+        "ls_in_l2_lkup",
+        "eth.dst == 0a:00:00:02:00:16), action=(outport"
+    ]));
 }
 
 #[tokio::test]
