@@ -141,6 +141,12 @@ async fn a_card_is_plugged_into_a_running_guest() {
     let both = BTreeSet::from([early, late].map(|nic| tap(&fixture, &nic)));
     assert_eq!(taps(&fixture).1, both);
 
+    // A suspended guest wakes with the same cards.
+    fixture.twice(Task::Suspend { id }).await;
+    assert_eq!(taps(&fixture), (both.clone(), BTreeSet::new()));
+    fixture.twice(Task::Resume { id }).await;
+    assert_eq!(taps(&fixture).1, both);
+
     // This guest lets go of nothing, so it is stopped; what is detached then is gone at the next start.
     fixture
         .twice(Task::Stop {
