@@ -339,6 +339,13 @@ async fn two_writers_do_not_undo_each_others_work() {
         "name=group_0000000000000000000000010000cccc",
     ]);
     assert_eq!(members.split_whitespace().count(), 20);
+    for fabric in [&one, &two] {
+        assert_eq!(
+            *fabric.disturbed().borrow(),
+            0,
+            "another control plane is not another hand"
+        );
+    }
     // The same change by both is one change.
     let (first, second) = tokio::join!(one.apply(with_port(40)), two.apply(with_port(40)));
     first.unwrap();

@@ -137,25 +137,20 @@ impl Conf {
         operations
     }
 
-    /// Has the device as a port of the bridge, for the logical port `iface_id` if there is one. A device that is new
-    /// under a known name must leave the switch first, which would stay with the one that is gone.
+    /// Has the device as a port of the bridge, for the logical port `iface_id` if there is one.
     pub async fn add_port(
         &self,
         bridge: &str,
         device: &str,
         iface_id: Option<&str>,
-        is_new: bool,
     ) -> Result<(), MachineError> {
         let known = self.client.read(|replica| {
             let (_, row) = by_name(replica, "Interface", device)?;
             Some(row.at("external_ids", IFACE_ID) == iface_id)
         });
         match known {
-            Some(true) if !is_new => return Ok(()),
-            Some(_) => {
-                self.remove_port(device).await?;
-                self.settle().await?;
-            }
+            Some(true) => return Ok(()),
+            Some(false) => self.release(device).await?,
             None => {}
         }
         let external_ids = Value::map(iface_id.map(|id| (IFACE_ID, id)));
@@ -166,6 +161,18 @@ impl Conf {
             mutations: vec![Mutation::insert("ports", Value::one(named("port")))],
         });
         self.apply(operations).await
+    }
+
+    /// Before a device is made: makes the switch forget an earlier one of that name. It would stay with the one that is
+    /// gone, or open the new one at once; and a device that is opened and set up at the same time ends down, because
+    /// the switch writes flags back that it read before.
+    pub async fn release(&self, device: &str) -> Result<(), MachineError> {
+        let is_known = |replica: &Replica| by_name(replica, "Port", device).is_some();
+        if self.client.read(is_known) {
+            self.remove_port(device).await?;
+            self.settle().await?;
+        }
+        Ok(())
     }
 
     /// Takes a device out of the switch; one that is not in it is fine.

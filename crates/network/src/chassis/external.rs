@@ -23,12 +23,15 @@ pub async fn join(
     let machine = Links(&Namespace::Own);
     if let Namespace::Named(name) = switch {
         let port = names.external_port(physical_network);
-        let is_new = machine.ensure_veth(&device, &port, name).await?;
+        if !machine.has_veth(&device, &port, name).await? {
+            conf.release(&port).await?;
+            machine.make_veth(&device, &port, name).await?;
+        }
         machine.finish_checksums(&device).await?;
         Links(switch)
             .batch(format!("link set dev {port} up\n"))
             .await?;
-        conf.add_port(&device, &port, None, is_new).await?;
+        conf.add_port(&device, &port, None).await?;
     }
     machine.batch(format!("link set dev {device} up\n")).await?;
     machine.set_addresses(&device, addresses).await?;

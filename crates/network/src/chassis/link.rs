@@ -131,25 +131,28 @@ impl Links<'_> {
         Ok(())
     }
 
-    /// Joins a device here by a veth to one in a named namespace. True if it had to be made.
-    pub async fn ensure_veth(
+    /// Whether a device here is joined by a veth to one in a named namespace. Ends of a veth go together.
+    pub async fn has_veth(
         &self,
         name: &str,
         peer: &str,
         peer_namespace: &str,
     ) -> Result<bool, MachineError> {
         let far = Namespace::Named(peer_namespace.to_owned());
-        if self.exists(name).await? && Links(&far).exists(peer).await? {
-            return Ok(false);
-        }
-        // Ends of a veth go together, so one end alone belongs to another pair.
+        Ok(self.exists(name).await? && Links(&far).exists(peer).await?)
+    }
+
+    /// Joins them, in place of what has their names.
+    pub async fn make_veth(
+        &self,
+        name: &str,
+        peer: &str,
+        peer_namespace: &str,
+    ) -> Result<(), MachineError> {
+        let far = Namespace::Named(peer_namespace.to_owned());
         self.remove(name).await?;
         Links(&far).remove(peer).await?;
-        let words = [
-            "link",
-            "add",
-            "name",
-            name,
+        let far_end = [
             "type",
             "veth",
             "peer",
@@ -158,8 +161,9 @@ impl Links<'_> {
             "netns",
             peer_namespace,
         ];
-        self.ip(&words).await?;
-        Ok(true)
+        self.ip(&[&["link", "add", "name", name], &far_end[..]].concat())
+            .await?;
+        Ok(())
     }
 
     /// The frames of a veth end must be complete when the userspace datapath reads them at the other end.

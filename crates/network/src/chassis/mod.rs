@@ -115,11 +115,16 @@ impl HostSwitch {
     pub async fn plug(&self, port: PortId, mtu: u16) -> Result<String, MachineError> {
         let tap = self.names.tap(port);
         let links = Links(&self.config.namespace);
-        let is_new = tap::ensure(&links, &tap, self.config.guest_uid, mtu).await?;
-        let bridge = self.names.integration_bridge();
-        self.conf
-            .add_port(&bridge, &tap, Some(&port.to_string()), is_new)
+        if !links.exists(&tap).await? {
+            self.conf.release(&tap).await?;
+            tap::make(&links, &tap, self.config.guest_uid).await?;
+        }
+        links
+            .batch(format!("link set dev {tap} mtu {mtu} up\n"))
             .await?;
+        let bridge = self.names.integration_bridge();
+        let iface_id = port.to_string();
+        self.conf.add_port(&bridge, &tap, Some(&iface_id)).await?;
         Ok(tap)
     }
 

@@ -50,7 +50,10 @@ impl Service<'_> {
         namespace.ensure().await?;
         let outer = self.names.service_device(self.network);
         let switch = Links(self.switch);
-        let is_new = switch.ensure_veth(&outer, INNER, &name).await?;
+        if !switch.has_veth(&outer, INNER, &name).await? {
+            self.conf.release(&outer).await?;
+            switch.make_veth(&outer, INNER, &name).await?;
+        }
         let inside = Links(&namespace);
         let ipv6 =
             ["accept_ra", "disable_ipv6"].map(|key| format!("net.ipv6.conf.{INNER}.{key}=0"));
@@ -73,7 +76,7 @@ impl Service<'_> {
         switch.batch(format!("link set dev {outer} up\n")).await?;
         let bridge = self.names.integration_bridge();
         self.conf
-            .add_port(&bridge, &outer, Some(&port.to_string()), is_new)
+            .add_port(&bridge, &outer, Some(&port.to_string()))
             .await?;
         Ok(namespace)
     }

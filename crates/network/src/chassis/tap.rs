@@ -26,19 +26,17 @@ pub fn open_to_guests() -> Result<(), MachineError> {
         .map_err(MachineError::io("set the mode of", device))
 }
 
-/// Has the tap, up and with this MTU. True if it had to be made.
-pub async fn ensure(
-    links: &Links<'_>,
-    name: &str,
-    uid: u32,
-    mtu: u16,
-) -> Result<bool, MachineError> {
-    let make = format!("tuntap add dev {name} mode tap user {uid}\n");
-    let set = format!("link set dev {name} mtu {mtu} up\n");
-    if links.exists(name).await? {
-        links.batch(set).await?;
-        return Ok(false);
-    }
-    links.batch(make + &set).await?;
-    Ok(true)
+/// Makes the tap, which is down.
+pub async fn make(links: &Links<'_>, name: &str, uid: u32) -> Result<(), MachineError> {
+    let words = [
+        "tuntap",
+        "add",
+        "dev",
+        name,
+        "mode",
+        "tap",
+        "user",
+        &uid.to_string(),
+    ];
+    links.ip(&words).await.map(drop)
 }

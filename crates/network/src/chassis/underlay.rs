@@ -16,8 +16,7 @@ pub async fn join(
 ) -> Result<(), MachineError> {
     let bridge = names.underlay_bridge();
     conf.ensure_bridge(&bridge, false).await?;
-    conf.add_port(&bridge, &tunnel.interface, None, false)
-        .await?;
+    conf.add_port(&bridge, &tunnel.interface, None).await?;
     conf.settle().await?;
     let links = Links(switch);
     links.set_addresses(&tunnel.interface, &[]).await?;

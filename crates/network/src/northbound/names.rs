@@ -10,6 +10,9 @@ use uuid::Uuid;
 pub const UNIT: &str = "corten-unit";
 pub const KEY: &str = "corten-key";
 
+/// In the `external_ids` of `NB_Global`: changes with every transaction of a control plane.
+pub const SIGNATURE: &str = "corten-transaction";
+
 /// The UUID of a new row with this key.
 pub fn row_uuid(key: &str) -> Uuid {
     const NAMESPACE: Uuid = Uuid::from_u128(0x7ce9_2a54_8f0b_4b6e_9c35_d1a0_44be_60f7);

@@ -3,15 +3,16 @@
 use super::compile::compile;
 use super::desired::Desired;
 use super::diff::{Scope, diff};
+use super::names;
 use super::schema::{self, GLOBAL};
 use super::southbound;
 use super::watch::Watch;
 use crate::error::NetworkError;
 use crate::fabric::{Chassis, Fabric, PortsUp, Repair};
-use crate::ovsdb::{Client, Mutation, Operation, Remote, Replica};
+use crate::ovsdb::{Client, Mutation, Operation, Remote, Replica, Value};
 use crate::plan::{Change, Plan, Unit};
 use async_trait::async_trait;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, watch};
@@ -67,6 +68,7 @@ impl OvnFabric {
 
     async fn write(&self, scope: &Scope, desired: &Desired) -> Result<Repair, NetworkError> {
         let _writing = self.writing.lock().await;
+        self.have_global().await?;
         let mut attempts = 1;
         loop {
             // What a lost connection left behind says nothing of the database as it is.
@@ -77,8 +79,9 @@ impl OvnFabric {
             if difference.operations.is_empty() {
                 return Ok(difference.repair);
             }
-            let _ours = Ours::expect(&self.watch, difference.touched);
-            match self.northbound.transact(&difference.operations).await {
+            let mut operations = difference.operations;
+            operations.push(sign());
+            match self.northbound.transact(&operations).await {
                 Ok(_) => return Ok(difference.repair),
                 // The answer comes after the update that the other writer caused: the replica is current again.
                 Err(error) if is_overtaken(&error) && attempts < ATTEMPTS => attempts += 1,
@@ -95,16 +98,13 @@ impl OvnFabric {
             return Ok(barrier.nb_cfg);
         }
         let raised = Instant::now();
-        let nb_cfg = match self.raise_by_one().await? {
-            Some(nb_cfg) => nb_cfg,
-            None => self.raise_first().await?,
-        };
+        self.have_global().await?;
+        let nb_cfg = self.raise_by_one().await?;
         *last = Some(Barrier { raised, nb_cfg });
         Ok(nb_cfg)
     }
 
-    /// None when the database is so empty that it has nothing to raise.
-    async fn raise_by_one(&self) -> Result<Option<i64>, NetworkError> {
+    async fn raise_by_one(&self) -> Result<i64, NetworkError> {
         let mutate = Operation::Mutate {
             table: GLOBAL,
             rows: Vec::new(),
@@ -120,16 +120,22 @@ impl OvnFabric {
             .get(1)
             .map(|selected| selected.rows.as_slice())
             .unwrap_or_default();
-        Ok(rows.first().and_then(|row| row.get("nb_cfg")?.as_integer()))
+        Ok(rows
+            .first()
+            .and_then(|row| row.get("nb_cfg")?.as_integer())
+            .unwrap_or(0))
     }
 
-    /// In an empty database; northd may make the row at the same moment.
-    async fn raise_first(&self) -> Result<i64, NetworkError> {
+    /// An empty database lacks its one global row; northd may make it at the same moment.
+    async fn have_global(&self) -> Result<(), NetworkError> {
+        let is_there = |replica: &Replica| replica.only(GLOBAL).map(drop);
+        if self.northbound.read(is_there).is_some() {
+            return Ok(());
+        }
         let inserted = self.northbound.transact(&[first_global()]).await;
-        match (self.raise_by_one().await?, inserted) {
-            (Some(nb_cfg), _) => Ok(nb_cfg),
-            (None, Err(error)) => Err(error),
-            (None, Ok(_)) => Ok(0),
+        match self.northbound.read(is_there) {
+            Some(()) => Ok(()),
+            None => inserted.map(drop),
         }
     }
 }
@@ -208,22 +214,6 @@ impl Fabric for OvnFabric {
     }
 }
 
-/// While it lives, changes of these rows are taken for ours.
-struct Ours<'a>(&'a Mutex<Watch>);
-
-impl<'a> Ours<'a> {
-    fn expect(watch: &'a Mutex<Watch>, rows: HashSet<Uuid>) -> Self {
-        lock(watch).expect(rows);
-        Self(watch)
-    }
-}
-
-impl Drop for Ours<'_> {
-    fn drop(&mut self) {
-        lock(self.0).done();
-    }
-}
-
 fn lock(watch: &Mutex<Watch>) -> MutexGuard<'_, Watch> {
     watch.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -238,6 +228,19 @@ fn global(replica: &Replica, column: &str) -> i64 {
     let row = replica.only(GLOBAL).map(|(_, row)| row);
     row.and_then(|row| row.get(column)?.as_integer())
         .unwrap_or(0)
+}
+
+/// The mark of a transaction that a control plane made.
+fn sign() -> Operation {
+    let signature = Uuid::new_v4().to_string();
+    Operation::Mutate {
+        table: GLOBAL,
+        rows: Vec::new(),
+        mutations: vec![
+            Mutation::delete("external_ids", Value::one(names::SIGNATURE)),
+            Mutation::insert("external_ids", Value::map([(names::SIGNATURE, signature)])),
+        ],
+    }
 }
 
 fn first_global() -> Operation {

@@ -2,13 +2,12 @@
 
 use super::index::{self, Index};
 use super::names;
-use super::schema::{PORT_GROUP, SWITCH_PORT, owned};
+use super::schema::{GLOBAL, PORT_GROUP, SWITCH_PORT, owned};
 use crate::fabric::PortsUp;
 use crate::ovsdb::{Event, Replica, Row, RowChange};
 use corten_model::ids::PortId;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use tokio::sync::{broadcast, watch};
-use uuid::Uuid;
 
 /// Readers that are this many changes behind are told that they lost some.
 const BACKLOG: usize = 4096;
@@ -20,8 +19,6 @@ pub struct Watch {
     up: BTreeSet<PortId>,
     port_changes: broadcast::Sender<(PortId, bool)>,
     disturbed: watch::Sender<u64>,
-    /// The rows that a transaction of ours, which is under way, changes.
-    ours: HashSet<Uuid>,
     loaded_before: bool,
 }
 
@@ -32,7 +29,6 @@ impl Watch {
             up: BTreeSet::new(),
             port_changes: broadcast::Sender::new(BACKLOG),
             disturbed: watch::Sender::new(0),
-            ours: HashSet::new(),
             loaded_before: false,
         }
     }
@@ -50,7 +46,7 @@ impl Watch {
             Event::Lost => {}
             Event::Changed(changes) => {
                 changes.iter().for_each(|change| self.port_changed(change));
-                if changes.iter().any(|change| self.is_foreign(change)) {
+                if !changes.iter().any(is_signed) && changes.iter().any(is_foreign) {
                     self.disturb();
                 }
             }
@@ -66,15 +62,6 @@ impl Watch {
 
     pub fn disturbed(&self) -> watch::Receiver<u64> {
         self.disturbed.subscribe()
-    }
-
-    /// From here to [`done`](Self::done), changes of these rows are taken for ours.
-    pub fn expect(&mut self, rows: HashSet<Uuid>) {
-        self.ours = rows;
-    }
-
-    pub fn done(&mut self) {
-        self.ours.clear();
     }
 
     fn disturb(&self) {
@@ -117,22 +104,31 @@ impl Watch {
         // Nobody may be listening.
         let _ = self.port_changes.send((port, up));
     }
+}
 
-    /// Whether somebody else changed what we wrote, or put ports into a group of theirs, whose rules would hold for them.
-    fn is_foreign(&self, change: &RowChange) -> bool {
-        if self.ours.contains(&change.uuid) {
-            return false;
+/// Each transaction of a control plane, this one or another, leaves another mark; an update without is of other hands.
+/// A restored copy has a mark too, but in a row that is new.
+fn is_signed(change: &RowChange) -> bool {
+    let mark = |row: &Row| row.at("external_ids", names::SIGNATURE).map(str::to_owned);
+    match (&change.before, &change.after) {
+        (Some(before), Some(after)) if change.table == GLOBAL => {
+            mark(after).is_some() && mark(after) != mark(before)
         }
-        match (&change.before, &change.after) {
-            (Some(before), Some(after)) => {
-                let is_ours = index::unit(before).or_else(|| index::unit(after)).is_some();
-                (is_ours || has_members(change.table, after)) && differ(change.table, before, after)
-            }
-            (Some(row), None) | (None, Some(row)) => {
-                index::unit(row).is_some() || has_members(change.table, row)
-            }
-            (None, None) => false,
+        _ => false,
+    }
+}
+
+/// Whether it changed what we wrote, or put ports into a group of somebody else, whose rules would hold for them.
+fn is_foreign(change: &RowChange) -> bool {
+    match (&change.before, &change.after) {
+        (Some(before), Some(after)) => {
+            let is_ours = index::unit(before).or_else(|| index::unit(after)).is_some();
+            (is_ours || has_members(change.table, after)) && differ(change.table, before, after)
         }
+        (Some(row), None) | (None, Some(row)) => {
+            index::unit(row).is_some() || has_members(change.table, row)
+        }
+        (None, None) => false,
     }
 }
 

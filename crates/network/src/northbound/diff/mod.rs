@@ -28,8 +28,6 @@ pub enum Scope {
 #[derive(Debug, Default)]
 pub struct Difference {
     pub operations: Vec<Operation>,
-    /// The rows that it inserts, changes or lets go, or that change with them.
-    pub touched: HashSet<Uuid>,
     pub repair: Repair,
 }
 
@@ -129,7 +127,13 @@ impl<'a> Comparison<'a> {
     fn value(&self, cell: &Cell) -> Value {
         match cell {
             Cell::Value(value) => value.clone(),
-            Cell::Rows(keys) => Value::set(keys.iter().map(|key| self.uuids[key.as_str()])),
+            Cell::Rows(keys) => {
+                let uuid = |key: &String| self.uuids.get(key.as_str()).copied();
+                let uuids = keys
+                    .iter()
+                    .map(|key| uuid(key).unwrap_or_else(|| names::row_uuid(key)));
+                Value::set(uuids)
+            }
         }
     }
 
@@ -177,12 +181,8 @@ impl<'a> Comparison<'a> {
             }
         };
         for (unit, (table, uuid)) in places {
-            if self.present.contains(&uuid) {
-                continue;
-            }
-            changes.delete(table, unit, uuid);
-            if table == SWITCH_PORT {
-                changes.side_effects.extend(self.index.groups_of(uuid));
+            if !self.present.contains(&uuid) {
+                changes.delete(table, unit, uuid);
             }
         }
     }
@@ -222,9 +222,7 @@ struct Changes {
     inserted: HashSet<Uuid>,
     rows: BTreeMap<(&'static str, Uuid), RowChanges>,
     deletes: BTreeSet<(&'static str, Uuid)>,
-    let_go: HashSet<Uuid>,
-    /// Rows that the database changes by itself: groups that lose a port which is gone.
-    side_effects: HashSet<Uuid>,
+    let_go: usize,
     units: BTreeSet<Unit>,
 }
 
@@ -274,7 +272,7 @@ impl Changes {
 
     fn delete(&mut self, table: &'static str, unit: Unit, uuid: Uuid) {
         self.units.insert(unit);
-        self.let_go.insert(uuid);
+        self.let_go += 1;
         if !is_child(table) {
             self.deletes.insert((table, uuid));
         }
@@ -282,11 +280,6 @@ impl Changes {
 
     fn into_difference(mut self) -> Difference {
         self.rows.retain(|place, _| !self.deletes.contains(place));
-        let rows = self.rows.keys().map(|(_, uuid)| *uuid);
-        let touched = rows
-            .chain(self.inserted.iter().copied())
-            .chain(self.let_go.iter().copied());
-        let touched = touched.chain(self.side_effects).collect();
         let updated = self
             .rows
             .keys()
@@ -295,7 +288,7 @@ impl Changes {
         let repair = Repair {
             inserted: self.inserted.len(),
             updated,
-            deleted: self.let_go.len(),
+            deleted: self.let_go,
             units: self.units,
         };
         let mut expectations = Vec::new();
@@ -330,7 +323,6 @@ impl Changes {
         let operations = expectations.into_iter().chain(self.inserts).chain(writes);
         Difference {
             operations: operations.chain(deletes).collect(),
-            touched,
             repair,
         }
     }

@@ -277,7 +277,7 @@ fn damage(model: &mut Model, at: prop::sample::Index, edit: Edit) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn changes_one_by_one_lead_where_the_whole_leads(steps in prop::collection::vec(cloud(), 1..5)) {
