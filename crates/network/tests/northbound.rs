@@ -37,7 +37,11 @@ async fn a_cloud_becomes_flows_and_goes_without_a_trace() {
     let cloud = plans::cloud();
     fabric.apply(sets(&cloud)).await.unwrap();
     settled(&fabric).await;
-    assert!(central.sbctl(&["lflow-list"]).lines().count() > 500);
+    let flows = || central.sbctl(&["lflow-list"]).lines().count();
+    let first = flows();
+    assert!(first > 500);
+    settled(&fabric).await;
+    assert_eq!(flows(), first, "the wait was for all of them");
     central.northd_has_no_complaint();
     // Nothing is done twice, and everything is as planned.
     assert_eq!(

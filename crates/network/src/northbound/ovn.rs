@@ -162,7 +162,11 @@ impl Fabric for OvnFabric {
     async fn settle(&self, limit: Duration) -> Result<bool, NetworkError> {
         let deadline = Instant::now() + limit;
         let nb_cfg = self.raise().await?;
-        let reached = |replica: &Replica| (global(replica, "hv_cfg") >= nb_cfg).then_some(());
+        // Without any host `hv_cfg` runs ahead of what northd has written.
+        let reached = |replica: &Replica| {
+            let slowest = global(replica, "sb_cfg").min(global(replica, "hv_cfg"));
+            (slowest >= nb_cfg).then_some(())
+        };
         let left = deadline.saturating_duration_since(Instant::now());
         if self.northbound.wait_until(left, reached).await.is_some() {
             return Ok(true);

@@ -33,7 +33,7 @@ pub const MONITORED: Monitored = Monitored(&[
         GATEWAY_CHASSIS,
         &["name", "chassis_name", "priority", "external_ids"],
     ),
-    (GLOBAL, &["nb_cfg", "hv_cfg", "external_ids"]),
+    (GLOBAL, &["nb_cfg", "sb_cfg", "hv_cfg", "external_ids"]),
     (LOAD_BALANCER, &["name", "vips", "protocol", "external_ids"]),
     (
         NAT,
