@@ -9,9 +9,11 @@ CREATE TABLE networks (
     shared BIGINT NOT NULL,
     external BIGINT NOT NULL,
     -- `physical network/VLAN` or `physical network/`: a segment carries one network.
-    segment TEXT UNIQUE
+    segment TEXT UNIQUE,
+    qos_policy_id TEXT
 );
 CREATE INDEX networks_of_project ON networks (project_id);
+CREATE INDEX networks_of_qos_policy ON networks (qos_policy_id);
 
 CREATE TABLE address_scopes (
     id TEXT PRIMARY KEY,
@@ -52,8 +54,10 @@ CREATE TABLE ports (
     mac_address TEXT NOT NULL,
     device_id TEXT NOT NULL,
     device_owner TEXT NOT NULL,
-    host TEXT NOT NULL
+    host TEXT NOT NULL,
+    qos_policy_id TEXT
 );
+CREATE INDEX ports_of_qos_policy ON ports (qos_policy_id);
 CREATE UNIQUE INDEX ports_mac ON ports (network_id, mac_address);
 CREATE INDEX ports_of_project ON ports (project_id);
 CREATE INDEX ports_of_device ON ports (device_id);

@@ -5,7 +5,10 @@
 //! time without, and then the operation says why.
 
 pub mod access;
+pub mod address_group;
+pub mod address_scope;
 pub mod addresses;
+pub mod information;
 pub mod ipam;
 #[expect(
     clippy::module_inception,
@@ -15,13 +18,18 @@ pub mod network;
 pub mod plan;
 pub mod port;
 mod port_check;
+pub mod qos_policy;
 pub mod quota;
+pub mod rbac_policy;
 pub mod security_group;
 pub mod security_group_rule;
 pub mod segment;
 pub mod subnet;
 pub mod subnet_check;
 pub mod subnet_pool;
+pub mod subnet_pool_check;
+pub mod tag;
+pub mod trunk;
 
 pub use access::Narrow;
 

@@ -1,15 +1,16 @@
 //! Security groups: making, changing and removing them. Every project has one named `default`.
 
-use super::access::{self, Narrow, list as visible, lock, owner};
-use super::{commit, quota, security_group_rule as rule};
+use super::access::{self, Lendable, Narrow, list as visible, lock, owner};
+use super::{commit, quota, rbac_policy, security_group_rule as rule};
 use crate::context::Context;
+use async_trait::async_trait;
 use corten_iam::action::network::SECURITY_GROUPS_WRITE;
 use corten_iam::actor::Actor;
 use corten_model::ids::{ProjectId, SecurityGroupId};
 use corten_model::refusal::Refusal;
 use corten_network::plan::Unit;
 use corten_store::network::Standard;
-use corten_store::network::rbac_policy::{EVERYONE, RbacPolicy};
+use corten_store::network::port::Port;
 use corten_store::network::security_group::{
     self, DEFAULT, Direction, Ethertype, Member, Remote, Rule, SecurityGroup,
 };
@@ -38,8 +39,24 @@ pub struct SecurityGroupChange {
 pub struct Shown {
     pub group: SecurityGroup,
     pub rules: Vec<Rule>,
-    /// Everyone may use it.
+    /// Everyone, or the actor's project, may use it.
     pub shared: bool,
+}
+
+#[async_trait]
+impl Lendable for SecurityGroup {
+    const OBJECT_TYPE: &'static str = "security_group";
+
+    /// Whose ports it guards.
+    async fn users(&self, tx: &mut Tx, _: &str) -> Result<BTreeSet<ProjectId>, Failure> {
+        let members = Member::of_group(self.id).all(tx).await?;
+        let ids = members.iter().map(|member| member.port_id.to_string());
+        let ports: Vec<Port> = Query::new().any_of("id", ids).all(tx).await?;
+        Ok(ports
+            .into_iter()
+            .map(|port| port.standard.project_id)
+            .collect())
+    }
 }
 
 /// The id of a project's default group, which is made when it is first needed.
@@ -121,9 +138,7 @@ pub async fn create(
         let project = owner(cx, actor, project_id, SECURITY_GROUPS_WRITE)?;
         default_of(cx, &mut tx, &project).await?;
         if name == DEFAULT {
-            return Err(Refusal::conflict("Default security group already exists.")
-                .named("SecurityGroupDefaultAlreadyExists")
-                .into());
+            return Err(default_exists().into());
         }
         quota::check(&mut tx, cx, &project, quota::SECURITY_GROUP, 1).await?;
         quota::check(&mut tx, cx, &project, quota::SECURITY_GROUP_RULE, 2).await?;
@@ -145,32 +160,34 @@ pub async fn create(
         .map(|group| Unit::SecurityGroup(group.id))
         .collect();
     commit(tx, cx, &actor.origin(), &units).await?;
-    show_all(&mut cx.store.read().await?, made).await
+    show_all(&mut cx.store.read().await?, actor, made).await
 }
 
-async fn show_all(tx: &mut Tx, groups: Vec<SecurityGroup>) -> Result<Vec<Shown>, Failure> {
-    let ids: Vec<_> = groups.iter().map(|group| group.id.to_string()).collect();
+fn default_exists() -> Refusal {
+    Refusal::conflict("Default security group already exists.")
+        .named("SecurityGroupDefaultAlreadyExists")
+}
+
+async fn show_all(
+    tx: &mut Tx,
+    actor: &Actor,
+    groups: Vec<SecurityGroup>,
+) -> Result<Vec<Shown>, Failure> {
+    let ids = groups.iter().map(|group| group.id.to_string());
     let mut rules: Vec<Rule> = Query::new()
-        .any_of("security_group_id", ids.clone())
+        .any_of("security_group_id", ids)
         .all(tx)
         .await?;
     rules.sort_by_key(|rule| (rule.standard.created_at, rule.id));
-    let lent: Vec<RbacPolicy> = Query::new()
-        .equals("object_type", "security_group")
-        .equals("target", EVERYONE)
-        .any_of("object_id", ids)
-        .all(tx)
-        .await?;
-    let shown = groups.into_iter().map(|group| Shown {
+    let groups = rbac_policy::shown(tx, actor, groups).await?;
+    let shown = groups.into_iter().map(|lent| Shown {
         rules: rules
             .iter()
-            .filter(|rule| rule.security_group_id == group.id)
+            .filter(|rule| rule.security_group_id == lent.resource.id)
             .cloned()
             .collect(),
-        shared: lent
-            .iter()
-            .any(|grant| grant.object_id == group.id.to_string()),
-        group,
+        shared: lent.shared,
+        group: lent.resource,
     });
     Ok(shown.collect())
 }
@@ -194,13 +211,13 @@ pub async fn list(cx: &Arc<Context>, actor: &Actor, narrow: Narrow) -> Result<Ve
         tx = cx.store.read().await?;
         found = visible::<SecurityGroup>(cx, actor, &mut tx, narrow).await?;
     }
-    show_all(&mut tx, found).await
+    show_all(&mut tx, actor, found).await
 }
 
 pub async fn show(cx: &Context, actor: &Actor, id: SecurityGroupId) -> Result<Shown, Failure> {
     let mut tx = cx.store.read().await?;
     let group = access::get::<SecurityGroup>(cx, actor, &mut tx, id).await?;
-    let mut shown = show_all(&mut tx, vec![group]).await?;
+    let mut shown = show_all(&mut tx, actor, vec![group]).await?;
     Ok(shown
         .pop()
         .ok_or_else(|| access::missing::<SecurityGroup>(id))?)
@@ -225,6 +242,9 @@ pub async fn update(
         )
         .named("SecurityGroupCannotUpdateDefault")
         .into());
+    }
+    if !group.is_default && name.as_deref() == Some(DEFAULT) {
+        return Err(default_exists().into());
     }
     if stateful.is_some_and(|stateful| stateful != group.stateful) && in_use(&mut tx, id).await? {
         return Err(Refusal::conflict(format!(
@@ -274,11 +294,7 @@ pub async fn delete(cx: &Arc<Context>, actor: &Actor, id: SecurityGroupId) -> Re
         units.push(Unit::SecurityGroup(rule.security_group_id));
         record::delete::<Rule>(&mut tx, rule.id).await?;
     }
-    Query::<RbacPolicy>::new()
-        .equals("object_type", "security_group")
-        .equals("object_id", &id)
-        .delete(&mut tx)
-        .await?;
+    rbac_policy::forget(&mut tx, &group).await?;
     record::delete::<security_group::SecurityGroup>(&mut tx, id).await?;
     units.sort_unstable();
     units.dedup();

@@ -258,22 +258,22 @@ fn range(min: Option<i64>, max: Option<i64>) -> Result<(Option<u16>, Option<u16>
                 .named("SecurityGroupInvalidPortValue"),
         ),
     };
+    let backwards = || {
+        Refusal::invalid(
+            "For TCP/UDP protocols, port_range_min must be <= port_range_max: give both, also for one port.",
+        )
+        .named("SecurityGroupInvalidPortRange")
+    };
     match (min, max) {
         (None, None) => Ok((None, None)),
-        (Some(min), None) | (None, Some(min)) => {
-            let port = port(min)?;
-            Ok((Some(port), Some(port)))
-        }
         (Some(min), Some(max)) => {
             let (min, max) = (port(min)?, port(max)?);
             if min > max {
-                return Err(Refusal::invalid(
-                    "For TCP/UDP protocols, port_range_min must be <= port_range_max",
-                )
-                .named("SecurityGroupInvalidPortRange"));
+                return Err(backwards());
             }
             Ok((Some(min), Some(max)))
         }
+        _ => Err(backwards()),
     }
 }
 
@@ -371,9 +371,10 @@ mod tests {
     }
 
     #[test]
-    fn one_port_is_a_range_of_one() {
-        let rule = asked(Ethertype::IPv4, Some(22), None);
+    fn ports_are_a_range_and_icmp_is_a_type() {
+        let rule = asked(Ethertype::IPv4, Some(22), Some(22));
         assert_eq!(ports(Some("tcp"), &rule), Ok((Some(22), Some(22))));
+        assert!(refused(Some("tcp"), Some(22), None).contains("give both"));
         let rule = asked(Ethertype::IPv6, Some(128), None);
         assert_eq!(ports(Some("icmpv6"), &rule), Ok((Some(128), None)));
         assert_eq!(

@@ -16,7 +16,10 @@ pub fn routes() -> Router<App> {
 }
 
 /// Alias and name of each.
-const EXTENSIONS: [(&str, &str); 21] = [
+const EXTENSIONS: [(&str, &str); 48] = [
+    ("address-group", "Address group"),
+    ("address-scope", "Address scope"),
+    ("agent", "agent"),
     ("allowed-address-pairs", "Allowed Address Pairs"),
     ("availability_zone", "Availability Zone"),
     ("binding", "Port Binding"),
@@ -28,16 +31,61 @@ const EXTENSIONS: [(&str, &str); 21] = [
     ("ip-substring-filtering", "IP address substring filtering"),
     ("net-mtu", "Network MTU"),
     ("net-mtu-writable", "Network MTU (writable)"),
+    ("network-ip-availability", "Network IP Availability"),
+    ("network_availability_zone", "Network Availability Zone"),
     ("pagination", "Pagination support"),
     ("port-security", "Port Security"),
     ("project-id", "project_id field enabled"),
     ("provider", "Provider Network"),
+    ("qos", "Quality of Service"),
+    (
+        "qos-bw-limit-direction",
+        "Direction for QoS bandwidth limit rule",
+    ),
+    ("qos-default", "QoS default policy"),
+    ("qos-rule-type-details", "Details of QoS rule types"),
+    (
+        "qos-rules-alias",
+        "Ability to directly alter the QoS rules without the policy ID",
+    ),
+    ("quota-check-limit", "Quota engine limit check"),
+    (
+        "quota-check-limit-default",
+        "Quota engine limit check by default",
+    ),
+    ("quota_details", "Quota details management support"),
+    ("quotas", "Quota management support"),
+    ("rbac-address-group", "Add address_group type to RBAC"),
+    ("rbac-address-scope", "Add address_scope type to RBAC"),
+    ("rbac-policies", "RBAC Policies"),
+    (
+        "rbac-security-groups",
+        "Add security_group type to network RBAC",
+    ),
+    ("rbac-subnetpool", "Add subnetpool type to RBAC"),
     ("security-group", "security-group"),
+    (
+        "security-groups-remote-address-group",
+        "Remote address group id field in the security group rule",
+    ),
+    (
+        "security-groups-shared-filtering",
+        "Shared field in the security group filter",
+    ),
+    ("service-type", "Neutron Service Type Management"),
     ("sorting", "Sorting support"),
     ("standard-attr-description", "standard-attr-description"),
     ("standard-attr-revisions", "Resource revision numbers"),
+    (
+        "standard-attr-tag",
+        "Tag support for resources with standard attribute: port, subnet, subnetpool, router, network, floating IP, security group, QoS policy, trunk",
+    ),
     ("standard-attr-timestamp", "Resource timestamps"),
     ("stateful-security-group", "Stateful security group"),
+    ("subnet_allocation", "Subnet Allocation"),
+    ("subnetpool-prefix-ops", "Subnet Pool Prefix Operations"),
+    ("trunk", "Trunk Extension"),
+    ("trunk-details", "Trunk port details"),
 ];
 
 fn view((alias, name): (&str, &str)) -> Value {
@@ -51,7 +99,8 @@ fn view((alias, name): (&str, &str)) -> Value {
 }
 
 async fn index(Caller(_): Caller) -> Json<Value> {
-    Json(json!({"extensions": EXTENSIONS.map(view)}))
+    let views: Vec<Value> = EXTENSIONS.into_iter().map(view).collect();
+    Json(json!({ "extensions": views }))
 }
 
 async fn show(Caller(_): Caller, Path(alias): Path<String>) -> Answer<Json<Value>> {

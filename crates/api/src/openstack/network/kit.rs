@@ -8,9 +8,11 @@ use axum::response::{IntoResponse, Response};
 use corten_model::refusal::Refusal;
 use corten_operations::network::Narrow;
 use corten_store::network::{Resource, Standard};
+use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer};
 use serde_json::{Map, Value, json};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// A create's body: one thing under its name, or several under the name of the collection.
@@ -177,6 +179,45 @@ pub fn text(field: &str, value: Option<String>) -> Result<Option<String>, Refusa
         ))),
         _ => Ok(value),
     }
+}
+
+/// A range of addresses, or one address; bits of hosts may be set, as in `10.0.0.7/24`.
+pub fn range(field: &str, text: &str) -> Result<IpNet, Refusal> {
+    let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse::<IpNet>().ok().or_else(alone).ok_or_else(|| {
+        Refusal::invalid(format!(
+            "Invalid input for {field}. Reason: '{text}' is not a valid IP subnet."
+        ))
+    })
+}
+
+/// 4 or 6, which must be said.
+pub fn ip_version(value: Option<i64>) -> Result<u8, Refusal> {
+    match value {
+        Some(4) => Ok(4),
+        Some(6) => Ok(6),
+        Some(other) => Err(Refusal::invalid(format!(
+            "Invalid input for ip_version. Reason: '{other}' is not in [4, 6]."
+        ))),
+        None => Err(Refusal::invalid(
+            "Failed to parse request. Required attribute 'ip_version' not specified",
+        )),
+    }
+}
+
+/// Several of them, none twice.
+pub fn ranges(field: &str, texts: &[String]) -> Result<Vec<IpNet>, Refusal> {
+    let mut ranges = Vec::new();
+    for text in texts {
+        let range = range(field, text)?;
+        if ranges.contains(&range) {
+            return Err(Refusal::invalid(format!(
+                "Invalid input for {field}. Reason: Duplicate items in the list: '{text}'."
+            )));
+        }
+        ranges.push(range);
+    }
+    Ok(ranges)
 }
 
 /// The project that a body names, under its new name or its old one.

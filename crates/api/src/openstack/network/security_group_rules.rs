@@ -13,12 +13,11 @@ use axum::routing::get;
 use corten_model::ids::{AddressGroupId, ProjectId, SecurityGroupId, SecurityGroupRuleId};
 use corten_model::refusal::Refusal;
 use corten_operations::network::security_group_rule::{self as rule, NewRule};
-use corten_store::network::security_group::{Direction, Ethertype, Remote, Rule};
+use corten_store::network::security_group::{Direction, Ethertype, Remote, Rule, SecurityGroup};
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 pub fn routes() -> Router<App> {
     Router::new()
@@ -129,7 +128,7 @@ struct CreateRule {
     #[serde(default, deserialize_with = "kit::number")]
     port_range_max: Option<i64>,
     remote_ip_prefix: Option<String>,
-    remote_group_id: Option<SecurityGroupId>,
+    remote_group_id: Option<String>,
     remote_address_group_id: Option<AddressGroupId>,
     #[serde(default)]
     tags: BTreeSet<String>,
@@ -166,9 +165,11 @@ impl CreateRule {
             port_max: port_range_max,
             remote_prefix: remote_ip_prefix
                 .filter(|text| !text.is_empty())
-                .map(|text| prefix(&text))
+                .map(|text| kit::range("remote_ip_prefix", &text))
                 .transpose()?,
-            remote_group_id,
+            remote_group_id: remote_group_id
+                .map(|id| kit::id_of::<SecurityGroup, SecurityGroupId>(&id))
+                .transpose()?,
             remote_address_group_id,
             tags,
         })
@@ -183,18 +184,6 @@ fn family(text: Option<&str>) -> Result<Ethertype, Refusal> {
             "Invalid input for ethertype. Reason: '{other}' is not in ['IPv4', 'IPv6']."
         ))),
     }
-}
-
-fn prefix(text: &str) -> Result<IpNet, Refusal> {
-    let parsed = text
-        .parse::<IpNet>()
-        .ok()
-        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    parsed.ok_or_else(|| {
-        Refusal::invalid(format!(
-            "Invalid input for remote_ip_prefix. Reason: '{text}' is not a valid IP subnet."
-        ))
-    })
 }
 
 async fn create(
