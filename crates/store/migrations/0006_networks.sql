@@ -136,6 +136,19 @@ CREATE UNIQUE INDEX security_group_rules_meaning ON security_group_rules (securi
 CREATE INDEX security_group_rules_remote ON security_group_rules (remote_group_id);
 CREATE INDEX security_group_rules_addresses ON security_group_rules (remote_address_group_id);
 
+-- What new security groups begin with. These four are Neutron's: everything may leave, and the members of a project's
+-- default group reach one another.
+CREATE TABLE default_security_group_rules (
+    id TEXT PRIMARY KEY,
+    generation BIGINT NOT NULL,
+    body TEXT NOT NULL
+);
+INSERT INTO default_security_group_rules (id, generation, body) VALUES
+    ('00000000-0000-4000-8000-000000000001', 1, '{"id": "00000000-0000-4000-8000-000000000001", "project_id": "", "name": "", "description": "Legacy default SG rule for egress traffic", "tags": [], "revision": 0, "created_at": 0, "updated_at": 0, "direction": "egress", "ethertype": "IPv4", "protocol": null, "port_min": null, "port_max": null, "remote": {"is": "anyone"}, "in_default_groups": true, "in_other_groups": true}'),
+    ('00000000-0000-4000-8000-000000000002', 1, '{"id": "00000000-0000-4000-8000-000000000002", "project_id": "", "name": "", "description": "Legacy default SG rule for egress traffic", "tags": [], "revision": 0, "created_at": 0, "updated_at": 0, "direction": "egress", "ethertype": "IPv6", "protocol": null, "port_min": null, "port_max": null, "remote": {"is": "anyone"}, "in_default_groups": true, "in_other_groups": true}'),
+    ('00000000-0000-4000-8000-000000000003', 1, '{"id": "00000000-0000-4000-8000-000000000003", "project_id": "", "name": "", "description": "Legacy default SG rule for ingress traffic", "tags": [], "revision": 0, "created_at": 0, "updated_at": 0, "direction": "ingress", "ethertype": "IPv4", "protocol": null, "port_min": null, "port_max": null, "remote": "PARENT", "in_default_groups": true, "in_other_groups": false}'),
+    ('00000000-0000-4000-8000-000000000004', 1, '{"id": "00000000-0000-4000-8000-000000000004", "project_id": "", "name": "", "description": "Legacy default SG rule for ingress traffic", "tags": [], "revision": 0, "created_at": 0, "updated_at": 0, "direction": "ingress", "ethertype": "IPv6", "protocol": null, "port_min": null, "port_max": null, "remote": "PARENT", "in_default_groups": true, "in_other_groups": false}');
+
 -- Which ports a group guards.
 CREATE TABLE security_group_members (
     id TEXT PRIMARY KEY,

@@ -8,6 +8,7 @@ pub mod access;
 pub mod address_group;
 pub mod address_scope;
 pub mod addresses;
+pub mod default_rule;
 pub mod information;
 pub mod ipam;
 #[expect(

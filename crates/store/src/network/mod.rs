@@ -3,6 +3,7 @@
 pub mod address_group;
 pub mod address_scope;
 pub mod changes;
+pub mod default_rule;
 pub mod floating_ip;
 #[expect(
     clippy::module_inception,

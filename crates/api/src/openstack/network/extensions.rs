@@ -16,7 +16,7 @@ pub fn routes() -> Router<App> {
 }
 
 /// Alias and name of each.
-const EXTENSIONS: [(&str, &str); 48] = [
+const EXTENSIONS: &[(&str, &str)] = &[
     ("address-group", "Address group"),
     ("address-scope", "Address scope"),
     ("agent", "agent"),
@@ -38,48 +38,28 @@ const EXTENSIONS: [(&str, &str); 48] = [
     ("project-id", "project_id field enabled"),
     ("provider", "Provider Network"),
     ("qos", "Quality of Service"),
-    (
-        "qos-bw-limit-direction",
-        "Direction for QoS bandwidth limit rule",
-    ),
+    ("qos-bw-limit-direction", "Direction for QoS bandwidth limit rule"),
     ("qos-default", "QoS default policy"),
     ("qos-rule-type-details", "Details of QoS rule types"),
-    (
-        "qos-rules-alias",
-        "Ability to directly alter the QoS rules without the policy ID",
-    ),
+    ("qos-rules-alias", "Ability to directly alter the QoS rules without the policy ID"),
     ("quota-check-limit", "Quota engine limit check"),
-    (
-        "quota-check-limit-default",
-        "Quota engine limit check by default",
-    ),
+    ("quota-check-limit-default", "Quota engine limit check by default"),
     ("quota_details", "Quota details management support"),
     ("quotas", "Quota management support"),
     ("rbac-address-group", "Add address_group type to RBAC"),
     ("rbac-address-scope", "Add address_scope type to RBAC"),
     ("rbac-policies", "RBAC Policies"),
-    (
-        "rbac-security-groups",
-        "Add security_group type to network RBAC",
-    ),
+    ("rbac-security-groups", "Add security_group type to network RBAC"),
     ("rbac-subnetpool", "Add subnetpool type to RBAC"),
     ("security-group", "security-group"),
-    (
-        "security-groups-remote-address-group",
-        "Remote address group id field in the security group rule",
-    ),
-    (
-        "security-groups-shared-filtering",
-        "Shared field in the security group filter",
-    ),
+    ("security-groups-default-rules", "Default rules for security groups"),
+    ("security-groups-remote-address-group", "Remote address group id field in the security group rule"),
+    ("security-groups-shared-filtering", "Shared field in the security group filter"),
     ("service-type", "Neutron Service Type Management"),
     ("sorting", "Sorting support"),
     ("standard-attr-description", "standard-attr-description"),
     ("standard-attr-revisions", "Resource revision numbers"),
-    (
-        "standard-attr-tag",
-        "Tag support for resources with standard attribute: port, subnet, subnetpool, router, network, floating IP, security group, QoS policy, trunk",
-    ),
+    ("standard-attr-tag", "Tag support for resources with standard attribute: port, subnet, subnetpool, router, network, floating IP, security group, QoS policy, trunk"),
     ("standard-attr-timestamp", "Resource timestamps"),
     ("stateful-security-group", "Stateful security group"),
     ("subnet_allocation", "Subnet Allocation"),
@@ -88,7 +68,7 @@ const EXTENSIONS: [(&str, &str); 48] = [
     ("trunk-details", "Trunk port details"),
 ];
 
-fn view((alias, name): (&str, &str)) -> Value {
+fn view((alias, name): &(&str, &str)) -> Value {
     json!({
         "alias": alias,
         "name": name,
@@ -99,12 +79,12 @@ fn view((alias, name): (&str, &str)) -> Value {
 }
 
 async fn index(Caller(_): Caller) -> Json<Value> {
-    let views: Vec<Value> = EXTENSIONS.into_iter().map(view).collect();
+    let views: Vec<Value> = EXTENSIONS.iter().map(view).collect();
     Json(json!({ "extensions": views }))
 }
 
 async fn show(Caller(_): Caller, Path(alias): Path<String>) -> Answer<Json<Value>> {
-    let found = EXTENSIONS.into_iter().find(|(known, _)| *known == alias);
+    let found = EXTENSIONS.iter().find(|(known, _)| *known == alias);
     let found = found.ok_or_else(|| {
         Refusal::not_found(format!("Extension with alias {alias} does not exist"))
             .named("ExtensionNotFound")

@@ -2,6 +2,7 @@
 
 mod address_groups;
 mod address_scopes;
+mod default_rules;
 mod extensions;
 mod information;
 mod kit;
@@ -39,6 +40,7 @@ pub fn routes() -> Router<App> {
         .merge(address_groups::routes())
         .merge(qos_policies::routes())
         .merge(rbac_policies::routes())
+        .merge(default_rules::routes())
         .merge(trunks::routes())
         .merge(tags::routes())
         .merge(quotas::routes())
@@ -74,6 +76,10 @@ async fn resources(BaseUrl(base): BaseUrl) -> Json<Value> {
         ("port", "ports"),
         ("security_group", "security-groups"),
         ("security_group_rule", "security-group-rules"),
+        (
+            "default_security_group_rule",
+            "default-security-group-rules",
+        ),
         ("address_scope", "address-scopes"),
         ("address_group", "address-groups"),
         ("rbac_policy", "rbac-policies"),

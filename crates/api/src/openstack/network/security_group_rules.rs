@@ -108,9 +108,18 @@ async fn show(
 /// A protocol by name or number; numbers may come as numbers.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Protocol {
+pub(super) enum Protocol {
     Name(String),
     Number(u8),
+}
+
+impl Protocol {
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::Name(name) => name,
+            Self::Number(number) => number.to_string(),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -157,10 +166,7 @@ impl CreateRule {
             description: kit::text("description", description)?.unwrap_or_default(),
             direction,
             ethertype: family(ethertype.as_deref())?,
-            protocol: protocol.map(|protocol| match protocol {
-                Protocol::Name(name) => name,
-                Protocol::Number(number) => number.to_string(),
-            }),
+            protocol: protocol.map(Protocol::text),
             port_min: port_range_min,
             port_max: port_range_max,
             remote_prefix: remote_ip_prefix
@@ -176,7 +182,7 @@ impl CreateRule {
     }
 }
 
-fn family(text: Option<&str>) -> Result<Ethertype, Refusal> {
+pub(super) fn family(text: Option<&str>) -> Result<Ethertype, Refusal> {
     match text.map(str::to_ascii_lowercase).as_deref() {
         None | Some("ipv4") => Ok(Ethertype::IPv4),
         Some("ipv6") => Ok(Ethertype::IPv6),
