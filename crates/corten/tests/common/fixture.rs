@@ -327,7 +327,10 @@ impl Fixture {
         let guarding = member.post(&path("security-groups"), guarding).await;
         let pool =
             json!({"subnetpool": {"name": "own", "prefixes": ["10.6.0.0/16"], "tags": tags}});
-        let pool = member.post(&path("subnetpools"), pool).await.id("subnetpool");
+        let pool = member
+            .post(&path("subnetpools"), pool)
+            .await
+            .id("subnetpool");
         let scope = json!({"address_scope": {"name": "own", "ip_version": 4}});
         let scope = member.post(&path("address-scopes"), scope).await;
         let addresses = json!({"address_group": {"name": "own"}});

@@ -39,10 +39,7 @@ pub struct NewDefaultRule {
 }
 
 /// What groups of a kind begin with.
-pub(super) async fn for_groups(
-    tx: &mut Tx,
-    is_default: bool,
-) -> Result<Vec<DefaultRule>, Failure> {
+pub(super) async fn for_groups(tx: &mut Tx, is_default: bool) -> Result<Vec<DefaultRule>, Failure> {
     let all: Vec<DefaultRule> = Query::new().all(tx).await?;
     let begins = |rule: &DefaultRule| {
         if is_default {

@@ -8,7 +8,10 @@ pub mod access;
 pub mod address_group;
 pub mod address_scope;
 pub mod addresses;
+pub mod auto_allocated;
 pub mod default_rule;
+pub mod floating_ip;
+mod floating_ip_target;
 pub mod information;
 pub mod ipam;
 #[expect(
@@ -19,9 +22,14 @@ pub mod network;
 pub mod plan;
 pub mod port;
 mod port_check;
+pub mod port_forwarding;
 pub mod qos_policy;
 pub mod quota;
 pub mod rbac_policy;
+pub mod router;
+pub mod router_gateway;
+pub mod router_interface;
+pub mod router_routes;
 pub mod security_group;
 pub mod security_group_rule;
 pub mod segment;
@@ -29,6 +37,7 @@ pub mod subnet;
 pub mod subnet_check;
 pub mod subnet_pool;
 pub mod subnet_pool_check;
+mod subnet_pool_cut;
 pub mod tag;
 pub mod trunk;
 
@@ -51,6 +60,11 @@ pub const TOLD: &str = "network/told";
 /// A rule of the API that was broken: 400 under Neutron's general name for it.
 pub(crate) fn invalid_input(message: impl std::fmt::Display) -> Refusal {
     Refusal::invalid(format!("Invalid input for operation: {message}")).named("InvalidInput")
+}
+
+/// 400 under the name that Neutron has for requests that make no sense for a resource.
+pub(crate) fn bad_request(resource: &str, message: impl std::fmt::Display) -> Refusal {
+    Refusal::invalid(format!("Bad {resource} request: {message}.")).named("BadRequest")
 }
 
 /// Notes that units of the fabric changed and has an operation tell it, in the transaction that changed them.

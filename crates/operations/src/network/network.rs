@@ -95,7 +95,7 @@ pub async fn create(
     show_all(&mut tx, actor, made).await
 }
 
-async fn insert(
+pub(super) async fn insert(
     cx: &Arc<Context>,
     actor: &Actor,
     tx: &mut Tx,

@@ -380,9 +380,8 @@ async fn translations(tx: &mut Tx, id: RouterId) -> Result<(Vec<Floating>, Vec<F
             port: None,
         }));
     }
-    let rows: Vec<port_forwarding::PortForwarding> = Query::new().all(tx).await?;
     let mut forwards = Vec::new();
-    for row in rows.into_iter().filter(|row| row.router_id == id) {
+    for row in port_forwarding::of_router(tx, id).await? {
         let outside: Option<floating_ip::FloatingIp> = record::get(tx, row.floating_ip_id).await?;
         let protocol = match row.protocol.as_str() {
             "udp" => ForwardProtocol::Udp,

@@ -11,9 +11,7 @@ use corten_model::refusal::Refusal;
 use corten_network::plan::Unit;
 use corten_store::network::Standard;
 use corten_store::network::port::Port;
-use corten_store::network::security_group::{
-    self, DEFAULT, Member, Rule, SecurityGroup,
-};
+use corten_store::network::security_group::{self, DEFAULT, Member, Rule, SecurityGroup};
 use corten_store::{Error, Failure, Query, Tx, record};
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use super::access::{self, Narrow, list as visible, lock, owner};
 use super::addresses::usable;
 use super::network::SERVICE_OWNER;
-use super::{commit, invalid_input, port, quota, subnet_check as check};
+use super::{commit, invalid_input, port, quota, subnet_check as check, subnet_pool_cut};
 use crate::context::Context;
 use corten_iam::action::network::{NETWORKS_WRITE, SUBNETS_WRITE};
 use corten_iam::actor::Actor;
@@ -82,7 +82,7 @@ pub async fn create(
     Ok(made)
 }
 
-async fn insert(
+pub(super) async fn insert(
     cx: &Arc<Context>,
     actor: &Actor,
     tx: &mut Tx,
@@ -96,12 +96,12 @@ async fn insert(
     let project = new.project_id.clone().or(Some(seen.standard.project_id));
     let project = owner(cx, actor, project, SUBNETS_WRITE)?;
     quota::check(tx, cx, &project, quota::SUBNET, 1).await?;
-    new.subnet_pool_id = super::subnet_pool::chosen(tx, &new).await?;
+    new.subnet_pool_id = subnet_pool_cut::chosen(tx, &new).await?;
     let present = subnet::of_network(tx, new.network_id).await?;
-    super::subnet_pool::check_affinity(tx, new.subnet_pool_id, new.ip_version, &present).await?;
+    subnet_pool_cut::check_affinity(tx, new.subnet_pool_id, new.ip_version, &present).await?;
     let range = match new.cidr {
         Some(range) if new.subnet_pool_id.is_none() => check::cidr(range)?,
-        asked => super::subnet_pool::cut(cx, actor, tx, &project, &new, asked).await?,
+        asked => subnet_pool_cut::cut(cx, actor, tx, &project, &new, asked).await?,
     };
     if range.addr().is_ipv4() != (new.ip_version == 4) {
         return Err(invalid_input(format!(

@@ -2,15 +2,20 @@
 
 mod address_groups;
 mod address_scopes;
+mod auto_allocated;
+mod collection;
 mod default_rules;
 mod extensions;
+mod floating_ips;
 mod information;
 mod kit;
 mod networks;
+mod port_forwardings;
 mod ports;
 mod qos_policies;
 mod quotas;
 mod rbac_policies;
+mod routers;
 mod security_group_rules;
 mod security_groups;
 mod subnet_pools;
@@ -33,6 +38,9 @@ pub fn routes() -> Router<App> {
         .merge(networks::routes())
         .merge(subnets::routes())
         .merge(ports::routes())
+        .merge(routers::routes())
+        .merge(floating_ips::routes())
+        .merge(port_forwardings::routes())
         .merge(security_groups::routes())
         .merge(security_group_rules::routes())
         .merge(subnet_pools::routes())
@@ -44,6 +52,7 @@ pub fn routes() -> Router<App> {
         .merge(trunks::routes())
         .merge(tags::routes())
         .merge(quotas::routes())
+        .merge(auto_allocated::routes())
         .merge(information::routes());
     let router = Router::new()
         .route("/", get(versions))
@@ -87,11 +96,14 @@ async fn resources(BaseUrl(base): BaseUrl) -> Json<Value> {
         ("rule_type", "qos/rule-types"),
         ("trunk", "trunks"),
         ("quota", "quotas"),
+        ("auto_allocated_topology", "auto-allocated-topologies"),
         ("network_ip_availability", "network-ip-availabilities"),
         ("availability_zone", "availability_zones"),
         ("agent", "agents"),
         ("service_provider", "service-providers"),
         ("extension", "extensions"),
+        ("router", "routers"),
+        ("floatingip", "floatingips"),
     ]
     .map(resource)
     .into();

@@ -89,7 +89,6 @@ fn view(port: &Port, shows_binding: bool) -> Value {
         "dns_assignment": [],
         "dns_domain": "",
         "qos_policy_id": port.qos_policy_id,
-        "qos_network_policy_id": null,
         "resource_request": null,
         "propagate_uplink_status": true,
         "ip_allocation": if port.addresses.is_empty() { "none" } else { "immediate" },
