@@ -9,9 +9,11 @@ CREATE TABLE networks (
     shared BIGINT NOT NULL,
     external BIGINT NOT NULL,
     -- `physical network/VLAN` or `physical network/`: a segment carries one network.
-    segment TEXT UNIQUE
+    segment TEXT UNIQUE,
+    qos_policy_id TEXT
 );
 CREATE INDEX networks_of_project ON networks (project_id);
+CREATE INDEX networks_of_qos_policy ON networks (qos_policy_id);
 
 CREATE TABLE address_scopes (
     id TEXT PRIMARY KEY,
@@ -52,8 +54,10 @@ CREATE TABLE ports (
     mac_address TEXT NOT NULL,
     device_id TEXT NOT NULL,
     device_owner TEXT NOT NULL,
-    host TEXT NOT NULL
+    host TEXT NOT NULL,
+    qos_policy_id TEXT
 );
+CREATE INDEX ports_of_qos_policy ON ports (qos_policy_id);
 CREATE UNIQUE INDEX ports_mac ON ports (network_id, mac_address);
 CREATE INDEX ports_of_project ON ports (project_id);
 CREATE INDEX ports_of_device ON ports (device_id);
@@ -137,6 +141,19 @@ CREATE UNIQUE INDEX security_group_rules_meaning ON security_group_rules (securi
 CREATE INDEX security_group_rules_remote ON security_group_rules (remote_group_id);
 CREATE INDEX security_group_rules_addresses ON security_group_rules (remote_address_group_id);
 
+-- What new security groups begin with. These four are Neutron's: everything may leave, and the members of a project's
+-- default group reach one another.
+CREATE TABLE default_security_group_rules (
+    id TEXT PRIMARY KEY,
+    generation BIGINT NOT NULL,
+    body TEXT NOT NULL
+);
+INSERT INTO default_security_group_rules (id, generation, body) VALUES
+    ('00000000-0000-4000-8000-000000000001', 1, '{"id": "00000000-0000-4000-8000-000000000001", "project_id": "", "name": "", "description": "Legacy default SG rule for egress traffic", "tags": [], "revision": 0, "created_at": 0, "updated_at": 0, "direction": "egress", "ethertype": "IPv4", "protocol": null, "port_min": null, "port_max": null, "remote": {"is": "anyone"}, "in_default_groups": true, "in_other_groups": true}'),
+    ('00000000-0000-4000-8000-000000000002', 1, '{"id": "00000000-0000-4000-8000-000000000002", "project_id": "", "name": "", "description": "Legacy default SG rule for egress traffic", "tags": [], "revision": 0, "created_at": 0, "updated_at": 0, "direction": "egress", "ethertype": "IPv6", "protocol": null, "port_min": null, "port_max": null, "remote": {"is": "anyone"}, "in_default_groups": true, "in_other_groups": true}'),
+    ('00000000-0000-4000-8000-000000000003', 1, '{"id": "00000000-0000-4000-8000-000000000003", "project_id": "", "name": "", "description": "Legacy default SG rule for ingress traffic", "tags": [], "revision": 0, "created_at": 0, "updated_at": 0, "direction": "ingress", "ethertype": "IPv4", "protocol": null, "port_min": null, "port_max": null, "remote": "PARENT", "in_default_groups": true, "in_other_groups": false}'),
+    ('00000000-0000-4000-8000-000000000004', 1, '{"id": "00000000-0000-4000-8000-000000000004", "project_id": "", "name": "", "description": "Legacy default SG rule for ingress traffic", "tags": [], "revision": 0, "created_at": 0, "updated_at": 0, "direction": "ingress", "ethertype": "IPv6", "protocol": null, "port_min": null, "port_max": null, "remote": "PARENT", "in_default_groups": true, "in_other_groups": false}');
+
 -- Which ports a group guards.
 CREATE TABLE security_group_members (
     id TEXT PRIMARY KEY,
@@ -187,6 +204,13 @@ CREATE TABLE trunks (
     project_id TEXT NOT NULL,
     name TEXT NOT NULL,
     port_id TEXT NOT NULL UNIQUE REFERENCES ports (id)
+);
+
+-- The network that a project got when it asked for "a network". The id is the project.
+CREATE TABLE auto_allocated_topologies (
+    id TEXT PRIMARY KEY,
+    generation BIGINT NOT NULL,
+    body TEXT NOT NULL
 );
 
 CREATE TABLE network_quotas (

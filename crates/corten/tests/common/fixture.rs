@@ -61,6 +61,7 @@ impl Fixture {
         fixture.things_of_identity().await;
         fixture.catalog().await;
         fixture.definitions().await;
+        fixture.things_lent_on_networks().await;
         fixture
     }
 
@@ -306,6 +307,55 @@ impl Fixture {
             text(&registered["registered_limits"][0]["id"]),
         );
         self.keep("limit", text(&limit["limits"][0]["id"]));
+    }
+
+    async fn things_lent_on_networks(&mut self) {
+        let (member, admin) = (&self.member, &self.admin);
+        let path = |collection: &str| format!("/network/v2.0/{collection}");
+        let tags = ["steel"];
+        let network = json!({"network": {"name": "trunks", "tags": tags}});
+        let network = member.post(&path("networks"), network).await.id("network");
+        let subnet = json!({"subnet": {
+            "network_id": network, "ip_version": 4, "cidr": "10.5.0.0/24", "tags": tags,
+        }});
+        let subnet = member.post(&path("subnets"), subnet).await.id("subnet");
+        let port = json!({"port": {"network_id": network, "tags": tags}});
+        let port = member.post(&path("ports"), port).await.id("port");
+        let trunk = json!({"trunk": {"port_id": port, "tags": tags}});
+        let trunk = member.post(&path("trunks"), trunk).await.id("trunk");
+        let guarding = json!({"security_group": {"name": "guarding", "tags": tags}});
+        let guarding = member.post(&path("security-groups"), guarding).await;
+        let pool =
+            json!({"subnetpool": {"name": "own", "prefixes": ["10.6.0.0/16"], "tags": tags}});
+        let pool = member
+            .post(&path("subnetpools"), pool)
+            .await
+            .id("subnetpool");
+        let scope = json!({"address_scope": {"name": "own", "ip_version": 4}});
+        let scope = member.post(&path("address-scopes"), scope).await;
+        let addresses = json!({"address_group": {"name": "own"}});
+        let addresses = member.post(&path("address-groups"), addresses).await;
+        let grant = json!({"rbac_policy": {
+            "object_type": "subnetpool", "object_id": pool, "target_tenant": self.thing("sharer"),
+            "action": "access_as_shared",
+        }});
+        let grant = member.post(&path("rbac-policies"), grant).await;
+        let policy = json!({"policy": {"name": "own", "shared": true, "tags": tags}});
+        let policy = admin.post(&path("qos/policies"), policy).await.id("policy");
+        let rules = path(&format!("qos/policies/{policy}/bandwidth_limit_rules"));
+        let rule = json!({"bandwidth_limit_rule": {"max_kbps": 1000}});
+        let rule = admin.post(&rules, rule).await.id("bandwidth_limit_rule");
+        self.keep("guarding_group", guarding.id("security_group"));
+        self.keep("address_scope", scope.id("address_scope"));
+        self.keep("address_group", addresses.id("address_group"));
+        self.keep("rbac_policy", grant.id("rbac_policy"));
+        self.keep("trunk_network", network);
+        self.keep("trunk_subnet", subnet);
+        self.keep("trunk_port", port);
+        self.keep("trunk", trunk);
+        self.keep("subnetpool", pool);
+        self.keep("qos_policy", policy);
+        self.keep("qos_rule", rule);
     }
 
     async fn definitions(&self) {

@@ -16,13 +16,14 @@ use corten_store::network::network::Network;
 use corten_store::network::port::Port;
 use corten_store::network::port_forwarding::PortForwarding;
 use corten_store::network::qos_policy::QosPolicy;
-use corten_store::network::rbac_policy;
+use corten_store::network::rbac_policy::{self, RbacPolicy};
 use corten_store::network::router::Router;
 use corten_store::network::security_group::{Rule, SecurityGroup};
 use corten_store::network::subnet::Subnet;
 use corten_store::network::subnet_pool::SubnetPool;
 use corten_store::network::trunk::Trunk;
 use corten_store::{Failure, Query, Tx, record};
+use std::collections::BTreeSet;
 
 /// What a list is narrowed to before it is read: columns, each with the values it may have.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +55,19 @@ owned! {
     FloatingIp: FLOATING_IPS_READ, FLOATING_IPS_WRITE;
     PortForwarding: FLOATING_IPS_READ, FLOATING_IPS_WRITE;
     Trunk: TRUNKS_READ, TRUNKS_WRITE;
+}
+
+/// A resource that RBAC policies lend to other projects.
+#[async_trait]
+pub trait Lendable: Access {
+    /// As policies call it.
+    const OBJECT_TYPE: &'static str;
+
+    /// Writes down what follows from its policies, where its row says it too.
+    fn follow(&mut self, _: &[RbacPolicy]) {}
+
+    /// The projects that use it as something lent to them by this action.
+    async fn users(&self, tx: &mut Tx, action: &str) -> Result<BTreeSet<ProjectId>, Failure>;
 }
 
 /// Resources that are shared by RBAC policies of their own type.
@@ -188,7 +202,7 @@ pub(crate) fn missing<T: Resource>(id: impl std::fmt::Display) -> Refusal {
 }
 
 /// The project of the actor's token, for a list or for something new.
-fn own_project<'a>(actor: &'a Actor, action: Action) -> Result<&'a ProjectId, Refusal> {
+pub(super) fn own_project<'a>(actor: &'a Actor, action: Action) -> Result<&'a ProjectId, Refusal> {
     actor.project_id().ok_or_else(|| {
         Refusal::forbidden(format!(
             "{} needs a token that is scoped to a project.",

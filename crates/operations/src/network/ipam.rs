@@ -90,13 +90,7 @@ async fn exactly(
     subnets: &[Subnet],
     wanted: &[Wanted],
 ) -> Result<Vec<FixedIp>, Failure> {
-    if wanted.len() > ADDRESSES_MAX {
-        return Err(invalid_input(format!(
-            "Exceeded maximum amount of fixed ips per port: {} were asked for, at most {ADDRESSES_MAX} are given",
-            wanted.len()
-        ))
-        .into());
-    }
+    check_count(wanted)?;
     let mut given = Vec::new();
     for wish in wanted {
         let fixed = one(tx, port, subnets, *wish).await?;
@@ -121,6 +115,16 @@ async fn exactly(
         given.extend(claim_own(tx, port, subnet).await?);
     }
     Ok(given)
+}
+
+fn check_count(wanted: &[Wanted]) -> Result<(), Refusal> {
+    if wanted.len() > ADDRESSES_MAX {
+        return Err(invalid_input(format!(
+            "Exceeded maximum amount of fixed ips per port: {} were asked for, at most {ADDRESSES_MAX} are given",
+            wanted.len()
+        )));
+    }
+    Ok(())
 }
 
 async fn one(
@@ -291,37 +295,30 @@ async fn next_free(tx: &mut Tx, port: &Port, subnet: &Subnet) -> Result<Option<F
     Ok(None)
 }
 
-/// What changes when a port's addresses are to be others: what it keeps stays claimed.
+/// What changes when a port's addresses are to be others: each wish keeps one that fulfils it, and the rest go.
 pub(super) async fn change(
     tx: &mut Tx,
     port: &Port,
     wanted: &[Wanted],
 ) -> Result<Vec<FixedIp>, Failure> {
-    let keeps = |fixed: &FixedIp| {
-        wanted
-            .iter()
-            .any(|wish| match (wish.subnet_id, wish.ip_address) {
-                (_, Some(ip)) => ip == fixed.ip_address,
-                (Some(subnet), None) => subnet == fixed.subnet_id,
-                (None, None) => false,
-            })
-    };
-    let (kept, gone): (Vec<_>, Vec<_>) = port.addresses.iter().copied().partition(keeps);
-    for fixed in gone {
-        port::release(tx, fixed).await?;
-    }
-    let is_kept = |wish: &Wanted| {
-        kept.iter().any(|fixed| match wish.ip_address {
+    check_count(wanted)?;
+    let (named, open): (Vec<Wanted>, Vec<Wanted>) =
+        wanted.iter().partition(|wish| wish.ip_address.is_some());
+    let mut held = port.addresses.clone();
+    let (mut addresses, mut more) = (Vec::new(), Vec::new());
+    for wish in named.into_iter().chain(open) {
+        let at = held.iter().position(|fixed| match wish.ip_address {
             Some(ip) => ip == fixed.ip_address,
             None => wish.subnet_id == Some(fixed.subnet_id),
-        })
-    };
-    let more: Vec<Wanted> = wanted
-        .iter()
-        .copied()
-        .filter(|wish| !is_kept(wish))
-        .collect();
-    let mut addresses = kept;
+        });
+        match at {
+            Some(at) => addresses.push(held.remove(at)),
+            None => more.push(wish),
+        }
+    }
+    for fixed in held {
+        port::release(tx, fixed).await?;
+    }
     if !more.is_empty() {
         let all = subnet::of_network(tx, port.network_id).await?;
         let subnets = serving(all, &port.device_owner);

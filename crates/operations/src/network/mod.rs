@@ -5,10 +5,15 @@
 //! time without, and then the operation says why.
 
 pub mod access;
+pub mod address_group;
+pub mod address_scope;
 pub mod addresses;
+pub mod auto_allocated;
+pub mod default_rule;
 pub mod floating_ip;
 mod floating_ip_target;
 pub mod host_side;
+pub mod information;
 pub mod ipam;
 #[expect(
     clippy::module_inception,
@@ -19,7 +24,9 @@ pub mod plan;
 pub mod port;
 mod port_check;
 pub mod port_forwarding;
+pub mod qos_policy;
 pub mod quota;
+pub mod rbac_policy;
 pub mod router;
 pub mod router_gateway;
 pub mod router_interface;
@@ -30,6 +37,10 @@ pub mod segment;
 pub mod subnet;
 pub mod subnet_check;
 pub mod subnet_pool;
+pub mod subnet_pool_check;
+mod subnet_pool_cut;
+pub mod tag;
+pub mod trunk;
 pub mod watch;
 
 pub use access::Narrow;

@@ -1,20 +1,25 @@
 //! Networks: making, changing and removing them.
 
-use super::access::{self, Narrow, list as visible, lock, missing, owner};
+use super::access::{self, Lendable, Narrow, list as visible, lock, missing, owner};
+use super::rbac_policy::{self, EXTERNAL, SHARED, is_everyones};
 use super::segment::{self, Provider};
-use super::{commit, invalid_input, quota};
+use super::{commit, invalid_input, qos_policy, quota};
 use crate::context::Context;
+use async_trait::async_trait;
 use corten_iam::action::network::{NETWORKS_OPERATE, NETWORKS_WRITE};
 use corten_iam::actor::Actor;
 use corten_iam::policy::Target;
-use corten_model::ids::{NetworkId, ProjectId, QosPolicyId, RbacPolicyId};
+use corten_model::ids::{AddressScopeId, NetworkId, ProjectId, QosPolicyId};
 use corten_model::refusal::Refusal;
 use corten_network::plan::Unit;
+use corten_store::network::floating_ip::FloatingIp;
 use corten_store::network::network::{Network, Segment};
 use corten_store::network::port::{self, Port};
 use corten_store::network::qos_policy::QosPolicy;
-use corten_store::network::rbac_policy::{self, EVERYONE, RbacPolicy};
+use corten_store::network::rbac_policy::RbacPolicy;
+use corten_store::network::router::Router;
 use corten_store::network::subnet::{self, Subnet};
+use corten_store::network::subnet_pool::SubnetPool;
 use corten_store::network::{Standard, network};
 use corten_store::{Error, Failure, Query, Tx, record};
 use std::collections::BTreeSet;
@@ -65,6 +70,9 @@ pub struct Shown {
     pub subnets: Vec<Subnet>,
     /// Whether this actor's project may plug into it although it is another's.
     pub shared: bool,
+    /// The address scope of its subnets of each version, through their pool.
+    pub ipv4_scope: Option<AddressScopeId>,
+    pub ipv6_scope: Option<AddressScopeId>,
 }
 
 /// Makes networks, all or none.
@@ -87,7 +95,7 @@ pub async fn create(
     show_all(&mut tx, actor, made).await
 }
 
-async fn insert(
+pub(super) async fn insert(
     cx: &Arc<Context>,
     actor: &Actor,
     tx: &mut Tx,
@@ -116,9 +124,10 @@ async fn insert(
     }
     quota::check(tx, cx, &project, quota::NETWORK, 1).await?;
     check_zones(cx, &zone_hints)?;
-    if let Some(id) = qos_policy_id {
-        access::get::<QosPolicy>(cx, actor, tx, id).await?;
-    }
+    let qos_policy_id = match qos_policy_id {
+        Some(id) => Some(access::get::<QosPolicy>(cx, actor, tx, id).await?.id),
+        None => qos_policy::default_of(tx, &project).await?,
+    };
     let segment = segment::choose(cx, tx, &provider).await?;
     let network = Network {
         id: NetworkId::random(),
@@ -145,7 +154,8 @@ async fn insert(
             Error::Exists { .. } => taken(&network.segment).into(),
             other => Failure::from(other),
         })?;
-    share(tx, &network).await?;
+    rbac_policy::set_everyone(tx, &network, SHARED, shared).await?;
+    set_external(tx, &network, external).await?;
     Ok(network)
 }
 
@@ -242,35 +252,51 @@ async fn check_default(tx: &mut Tx, network: &Network) -> Result<(), Failure> {
     }
 }
 
-/// Who may use a network stands in the RBAC policies alone; the network's own words follow.
-async fn share(tx: &mut Tx, network: &Network) -> Result<(), Failure> {
-    let id = network.id.to_string();
-    let grants = rbac_policy::of_object(tx, "network", &id).await?;
-    for (action, wanted) in [
-        ("access_as_shared", network.shared),
-        ("access_as_external", network.external),
-    ] {
-        let present = grants
-            .iter()
-            .find(|grant| grant.action == action && grant.target == EVERYONE);
-        match (present, wanted) {
-            (None, true) => {
-                let grant = RbacPolicy {
-                    id: RbacPolicyId::random(),
-                    project_id: network.standard.project_id.clone(),
-                    object_type: "network".to_owned(),
-                    object_id: id.clone(),
-                    target: EVERYONE.to_owned(),
-                    action: action.to_owned(),
-                };
-                record::insert(tx, &grant).await?;
-            }
-            (Some(grant), false) => {
-                record::delete::<RbacPolicy>(tx, grant.id).await?;
-            }
-            _ => {}
-        }
+#[async_trait]
+impl Lendable for Network {
+    const OBJECT_TYPE: &'static str = "network";
+
+    fn follow(&mut self, grants: &[RbacPolicy]) {
+        self.shared = is_everyones(grants, SHARED);
+        self.external = grants.iter().any(|grant| grant.action == EXTERNAL);
+        self.is_default &= self.external;
     }
+
+    /// Who has ports on it, or routers and floating IPs that go out through it.
+    async fn users(&self, tx: &mut Tx, action: &str) -> Result<BTreeSet<ProjectId>, Failure> {
+        if action == SHARED {
+            let ports = port::of_network(tx, self.id).await?;
+            return Ok(ports
+                .into_iter()
+                .filter(|port| !port.device_owner.starts_with("network:"))
+                .map(|port| port.standard.project_id)
+                .collect());
+        }
+        let routers: Vec<Router> = Query::new().all(tx).await?;
+        let leads_here = |router: &Router| {
+            let gateway = router.gateway.as_ref();
+            gateway.is_some_and(|gateway| gateway.network_id == self.id)
+        };
+        let out = routers.into_iter().filter(leads_here);
+        let floating: Vec<FloatingIp> = Query::new().equals("network_id", &self.id).all(tx).await?;
+        Ok(out
+            .map(|router| router.standard.project_id)
+            .chain(floating.into_iter().map(|ip| ip.standard.project_id))
+            .collect())
+    }
+}
+
+/// Makes a network everyone's way out, or nobody's: then those to whom it was lent alone lose it, too.
+async fn set_external(tx: &mut Tx, network: &Network, external: bool) -> Result<(), Failure> {
+    if external {
+        return rbac_policy::set_everyone(tx, network, EXTERNAL, true).await;
+    }
+    Query::<RbacPolicy>::new()
+        .equals("object_type", Network::OBJECT_TYPE)
+        .equals("object_id", &network.id)
+        .equals("action", EXTERNAL)
+        .delete(tx)
+        .await?;
     Ok(())
 }
 
@@ -279,24 +305,36 @@ async fn show_all(
     actor: &Actor,
     networks: Vec<Network>,
 ) -> Result<Vec<Shown>, Failure> {
-    let lent = match actor.project_id() {
-        None => Vec::new(),
-        Some(project) => rbac_policy::granted(tx, "network", project).await?,
-    };
     let ids = networks.iter().map(|network| network.id.to_string());
     let mut subnets: Vec<Subnet> = Query::new().any_of("network_id", ids).all(tx).await?;
     subnets.sort_by_key(|subnet| (subnet.standard.created_at, subnet.id));
-    let shown = networks.into_iter().map(|network| Shown {
-        subnets: subnets
+    let pools = subnets.iter().filter_map(|subnet| subnet.subnet_pool_id);
+    let pools: BTreeSet<String> = pools.map(|id| id.to_string()).collect();
+    let pools: Vec<SubnetPool> = Query::new().any_of("id", pools).all(tx).await?;
+    let networks = rbac_policy::shown(tx, actor, networks).await?;
+    let shown = networks.into_iter().map(|lent| {
+        let own = subnets
             .iter()
-            .filter(|subnet| subnet.network_id == network.id)
-            .cloned()
-            .collect(),
-        shared: network.shared
-            || lent.iter().any(|grant| {
-                grant.action == "access_as_shared" && grant.object_id == network.id.to_string()
-            }),
-        network,
+            .filter(|subnet| subnet.network_id == lent.resource.id);
+        let subnets: Vec<Subnet> = own.cloned().collect();
+        let scope = |ip_version: u8| {
+            pools
+                .iter()
+                .filter(|pool| pool.ip_version() == ip_version)
+                .filter(|pool| {
+                    subnets
+                        .iter()
+                        .any(|subnet| subnet.subnet_pool_id == Some(pool.id))
+                })
+                .find_map(|pool| pool.address_scope_id)
+        };
+        Shown {
+            ipv4_scope: scope(4),
+            ipv6_scope: scope(6),
+            subnets,
+            shared: lent.shared,
+            network: lent.resource,
+        }
     });
     Ok(shown.collect())
 }
@@ -328,6 +366,7 @@ pub async fn update(
 ) -> Result<Shown, Failure> {
     let mut tx = cx.store.write().await?;
     let mut network = lock::<Network>(cx, actor, &mut tx, id).await?;
+    let before = network.clone();
     let NetworkChange {
         name,
         description,
@@ -371,7 +410,12 @@ pub async fn update(
     check_default(&mut tx, &network).await?;
     network.standard.touch(cx.now());
     record::update(&mut tx, &network).await?;
-    share(&mut tx, &network).await?;
+    if network.shared != before.shared {
+        rbac_policy::set_everyone(&mut tx, &network, SHARED, network.shared).await?;
+    }
+    if network.external != before.external {
+        set_external(&mut tx, &network, network.external).await?;
+    }
     commit(tx, cx, &actor.origin(), &[Unit::Network(id)]).await?;
     show(cx, actor, id).await
 }
@@ -432,11 +476,7 @@ pub async fn delete(cx: &Arc<Context>, actor: &Actor, id: NetworkId) -> Result<(
     for subnet in subnet::of_network(&mut tx, id).await? {
         record::delete::<Subnet>(&mut tx, subnet.id).await?;
     }
-    Query::<RbacPolicy>::new()
-        .equals("object_type", "network")
-        .equals("object_id", &id)
-        .delete(&mut tx)
-        .await?;
+    rbac_policy::forget(&mut tx, &network).await?;
     record::delete::<network::Network>(&mut tx, network.id).await?;
     commit(tx, cx, &actor.origin(), &[Unit::Network(id)]).await
 }

@@ -18,7 +18,7 @@ use corten_store::network::port::{self, AllowedPair, Binding, DhcpOption, Port};
 use corten_store::network::qos_policy::QosPolicy;
 use corten_store::network::security_group::SecurityGroup;
 use corten_store::network::subnet::{self, Subnet};
-use corten_store::network::trunk::Trunk;
+use corten_store::network::trunk;
 use corten_store::network::{Standard, router};
 use corten_store::{Error, Failure, Query, Tx, record};
 use serde_json::{Map, Value};
@@ -390,6 +390,12 @@ async fn check_change(
     if change.host.is_some() || change.profile.is_some() {
         cx.policy.check(actor, PORTS_BIND, &Target::cloud())?;
     }
+    let changes_owner = |owner: &String| *owner != port.device_owner;
+    if port.device_owner == trunk::SUB_PORT_OWNER
+        && change.device_owner.as_ref().is_some_and(changes_owner)
+    {
+        return Err(super::trunk::is_sub_port(tx, port.id).await?.into());
+    }
     let is_bound = !port.binding.host.is_empty() && !port.device_id.is_empty();
     if change.mac_address.is_some() && is_bound {
         return Err(Refusal::conflict(format!(
@@ -435,14 +441,16 @@ async fn refuse_if_needed(tx: &mut Tx, port: &Port) -> Result<(), Failure> {
         .named("ServicePortInUse")
         .into());
     }
-    let trunk: Option<Trunk> = Query::new().equals("port_id", &port.id).first(tx).await?;
-    if let Some(trunk) = trunk {
+    if let Some(trunk) = trunk::of_parent(tx, port.id).await? {
         return Err(Refusal::conflict(format!(
             "Port {} is currently a parent port for trunk {}.",
             port.id, trunk.id
         ))
         .named("PortInUseAsTrunkParent")
         .into());
+    }
+    if port.device_owner == trunk::SUB_PORT_OWNER {
+        return Err(super::trunk::is_sub_port(tx, port.id).await?.into());
     }
     Ok(())
 }

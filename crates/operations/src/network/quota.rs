@@ -1,6 +1,9 @@
 //! What a project may have of networks: Neutron's quotas.
 
 use crate::context::Context;
+use corten_iam::action::network::{QUOTAS_READ, QUOTAS_WRITE};
+use corten_iam::actor::Actor;
+use corten_iam::policy::Target;
 use corten_model::ids::ProjectId;
 use corten_model::refusal::Refusal;
 use corten_store::network::address_group::AddressGroup;
@@ -133,5 +136,147 @@ pub(crate) async fn check(
         .named("OverQuota")
         .into());
     }
+    Ok(())
+}
+
+/// What a project may have and has of one resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    pub limit: i64,
+    pub used: i64,
+}
+
+fn check_reader(cx: &Context, actor: &Actor, project: &ProjectId) -> Result<(), Refusal> {
+    cx.policy
+        .check(actor, QUOTAS_READ, &Target::project(project))
+}
+
+/// A project's limits, for those who may read them.
+pub async fn show(
+    cx: &Context,
+    actor: &Actor,
+    project: &ProjectId,
+) -> Result<BTreeMap<&'static str, i64>, Failure> {
+    check_reader(cx, actor, project)?;
+    limits(&mut cx.store.read().await?, cx, project).await
+}
+
+/// What a project would have without a quota of its own.
+pub fn show_default(
+    cx: &Context,
+    actor: &Actor,
+    project: &ProjectId,
+) -> Result<BTreeMap<&'static str, i64>, Refusal> {
+    check_reader(cx, actor, project)?;
+    Ok(defaults(cx))
+}
+
+/// A project's limits beside what it has.
+pub async fn usage(
+    cx: &Context,
+    actor: &Actor,
+    project: &ProjectId,
+) -> Result<BTreeMap<&'static str, Usage>, Failure> {
+    check_reader(cx, actor, project)?;
+    let mut tx = cx.store.read().await?;
+    let mut usage = BTreeMap::new();
+    for (resource, limit) in limits(&mut tx, cx, project).await? {
+        let used = used(&mut tx, project, resource).await?;
+        usage.insert(resource, Usage { limit, used });
+    }
+    Ok(usage)
+}
+
+/// The projects that have quotas of their own, with their limits.
+pub async fn list(
+    cx: &Context,
+    actor: &Actor,
+) -> Result<Vec<(ProjectId, BTreeMap<&'static str, i64>)>, Failure> {
+    cx.policy.check(actor, QUOTAS_WRITE, &Target::cloud())?;
+    let mut tx = cx.store.read().await?;
+    let own: Vec<NetworkQuota> = Query::new().all(&mut tx).await?;
+    let mut found = Vec::new();
+    for quota in own {
+        let limits = limits(&mut tx, cx, &quota.project_id).await?;
+        found.push((quota.project_id, limits));
+    }
+    Ok(found)
+}
+
+/// Gives a project limits of its own. Below what it has only by force.
+pub async fn update(
+    cx: &Context,
+    actor: &Actor,
+    project: &ProjectId,
+    change: BTreeMap<String, i64>,
+    force: bool,
+) -> Result<BTreeMap<&'static str, i64>, Failure> {
+    cx.policy.check(actor, QUOTAS_WRITE, &Target::cloud())?;
+    let mut tx = cx.store.write().await?;
+    quotas::serialize(&mut tx, project).await?;
+    for (name, limit) in &change {
+        check_limit(&mut tx, project, name, *limit, force).await?;
+    }
+    let present = record::lock::<NetworkQuota>(&mut tx, project).await?;
+    let is_new = present.is_none();
+    let mut quota = present.unwrap_or_else(|| NetworkQuota {
+        project_id: project.clone(),
+        limits: BTreeMap::new(),
+    });
+    quota.limits.extend(change);
+    if is_new {
+        record::insert(&mut tx, &quota).await?;
+    } else {
+        record::update(&mut tx, &quota).await?;
+    }
+    let limits = limits(&mut tx, cx, project).await?;
+    tx.commit().await?;
+    Ok(limits)
+}
+
+async fn check_limit(
+    tx: &mut Tx,
+    project: &ProjectId,
+    name: &str,
+    limit: i64,
+    force: bool,
+) -> Result<(), Failure> {
+    if !RESOURCES.contains(&name) {
+        return Err(Refusal::invalid(format!(
+            "Unrecognized attribute(s) '{name}': what is counted is {}.",
+            RESOURCES.join(", ")
+        ))
+        .into());
+    }
+    if !(-1..=i64::from(i32::MAX)).contains(&limit) {
+        return Err(Refusal::invalid(format!(
+            "Invalid input for {name}. Reason: '{limit}' is no limit: -1 is none, else it is 0 to 2147483647."
+        ))
+        .into());
+    }
+    let used = used(tx, project, name).await?;
+    if !force && limit >= 0 && limit < used {
+        return Err(Refusal::invalid(format!(
+            "Quota limit {limit} of {name} is below the {used} that project {project} has: set it with force, or \
+             delete some."
+        ))
+        .named("InvalidQuotaValue")
+        .into());
+    }
+    Ok(())
+}
+
+/// Takes a project's own limits away.
+pub async fn reset(cx: &Context, actor: &Actor, project: &ProjectId) -> Result<(), Failure> {
+    cx.policy.check(actor, QUOTAS_WRITE, &Target::cloud())?;
+    let mut tx = cx.store.write().await?;
+    if !record::delete::<NetworkQuota>(&mut tx, project).await? {
+        return Err(
+            Refusal::not_found(format!("Quota for tenant {project} could not be found."))
+                .named("TenantQuotaNotFound")
+                .into(),
+        );
+    }
+    tx.commit().await?;
     Ok(())
 }

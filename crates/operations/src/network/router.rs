@@ -64,7 +64,7 @@ pub async fn create(
     show_all(&mut cx.store.read().await?, made).await
 }
 
-async fn insert(
+pub(super) async fn insert(
     cx: &Arc<Context>,
     actor: &Actor,
     tx: &mut Tx,

@@ -92,7 +92,7 @@ async fn changed(
 }
 
 /// Neutron's "internal interface" by subnet: it has the subnet's gateway address.
-async fn add_subnet(
+pub(super) async fn add_subnet(
     cx: &Arc<Context>,
     actor: &Actor,
     tx: &mut Tx,

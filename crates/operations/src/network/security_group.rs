@@ -1,18 +1,17 @@
 //! Security groups: making, changing and removing them. Every project has one named `default`.
 
-use super::access::{self, Narrow, list as visible, lock, owner};
-use super::{commit, quota, security_group_rule as rule};
+use super::access::{self, Lendable, Narrow, list as visible, lock, owner};
+use super::{commit, default_rule, quota, rbac_policy};
 use crate::context::Context;
+use async_trait::async_trait;
 use corten_iam::action::network::SECURITY_GROUPS_WRITE;
 use corten_iam::actor::Actor;
-use corten_model::ids::{ProjectId, SecurityGroupId};
+use corten_model::ids::{ProjectId, SecurityGroupId, SecurityGroupRuleId};
 use corten_model::refusal::Refusal;
 use corten_network::plan::Unit;
 use corten_store::network::Standard;
-use corten_store::network::rbac_policy::{EVERYONE, RbacPolicy};
-use corten_store::network::security_group::{
-    self, DEFAULT, Direction, Ethertype, Member, Remote, Rule, SecurityGroup,
-};
+use corten_store::network::port::Port;
+use corten_store::network::security_group::{self, DEFAULT, Member, Rule, SecurityGroup};
 use corten_store::{Error, Failure, Query, Tx, record};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -38,8 +37,24 @@ pub struct SecurityGroupChange {
 pub struct Shown {
     pub group: SecurityGroup,
     pub rules: Vec<Rule>,
-    /// Everyone may use it.
+    /// Everyone, or the actor's project, may use it.
     pub shared: bool,
+}
+
+#[async_trait]
+impl Lendable for SecurityGroup {
+    const OBJECT_TYPE: &'static str = "security_group";
+
+    /// Whose ports it guards.
+    async fn users(&self, tx: &mut Tx, _: &str) -> Result<BTreeSet<ProjectId>, Failure> {
+        let members = Member::of_group(self.id).all(tx).await?;
+        let ids = members.iter().map(|member| member.port_id.to_string());
+        let ports: Vec<Port> = Query::new().any_of("id", ids).all(tx).await?;
+        Ok(ports
+            .into_iter()
+            .map(|port| port.standard.project_id)
+            .collect())
+    }
 }
 
 /// The id of a project's default group, which is made when it is first needed.
@@ -73,16 +88,7 @@ pub(crate) async fn default_of(
         }
         Err(error) => return Err(error.into()),
     }
-    let_out(cx, tx, &group).await?;
-    // Members reach one another.
-    for ethertype in [Ethertype::IPv4, Ethertype::IPv6] {
-        let within = rule::everything(cx, &group, Direction::Ingress, ethertype);
-        let within = Rule {
-            remote: Remote::Group(group.id),
-            ..within
-        };
-        record::insert(tx, &within).await?;
-    }
+    begin(cx, tx, &group).await?;
     super::note(
         tx,
         cx,
@@ -93,11 +99,14 @@ pub(crate) async fn default_of(
     Ok(group.id)
 }
 
-/// What every new group begins with: everything may leave.
-async fn let_out(cx: &Context, tx: &mut Tx, group: &SecurityGroup) -> Result<(), Failure> {
-    for ethertype in [Ethertype::IPv4, Ethertype::IPv6] {
-        let out = rule::everything(cx, group, Direction::Egress, ethertype);
-        record::insert(tx, &out).await?;
+/// Gives a new group the rules that groups of its kind begin with.
+async fn begin(cx: &Context, tx: &mut Tx, group: &SecurityGroup) -> Result<(), Failure> {
+    for default in default_rule::for_groups(tx, group.is_default).await? {
+        let project = group.standard.project_id.clone();
+        let description = default.standard.description.clone();
+        let standard = Standard::new(project, String::new(), description, cx.now());
+        let rule = default.of(group, SecurityGroupRuleId::random(), standard);
+        record::insert(tx, &rule).await?;
     }
     Ok(())
 }
@@ -121,12 +130,12 @@ pub async fn create(
         let project = owner(cx, actor, project_id, SECURITY_GROUPS_WRITE)?;
         default_of(cx, &mut tx, &project).await?;
         if name == DEFAULT {
-            return Err(Refusal::conflict("Default security group already exists.")
-                .named("SecurityGroupDefaultAlreadyExists")
-                .into());
+            return Err(default_exists().into());
         }
         quota::check(&mut tx, cx, &project, quota::SECURITY_GROUP, 1).await?;
-        quota::check(&mut tx, cx, &project, quota::SECURITY_GROUP_RULE, 2).await?;
+        let rules = default_rule::for_groups(&mut tx, false).await?.len();
+        let rules = i64::try_from(rules).unwrap_or(i64::MAX);
+        quota::check(&mut tx, cx, &project, quota::SECURITY_GROUP_RULE, rules).await?;
         let group = SecurityGroup {
             id: SecurityGroupId::random(),
             standard: Standard {
@@ -137,7 +146,7 @@ pub async fn create(
             is_default: false,
         };
         record::insert(&mut tx, &group).await?;
-        let_out(cx, &mut tx, &group).await?;
+        begin(cx, &mut tx, &group).await?;
         made.push(group);
     }
     let units: Vec<_> = made
@@ -145,62 +154,73 @@ pub async fn create(
         .map(|group| Unit::SecurityGroup(group.id))
         .collect();
     commit(tx, cx, &actor.origin(), &units).await?;
-    show_all(&mut cx.store.read().await?, made).await
+    show_all(&mut cx.store.read().await?, actor, made).await
 }
 
-async fn show_all(tx: &mut Tx, groups: Vec<SecurityGroup>) -> Result<Vec<Shown>, Failure> {
-    let ids: Vec<_> = groups.iter().map(|group| group.id.to_string()).collect();
+fn default_exists() -> Refusal {
+    Refusal::conflict("Default security group already exists.")
+        .named("SecurityGroupDefaultAlreadyExists")
+}
+
+async fn show_all(
+    tx: &mut Tx,
+    actor: &Actor,
+    groups: Vec<SecurityGroup>,
+) -> Result<Vec<Shown>, Failure> {
+    let ids = groups.iter().map(|group| group.id.to_string());
     let mut rules: Vec<Rule> = Query::new()
-        .any_of("security_group_id", ids.clone())
+        .any_of("security_group_id", ids)
         .all(tx)
         .await?;
     rules.sort_by_key(|rule| (rule.standard.created_at, rule.id));
-    let lent: Vec<RbacPolicy> = Query::new()
-        .equals("object_type", "security_group")
-        .equals("target", EVERYONE)
-        .any_of("object_id", ids)
-        .all(tx)
-        .await?;
-    let shown = groups.into_iter().map(|group| Shown {
+    let groups = rbac_policy::shown(tx, actor, groups).await?;
+    let shown = groups.into_iter().map(|lent| Shown {
         rules: rules
             .iter()
-            .filter(|rule| rule.security_group_id == group.id)
+            .filter(|rule| rule.security_group_id == lent.resource.id)
             .cloned()
             .collect(),
-        shared: lent
-            .iter()
-            .any(|grant| grant.object_id == group.id.to_string()),
-        group,
+        shared: lent.shared,
+        group: lent.resource,
     });
     Ok(shown.collect())
 }
 
-/// The groups that the actor sees, its project's default group among them.
+/// The groups that the actor sees, among them the default group of the project that it asks about.
 pub async fn list(cx: &Arc<Context>, actor: &Actor, narrow: Narrow) -> Result<Vec<Shown>, Failure> {
-    let mut tx = cx.store.read().await?;
-    let mut found = visible::<SecurityGroup>(cx, actor, &mut tx, narrow.clone()).await?;
-    let has_default = match actor.project_id() {
-        None => true,
-        Some(project) => {
-            let default = Query::<SecurityGroup>::new().equals("default_of", project);
-            default.first(&mut tx).await?.is_some()
-        }
-    };
-    if let (false, Some(project)) = (has_default, actor.project_id()) {
-        drop(tx);
-        let mut change = cx.store.write().await?;
-        default_of(cx, &mut change, project).await?;
-        change.commit().await?;
-        tx = cx.store.read().await?;
-        found = visible::<SecurityGroup>(cx, actor, &mut tx, narrow).await?;
+    let project = asked_about(cx, actor, &narrow);
+    if let Some(project) = &project
+        && !has_default(&mut cx.store.read().await?, project).await?
+    {
+        let mut tx = cx.store.write().await?;
+        default_of(cx, &mut tx, project).await?;
+        tx.commit().await?;
     }
-    show_all(&mut tx, found).await
+    let mut tx = cx.store.read().await?;
+    let found = visible::<SecurityGroup>(cx, actor, &mut tx, narrow).await?;
+    show_all(&mut tx, actor, found).await
+}
+
+/// The project that a list is narrowed to, or the actor's own.
+fn asked_about(cx: &Context, actor: &Actor, narrow: &Narrow) -> Option<ProjectId> {
+    let mut columns = narrow.0.iter();
+    let named = columns.find_map(|(column, values)| match values.as_slice() {
+        [one] if *column == "project_id" => Some(ProjectId::from(one.clone())),
+        _ => None,
+    });
+    let named = named.filter(|_| access::sees_all(cx, actor));
+    named.or_else(|| actor.project_id().cloned())
+}
+
+async fn has_default(tx: &mut Tx, project: &ProjectId) -> Result<bool, Failure> {
+    let default = Query::<SecurityGroup>::new().equals("default_of", project);
+    Ok(default.first(tx).await?.is_some())
 }
 
 pub async fn show(cx: &Context, actor: &Actor, id: SecurityGroupId) -> Result<Shown, Failure> {
     let mut tx = cx.store.read().await?;
     let group = access::get::<SecurityGroup>(cx, actor, &mut tx, id).await?;
-    let mut shown = show_all(&mut tx, vec![group]).await?;
+    let mut shown = show_all(&mut tx, actor, vec![group]).await?;
     Ok(shown
         .pop()
         .ok_or_else(|| access::missing::<SecurityGroup>(id))?)
@@ -225,6 +245,9 @@ pub async fn update(
         )
         .named("SecurityGroupCannotUpdateDefault")
         .into());
+    }
+    if !group.is_default && name.as_deref() == Some(DEFAULT) {
+        return Err(default_exists().into());
     }
     if stateful.is_some_and(|stateful| stateful != group.stateful) && in_use(&mut tx, id).await? {
         return Err(Refusal::conflict(format!(
@@ -274,11 +297,7 @@ pub async fn delete(cx: &Arc<Context>, actor: &Actor, id: SecurityGroupId) -> Re
         units.push(Unit::SecurityGroup(rule.security_group_id));
         record::delete::<Rule>(&mut tx, rule.id).await?;
     }
-    Query::<RbacPolicy>::new()
-        .equals("object_type", "security_group")
-        .equals("object_id", &id)
-        .delete(&mut tx)
-        .await?;
+    rbac_policy::forget(&mut tx, &group).await?;
     record::delete::<security_group::SecurityGroup>(&mut tx, id).await?;
     units.sort_unstable();
     units.dedup();

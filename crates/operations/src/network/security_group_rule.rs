@@ -71,27 +71,6 @@ pub struct NewRule {
     pub tags: BTreeSet<String>,
 }
 
-/// A rule that allows all of a family in one direction.
-pub(super) fn everything(
-    cx: &Context,
-    group: &SecurityGroup,
-    direction: Direction,
-    ethertype: Ethertype,
-) -> Rule {
-    let project = group.standard.project_id.clone();
-    Rule {
-        id: SecurityGroupRuleId::random(),
-        standard: Standard::new(project, String::new(), String::new(), cx.now()),
-        security_group_id: group.id,
-        direction,
-        ethertype,
-        protocol: None,
-        port_min: None,
-        port_max: None,
-        remote: Remote::Anyone,
-    }
-}
-
 /// Adds rules, all or none.
 pub async fn create(
     cx: &Arc<Context>,
@@ -123,9 +102,13 @@ async fn insert(cx: &Context, actor: &Actor, tx: &mut Tx, new: NewRule) -> Resul
         .check(actor, SECURITY_GROUPS_WRITE, &Target::project(&project))?;
     quota::check(tx, cx, &project, quota::SECURITY_GROUP_RULE, 1).await?;
     let remote = remote(cx, actor, tx, &new).await?;
-    let protocol = new.protocol.as_deref().map(str::to_ascii_lowercase);
-    let protocol = protocol.filter(|name| name != "any" && name != "0");
-    let (port_min, port_max) = ports(protocol.as_deref(), &new)?;
+    let protocol = plain_protocol(new.protocol.as_deref());
+    let (port_min, port_max) = ports(
+        protocol.as_deref(),
+        new.ethertype,
+        new.port_min,
+        new.port_max,
+    )?;
     let NewRule {
         project_id: _,
         security_group_id,
@@ -167,13 +150,30 @@ async fn insert(cx: &Context, actor: &Actor, tx: &mut Tx, new: NewRule) -> Resul
     Ok(rule)
 }
 
+/// Lower case; none for what stands for all.
+pub(super) fn plain_protocol(asked: Option<&str>) -> Option<String> {
+    let protocol = asked.map(str::to_ascii_lowercase);
+    protocol.filter(|name| name != "any" && name != "0")
+}
+
+/// A prefix is of the rule's own family.
+pub(super) fn check_prefix(prefix: IpNet, ethertype: Ethertype) -> Result<(), Refusal> {
+    if prefix.addr().is_ipv4() == (ethertype == Ethertype::IPv4) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!(
+        "Conflicting value ethertype {} for CIDR {prefix}",
+        ethertype.as_str()
+    ))
+    .named("SecurityGroupRuleParameterConflict"))
+}
+
 async fn remote(
     cx: &Context,
     actor: &Actor,
     tx: &mut Tx,
     new: &NewRule,
 ) -> Result<Remote, Failure> {
-    let is_ipv4 = new.ethertype == Ethertype::IPv4;
     match (
         new.remote_prefix,
         new.remote_group_id,
@@ -181,14 +181,7 @@ async fn remote(
     ) {
         (None, None, None) => Ok(Remote::Anyone),
         (Some(prefix), None, None) => {
-            if prefix.addr().is_ipv4() != is_ipv4 {
-                return Err(Refusal::invalid(format!(
-                    "Conflicting value ethertype {} for CIDR {prefix}",
-                    new.ethertype.as_str()
-                ))
-                .named("SecurityGroupRuleParameterConflict")
-                .into());
-            }
+            check_prefix(prefix, new.ethertype)?;
             Ok(Remote::Prefix(prefix))
         }
         (None, Some(group), None) => {
@@ -199,16 +192,24 @@ async fn remote(
             access::get::<AddressGroup>(cx, actor, tx, group).await?;
             Ok(Remote::AddressGroup(group))
         }
-        _ => Err(Refusal::invalid(
-            "Only remote_ip_prefix or remote_group_id or remote_address_group_id may be provided.",
-        )
-        .named("SecurityGroupMultipleRemoteEntites")
-        .into()),
+        _ => Err(several_remotes().into()),
     }
 }
 
+pub(super) fn several_remotes() -> Refusal {
+    Refusal::invalid(
+        "Only remote_ip_prefix or remote_group_id or remote_address_group_id may be provided.",
+    )
+    .named("SecurityGroupMultipleRemoteEntites")
+}
+
 /// The first and last port of a rule, or its ICMP type and code. The texts are those that OpenStack's clients know.
-fn ports(protocol: Option<&str>, new: &NewRule) -> Result<(Option<u16>, Option<u16>), Refusal> {
+pub(super) fn ports(
+    protocol: Option<&str>,
+    ethertype: Ethertype,
+    min: Option<i64>,
+    max: Option<i64>,
+) -> Result<(Option<u16>, Option<u16>), Refusal> {
     let number = match protocol {
         None => None,
         Some(name) => Some(protocol_number(name).ok_or_else(|| {
@@ -220,11 +221,9 @@ fn ports(protocol: Option<&str>, new: &NewRule) -> Result<(Option<u16>, Option<u
             .named("SecurityGroupRuleInvalidProtocol")
         })?),
     };
-    let is_ipv4 = new.ethertype == Ethertype::IPv4;
-    if number == Some(58) && is_ipv4 {
-        return Err(conflict(new, protocol));
+    if number == Some(58) && ethertype == Ethertype::IPv4 {
+        return Err(conflict(ethertype, protocol));
     }
-    let (min, max) = (new.port_min, new.port_max);
     match number {
         Some(1 | 58) => icmp(min, max),
         Some(6 | 17 | 33 | 132 | 136) => range(min, max),
@@ -241,10 +240,10 @@ fn ports(protocol: Option<&str>, new: &NewRule) -> Result<(Option<u16>, Option<u
     }
 }
 
-fn conflict(new: &NewRule, protocol: Option<&str>) -> Refusal {
+fn conflict(ethertype: Ethertype, protocol: Option<&str>) -> Refusal {
     Refusal::invalid(format!(
         "Invalid ethertype {} for protocol {}.",
-        new.ethertype.as_str(),
+        ethertype.as_str(),
         protocol.unwrap_or_default()
     ))
     .named("SecurityGroupEthertypeConflictWithProtocol")
@@ -258,22 +257,22 @@ fn range(min: Option<i64>, max: Option<i64>) -> Result<(Option<u16>, Option<u16>
                 .named("SecurityGroupInvalidPortValue"),
         ),
     };
+    let backwards = || {
+        Refusal::invalid(
+            "For TCP/UDP protocols, port_range_min must be <= port_range_max: give both, also for one port.",
+        )
+        .named("SecurityGroupInvalidPortRange")
+    };
     match (min, max) {
         (None, None) => Ok((None, None)),
-        (Some(min), None) | (None, Some(min)) => {
-            let port = port(min)?;
-            Ok((Some(port), Some(port)))
-        }
         (Some(min), Some(max)) => {
             let (min, max) = (port(min)?, port(max)?);
             if min > max {
-                return Err(Refusal::invalid(
-                    "For TCP/UDP protocols, port_range_min must be <= port_range_max",
-                )
-                .named("SecurityGroupInvalidPortRange"));
+                return Err(backwards());
             }
             Ok((Some(min), Some(max)))
         }
+        _ => Err(backwards()),
     }
 }
 
@@ -330,25 +329,8 @@ pub async fn delete(
 mod tests {
     use super::*;
 
-    fn asked(ethertype: Ethertype, min: Option<i64>, max: Option<i64>) -> NewRule {
-        NewRule {
-            project_id: None,
-            security_group_id: SecurityGroupId::random(),
-            description: String::new(),
-            direction: Direction::Ingress,
-            ethertype,
-            protocol: None,
-            port_min: min,
-            port_max: max,
-            remote_prefix: None,
-            remote_group_id: None,
-            remote_address_group_id: None,
-            tags: BTreeSet::new(),
-        }
-    }
-
     fn refused(protocol: Option<&str>, min: Option<i64>, max: Option<i64>) -> String {
-        ports(protocol, &asked(Ethertype::IPv4, min, max))
+        ports(protocol, Ethertype::IPv4, min, max)
             .unwrap_err()
             .message
     }
@@ -371,14 +353,17 @@ mod tests {
     }
 
     #[test]
-    fn one_port_is_a_range_of_one() {
-        let rule = asked(Ethertype::IPv4, Some(22), None);
-        assert_eq!(ports(Some("tcp"), &rule), Ok((Some(22), Some(22))));
-        let rule = asked(Ethertype::IPv6, Some(128), None);
-        assert_eq!(ports(Some("icmpv6"), &rule), Ok((Some(128), None)));
+    fn ports_are_a_range_and_icmp_is_a_type() {
+        let of = |protocol, ethertype, min, max| ports(Some(protocol), ethertype, min, max);
         assert_eq!(
-            ports(Some("47"), &asked(Ethertype::IPv4, None, None)),
-            Ok((None, None))
+            of("tcp", Ethertype::IPv4, Some(22), Some(22)),
+            Ok((Some(22), Some(22)))
         );
+        assert!(refused(Some("tcp"), Some(22), None).contains("give both"));
+        assert_eq!(
+            of("icmpv6", Ethertype::IPv6, Some(128), None),
+            Ok((Some(128), None))
+        );
+        assert_eq!(of("47", Ethertype::IPv4, None, None), Ok((None, None)));
     }
 }

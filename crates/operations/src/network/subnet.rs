@@ -3,7 +3,7 @@
 use super::access::{self, Narrow, list as visible, lock, owner};
 use super::addresses::usable;
 use super::network::SERVICE_OWNER;
-use super::{commit, invalid_input, port, quota, subnet_check as check};
+use super::{commit, invalid_input, port, quota, subnet_check as check, subnet_pool_cut};
 use crate::context::Context;
 use corten_iam::action::network::{NETWORKS_WRITE, SUBNETS_WRITE};
 use corten_iam::actor::Actor;
@@ -33,6 +33,8 @@ pub struct NewSubnet {
     pub cidr: Option<IpNet>,
     /// Cut from this pool if no range is given.
     pub subnet_pool_id: Option<SubnetPoolId>,
+    /// Cut from the default pool of its IP version.
+    pub use_default_pool: bool,
     pub prefix_len: Option<u8>,
     /// Absent: the first address. `Some(None)`: no gateway.
     pub gateway: Option<Option<IpAddr>>,
@@ -80,11 +82,11 @@ pub async fn create(
     Ok(made)
 }
 
-async fn insert(
+pub(super) async fn insert(
     cx: &Arc<Context>,
     actor: &Actor,
     tx: &mut Tx,
-    new: NewSubnet,
+    mut new: NewSubnet,
 ) -> Result<Subnet, Failure> {
     // The network's row is locked, so that two subnets of it cannot overlap.
     let seen = access::get::<Network>(cx, actor, tx, new.network_id).await?;
@@ -94,9 +96,12 @@ async fn insert(
     let project = new.project_id.clone().or(Some(seen.standard.project_id));
     let project = owner(cx, actor, project, SUBNETS_WRITE)?;
     quota::check(tx, cx, &project, quota::SUBNET, 1).await?;
+    new.subnet_pool_id = subnet_pool_cut::chosen(tx, &new).await?;
+    let present = subnet::of_network(tx, new.network_id).await?;
+    subnet_pool_cut::check_affinity(tx, new.subnet_pool_id, new.ip_version, &present).await?;
     let range = match new.cidr {
         Some(range) if new.subnet_pool_id.is_none() => check::cidr(range)?,
-        asked => super::subnet_pool::cut(cx, actor, tx, &project, &new, asked).await?,
+        asked => subnet_pool_cut::cut(cx, actor, tx, &project, &new, asked).await?,
     };
     if range.addr().is_ipv4() != (new.ip_version == 4) {
         return Err(invalid_input(format!(
@@ -110,7 +115,7 @@ async fn insert(
     check::pools(&subnet)?;
     check::told_to_guests(&subnet)?;
     check::ipv6_modes(&subnet)?;
-    check::apart(&subnet, &subnet::of_network(tx, subnet.network_id).await?)?;
+    check::apart(&subnet, &present)?;
     record::insert(tx, &subnet).await?;
     if subnet.dhcp {
         port::serve(tx, cx, &seen.id, &subnet).await?;
@@ -130,6 +135,7 @@ fn built(cx: &Context, project: ProjectId, cidr: IpNet, new: NewSubnet) -> Subne
         ip_version: _,
         cidr: _,
         subnet_pool_id,
+        use_default_pool: _,
         prefix_len: _,
         gateway,
         dhcp,

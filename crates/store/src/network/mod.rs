@@ -2,7 +2,9 @@
 
 pub mod address_group;
 pub mod address_scope;
+pub mod auto_allocated;
 pub mod changes;
+pub mod default_rule;
 pub mod floating_ip;
 #[expect(
     clippy::module_inception,

@@ -60,8 +60,14 @@ impl Segment {
 
 impl Record for Network {
     const TABLE: &'static str = "networks";
-    const COLUMNS: &'static [&'static str] =
-        &["project_id", "name", "shared", "external", "segment"];
+    const COLUMNS: &'static [&'static str] = &[
+        "project_id",
+        "name",
+        "shared",
+        "external",
+        "segment",
+        "qos_policy_id",
+    ];
 
     fn id(&self) -> String {
         self.id.to_string()
@@ -74,6 +80,7 @@ impl Record for Network {
             self.shared.into(),
             self.external.into(),
             self.segment.key().into(),
+            self.qos_policy_id.map(|id| id.to_string()).into(),
         ]
     }
 }

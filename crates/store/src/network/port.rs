@@ -79,6 +79,7 @@ impl Record for Port {
         "device_id",
         "device_owner",
         "host",
+        "qos_policy_id",
     ];
 
     fn id(&self) -> String {
@@ -94,6 +95,7 @@ impl Record for Port {
             self.device_id.as_str().into(),
             self.device_owner.as_str().into(),
             self.binding.host.as_str().into(),
+            self.qos_policy_id.map(|id| id.to_string()).into(),
         ]
     }
 }

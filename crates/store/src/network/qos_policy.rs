@@ -1,7 +1,11 @@
 //! Quality of service: how much may pass a port.
 
+use super::network::Network;
+use super::port::Port;
 use super::{Standard, resource};
-use crate::record::{Record, Value};
+use crate::db::Tx;
+use crate::error::Result;
+use crate::record::{Query, Record, Value};
 use corten_model::ids::{QosPolicyId, QosRuleId};
 use serde::{Deserialize, Serialize};
 
@@ -42,3 +46,13 @@ impl Record for QosPolicy {
 }
 
 resource!(QosPolicy, "QoS policy", "QosPolicyNotFound");
+
+/// The networks whose ports follow a policy.
+pub async fn networks_of(tx: &mut Tx, policy: QosPolicyId) -> Result<Vec<Network>> {
+    Query::new().equals("qos_policy_id", &policy).all(tx).await
+}
+
+/// The ports that follow a policy of their own.
+pub async fn ports_of(tx: &mut Tx, policy: QosPolicyId) -> Result<Vec<Port>> {
+    Query::new().equals("qos_policy_id", &policy).all(tx).await
+}

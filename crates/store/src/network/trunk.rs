@@ -1,9 +1,14 @@
 //! Trunks: several networks for one guest over one NIC, told apart by VLAN tags.
 
 use super::{Standard, resource};
-use crate::record::{Record, Value};
+use crate::db::Tx;
+use crate::error::Result;
+use crate::record::{Query, Record, Value};
 use corten_model::ids::{PortId, TrunkId};
 use serde::{Deserialize, Serialize};
+
+/// Who owns a port while it is a sub-port.
+pub const SUB_PORT_OWNER: &str = "trunk:subport";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trunk {
@@ -40,3 +45,16 @@ impl Record for Trunk {
 }
 
 resource!(Trunk, "Trunk", "TrunkNotFound");
+
+/// The trunk of a parent port.
+pub async fn of_parent(tx: &mut Tx, port: PortId) -> Result<Option<Trunk>> {
+    Query::new().equals("port_id", &port).first(tx).await
+}
+
+/// The trunk that a port is a sub-port of.
+pub async fn of_sub_port(tx: &mut Tx, port: PortId) -> Result<Option<Trunk>> {
+    let all: Vec<Trunk> = Query::new().all(tx).await?;
+    Ok(all
+        .into_iter()
+        .find(|trunk| trunk.sub_ports.iter().any(|sub| sub.port_id == port)))
+}

@@ -1,15 +1,27 @@
 //! The network service: Neutron v2.0. A file per resource; what they share is in [`kit`].
 
+mod address_groups;
+mod address_scopes;
+mod auto_allocated;
+mod collection;
+mod default_rules;
 mod extensions;
 mod floating_ips;
+mod information;
 mod kit;
 mod networks;
 mod port_forwardings;
 mod ports;
+mod qos_policies;
+mod quotas;
+mod rbac_policies;
 mod routers;
 mod security_group_rules;
 mod security_groups;
+mod subnet_pools;
 mod subnets;
+mod tags;
+mod trunks;
 
 use crate::app::App;
 use crate::params::BaseUrl;
@@ -30,7 +42,18 @@ pub fn routes() -> Router<App> {
         .merge(floating_ips::routes())
         .merge(port_forwardings::routes())
         .merge(security_groups::routes())
-        .merge(security_group_rules::routes());
+        .merge(security_group_rules::routes())
+        .merge(subnet_pools::routes())
+        .merge(address_scopes::routes())
+        .merge(address_groups::routes())
+        .merge(qos_policies::routes())
+        .merge(rbac_policies::routes())
+        .merge(default_rules::routes())
+        .merge(trunks::routes())
+        .merge(tags::routes())
+        .merge(quotas::routes())
+        .merge(auto_allocated::routes())
+        .merge(information::routes());
     let router = Router::new()
         .route("/", get(versions))
         .nest("/v2.0", v2)
@@ -60,6 +83,25 @@ async fn resources(BaseUrl(base): BaseUrl) -> Json<Value> {
         ("subnet", "subnets"),
         ("subnetpool", "subnetpools"),
         ("port", "ports"),
+        ("security_group", "security-groups"),
+        ("security_group_rule", "security-group-rules"),
+        (
+            "default_security_group_rule",
+            "default-security-group-rules",
+        ),
+        ("address_scope", "address-scopes"),
+        ("address_group", "address-groups"),
+        ("rbac_policy", "rbac-policies"),
+        ("policy", "qos/policies"),
+        ("rule_type", "qos/rule-types"),
+        ("trunk", "trunks"),
+        ("quota", "quotas"),
+        ("auto_allocated_topology", "auto-allocated-topologies"),
+        ("network_ip_availability", "network-ip-availabilities"),
+        ("availability_zone", "availability_zones"),
+        ("agent", "agents"),
+        ("service_provider", "service-providers"),
+        ("extension", "extensions"),
         ("router", "routers"),
         ("floatingip", "floatingips"),
     ]

@@ -69,8 +69,8 @@ fn view(shown: &Shown, sees_segments: bool) -> Value {
         "subnets": shown.subnets.iter().map(|subnet| subnet.id).collect::<Vec<_>>(),
         "availability_zone_hints": network.zone_hints,
         "availability_zones": ["nova"],
-        "ipv4_address_scope": null,
-        "ipv6_address_scope": null,
+        "ipv4_address_scope": shown.ipv4_scope,
+        "ipv6_address_scope": shown.ipv6_scope,
         "vlan_transparent": null,
         "l2_adjacency": true,
     });

@@ -1,6 +1,7 @@
 //! `/ports`.
 
 use super::kit::{self, Collection, created, creates, narrow, with_standard};
+use super::trunks;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Body;
@@ -10,10 +11,13 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
+use corten_iam::actor::Actor;
 use corten_model::ids::{NetworkId, PortId, ProjectId, QosPolicyId, SecurityGroupId, SubnetId};
 use corten_model::refusal::Refusal;
 use corten_operations::network::ipam::Wanted;
 use corten_operations::network::port::{self, NewPort, PortChange};
+use corten_operations::network::trunk;
+use corten_store::Failure;
 use corten_store::network::port::{AllowedPair, DhcpOption, Port};
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -85,7 +89,6 @@ fn view(port: &Port, shows_binding: bool) -> Value {
         "dns_assignment": [],
         "dns_domain": "",
         "qos_policy_id": port.qos_policy_id,
-        "qos_network_policy_id": null,
         "resource_request": null,
         "propagate_uplink_status": true,
         "ip_allocation": if port.addresses.is_empty() { "none" } else { "immediate" },
@@ -104,6 +107,20 @@ fn view(port: &Port, shows_binding: bool) -> Value {
         };
     }
     with_standard(view, &port.standard)
+}
+
+/// [`view`]s with what parents of trunks say of them.
+async fn views(app: &App, actor: &Actor, ports: &[Port]) -> Result<Vec<Value>, Failure> {
+    let shows_binding = port::sees_binding(&app.cx, actor);
+    let trunks = trunk::of_ports(&app.cx, ports).await?;
+    let views = ports.iter().map(|port| {
+        let mut view = view(port, shows_binding);
+        if let Some((trunk, macs)) = trunks.get(&port.id) {
+            view["trunk_details"] = trunks::details(trunk, macs);
+        }
+        view
+    });
+    Ok(views.collect())
 }
 
 /// An address alone is written without its prefix length, as it was sent.
@@ -180,8 +197,7 @@ async fn index(
             kept.push(port);
         }
     }
-    let shows_binding = port::sees_binding(&app.cx, &actor);
-    let views = kept.iter().map(|port| view(port, shows_binding)).collect();
+    let views = views(&app, &actor, &kept).await?;
     Ok(PORTS.answer(&params, &base, views)?)
 }
 
@@ -193,7 +209,8 @@ async fn show(
 ) -> Answer {
     let id = kit::id_of::<Port, PortId>(&id)?;
     let found = port::show(&app.cx, &actor, id).await?;
-    Ok(PORTS.show(&params, view(&found, port::sees_binding(&app.cx, &actor))))
+    let mut views = views(&app, &actor, &[found]).await?;
+    Ok(PORTS.show(&params, views.pop().unwrap_or_default()))
 }
 
 #[derive(Deserialize)]
@@ -233,20 +250,10 @@ struct Pair {
 
 fn pairs(list: Vec<Pair>) -> Result<Vec<AllowedPair>, Refusal> {
     let pair = |pair: Pair| {
-        let text = &pair.ip_address;
-        let range = text
-            .parse::<IpNet>()
-            .ok()
-            .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-        match range {
-            Some(ip_address) => Ok(AllowedPair {
-                mac_address: pair.mac_address.map(|mac| mac.to_ascii_lowercase()),
-                ip_address,
-            }),
-            None => Err(Refusal::invalid(format!(
-                "Invalid input for allowed_address_pairs. Reason: '{text}' is not a valid IP address or range."
-            ))),
-        }
+        Ok(AllowedPair {
+            mac_address: pair.mac_address.map(|mac| mac.to_ascii_lowercase()),
+            ip_address: kit::range("allowed_address_pairs", &pair.ip_address)?,
+        })
     };
     list.into_iter().map(pair).collect()
 }
@@ -380,8 +387,7 @@ async fn create(
         .map(CreatePort::checked)
         .collect::<Result<_, _>>()?;
     let made = port::create(&app.cx, &actor, new).await?;
-    let shows_binding = port::sees_binding(&app.cx, &actor);
-    let views = made.iter().map(|port| view(port, shows_binding)).collect();
+    let views = views(&app, &actor, &made).await?;
     Ok(created(views, asked.is_bulk, "port", "ports"))
 }
 
@@ -472,8 +478,8 @@ async fn update(
     let id = kit::id_of::<Port, PortId>(&id)?;
     let change = kit::only::<UpdatePort>(body, "port")?.checked()?;
     let port = port::update(&app.cx, &actor, id, change).await?;
-    let view = view(&port, port::sees_binding(&app.cx, &actor));
-    Ok(Json(json!({"port": view})))
+    let mut views = views(&app, &actor, &[port]).await?;
+    Ok(Json(json!({"port": views.pop()})))
 }
 
 async fn delete(

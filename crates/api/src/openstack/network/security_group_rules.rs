@@ -13,12 +13,11 @@ use axum::routing::get;
 use corten_model::ids::{AddressGroupId, ProjectId, SecurityGroupId, SecurityGroupRuleId};
 use corten_model::refusal::Refusal;
 use corten_operations::network::security_group_rule::{self as rule, NewRule};
-use corten_store::network::security_group::{Direction, Ethertype, Remote, Rule};
+use corten_store::network::security_group::{Direction, Ethertype, Remote, Rule, SecurityGroup};
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 pub fn routes() -> Router<App> {
     Router::new()
@@ -109,9 +108,18 @@ async fn show(
 /// A protocol by name or number; numbers may come as numbers.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Protocol {
+pub(super) enum Protocol {
     Name(String),
     Number(u8),
+}
+
+impl Protocol {
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::Name(name) => name,
+            Self::Number(number) => number.to_string(),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -129,7 +137,7 @@ struct CreateRule {
     #[serde(default, deserialize_with = "kit::number")]
     port_range_max: Option<i64>,
     remote_ip_prefix: Option<String>,
-    remote_group_id: Option<SecurityGroupId>,
+    remote_group_id: Option<String>,
     remote_address_group_id: Option<AddressGroupId>,
     #[serde(default)]
     tags: BTreeSet<String>,
@@ -158,24 +166,23 @@ impl CreateRule {
             description: kit::text("description", description)?.unwrap_or_default(),
             direction,
             ethertype: family(ethertype.as_deref())?,
-            protocol: protocol.map(|protocol| match protocol {
-                Protocol::Name(name) => name,
-                Protocol::Number(number) => number.to_string(),
-            }),
+            protocol: protocol.map(Protocol::text),
             port_min: port_range_min,
             port_max: port_range_max,
             remote_prefix: remote_ip_prefix
                 .filter(|text| !text.is_empty())
-                .map(|text| prefix(&text))
+                .map(|text| kit::range("remote_ip_prefix", &text))
                 .transpose()?,
-            remote_group_id,
+            remote_group_id: remote_group_id
+                .map(|id| kit::id_of::<SecurityGroup, SecurityGroupId>(&id))
+                .transpose()?,
             remote_address_group_id,
             tags,
         })
     }
 }
 
-fn family(text: Option<&str>) -> Result<Ethertype, Refusal> {
+pub(super) fn family(text: Option<&str>) -> Result<Ethertype, Refusal> {
     match text.map(str::to_ascii_lowercase).as_deref() {
         None | Some("ipv4") => Ok(Ethertype::IPv4),
         Some("ipv6") => Ok(Ethertype::IPv6),
@@ -183,18 +190,6 @@ fn family(text: Option<&str>) -> Result<Ethertype, Refusal> {
             "Invalid input for ethertype. Reason: '{other}' is not in ['IPv4', 'IPv6']."
         ))),
     }
-}
-
-fn prefix(text: &str) -> Result<IpNet, Refusal> {
-    let parsed = text
-        .parse::<IpNet>()
-        .ok()
-        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    parsed.ok_or_else(|| {
-        Refusal::invalid(format!(
-            "Invalid input for remote_ip_prefix. Reason: '{text}' is not a valid IP subnet."
-        ))
-    })
 }
 
 async fn create(

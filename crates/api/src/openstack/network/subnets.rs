@@ -14,7 +14,6 @@ use corten_model::ids::{NetworkId, ProjectId, SubnetId, SubnetPoolId};
 use corten_model::refusal::Refusal;
 use corten_operations::network::subnet::{self, NewSubnet, SubnetChange};
 use corten_store::network::subnet::{Ipv6Mode, Range, Route, Subnet};
-use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -101,19 +100,6 @@ async fn show(
     Ok(SUBNETS.show(&params, view(&found)))
 }
 
-/// A range of a new subnet: hosts' bits may be set, as in `10.0.0.7/24`.
-fn cidr(text: &str) -> Result<IpNet, Refusal> {
-    let parsed = text.parse::<IpNet>().ok().or_else(|| {
-        // A lone address is a range of one.
-        text.parse::<IpAddr>().ok().map(IpNet::from)
-    });
-    parsed.ok_or_else(|| {
-        Refusal::invalid(format!(
-            "Invalid input for cidr. Reason: '{text}' is not a valid IP subnet."
-        ))
-    })
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CreateSubnet {
@@ -126,6 +112,8 @@ struct CreateSubnet {
     ip_version: Option<i64>,
     cidr: Option<String>,
     subnetpool_id: Option<SubnetPoolId>,
+    #[serde(default, deserialize_with = "kit::truth")]
+    use_default_subnetpool: Option<bool>,
     #[serde(default, deserialize_with = "kit::number")]
     prefixlen: Option<i64>,
     #[serde(default, deserialize_with = "kit::nullable")]
@@ -156,8 +144,9 @@ impl CreateSubnet {
             name,
             description,
             ip_version,
-            cidr: range,
+            cidr,
             subnetpool_id,
+            use_default_subnetpool,
             prefixlen,
             gateway_ip,
             enable_dhcp,
@@ -170,20 +159,7 @@ impl CreateSubnet {
             dns_publish_fixed_ip,
             tags,
         } = self;
-        let ip_version = match ip_version {
-            Some(4) => 4,
-            Some(6) => 6,
-            Some(other) => {
-                return Err(Refusal::invalid(format!(
-                    "Invalid input for ip_version. Reason: '{other}' is not in [4, 6]."
-                )));
-            }
-            None => {
-                return Err(Refusal::invalid(
-                    "Failed to parse request. Required attribute 'ip_version' not specified",
-                ));
-            }
-        };
+        let ip_version = kit::ip_version(ip_version)?;
         let prefix_len = match prefixlen.map(u8::try_from) {
             None => None,
             Some(Ok(length)) if length <= if ip_version == 4 { 32 } else { 128 } => Some(length),
@@ -199,8 +175,9 @@ impl CreateSubnet {
             name: kit::text("name", name)?.unwrap_or_default(),
             description: kit::text("description", description)?.unwrap_or_default(),
             ip_version,
-            cidr: range.as_deref().map(cidr).transpose()?,
+            cidr: cidr.map(|text| kit::range("cidr", &text)).transpose()?,
             subnet_pool_id: subnetpool_id,
+            use_default_pool: use_default_subnetpool.unwrap_or(false),
             prefix_len,
             gateway: gateway_ip,
             dhcp: enable_dhcp.unwrap_or(true),
