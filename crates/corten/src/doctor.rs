@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::process;
 use corten_host::{Accelerator, probe_acceleration};
+use corten_network::daemons::{Datapath, Namespace};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,7 +35,7 @@ fn finding(grade: Grade, what: impl Into<String>, remedy: Option<&str>) -> Findi
 }
 
 /// The programs a cloud runs, the package each comes from, and what goes without it.
-const PROGRAMS: [(&str, &str, &str); 6] = [
+const PROGRAMS: [(&str, &str, &str); 12] = [
     ("qemu-system-x86_64", "qemu-system-x86", "no guest can run"),
     (
         "qemu-img",
@@ -49,7 +50,14 @@ const PROGRAMS: [(&str, &str, &str); 6] = [
         "mmdebstrap",
         "`corten image build debian-12` does not work",
     ),
+    ("ovs-vswitchd", "openvswitch-switch", NO_NETWORKS),
+    ("ovn-northd", "ovn-central", NO_NETWORKS),
+    ("ovn-controller", "ovn-host", NO_NETWORKS),
+    ("ip", "iproute2", NO_NETWORKS),
+    ("nft", "nftables", NO_NETWORKS),
+    ("ethtool", "ethtool", NO_NETWORKS),
 ];
+const NO_NETWORKS: &str = "guests have no networks";
 
 /// Looks at this machine and prints what it found. Fails if something is bad.
 pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
@@ -61,11 +69,8 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     );
     findings.push(check_acceleration(config).await);
     findings.push(check_user());
-    findings.push(check_device(
-        "/dev/net/tun",
-        "network cards of guests",
-        "load the kernel module tun",
-    ));
+    findings.push(check_tun());
+    findings.push(check_datapath().await);
     findings.push(check_cgroup());
     findings.push(check_memory());
     findings.push(check_disk(config));
@@ -167,21 +172,39 @@ fn check_user() -> Finding {
     } else {
         finding(
             Grade::Weak,
-            "not running as root: guests run as this user, without cgroup limits of their own",
-            Some("run as root, which gives each guest a user and limits of its own"),
+            "not running as root: guests run as this user, without cgroup limits of their own, and have no networks",
+            Some("run as root, which gives guests a user of their own, limits and networks"),
         )
     }
 }
 
-fn check_device(path: &str, purpose: &str, remedy: &str) -> Finding {
-    if Path::new(path).exists() {
-        finding(Grade::Good, format!("{path} is there, for {purpose}"), None)
-    } else {
-        finding(
+/// It is opened, because a device file may stand for a driver that is not there.
+fn check_tun() -> Finding {
+    let device = "/dev/net/tun";
+    let opened = std::fs::File::options().read(true).write(true).open(device);
+    match opened {
+        Ok(_) => finding(
+            Grade::Good,
+            format!("{device} opens, for network cards of guests"),
+            None,
+        ),
+        Err(error) => finding(
+            Grade::Bad,
+            format!("{device} does not open ({error}): guests have no network cards"),
+            Some("load the kernel module tun (modprobe tun) and run as root"),
+        ),
+    }
+}
+
+/// A datapath is made and removed: the presence of a module proves nothing.
+async fn check_datapath() -> Finding {
+    match Datapath::probe(&Namespace::Own, "doctor").await {
+        Datapath::Kernel => finding(Grade::Good, "the kernel switches guests' packets", None),
+        Datapath::Userspace => finding(
             Grade::Weak,
-            format!("{path} is missing: no {purpose}"),
-            Some(remedy),
-        )
+            "guests' packets are switched outside the kernel (Open vSwitch's userspace datapath), which is slower",
+            Some("use a kernel with the module openvswitch"),
+        ),
     }
 }
 

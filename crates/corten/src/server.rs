@@ -162,7 +162,7 @@ async fn open_hosts(config: &Config, cx: &Arc<Context>) -> anyhow::Result<Vec<St
     }
     let mut found: Vec<(HostId, Arc<dyn Hands>)> = Vec::new();
     if config.host.enabled {
-        match QemuHost::open(config.host_config()?).await {
+        match QemuHost::open(config.host_config()?, None).await {
             Ok(qemu) => found.push((host_id(&config.data.join("host-id"))?, Arc::new(qemu))),
             Err(error) => {
                 tracing::error!(error = %corten_operations::error_text(&error), "this machine runs no guests")

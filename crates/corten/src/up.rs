@@ -310,7 +310,7 @@ pub async fn destroy(place: &Place, yes: bool) -> anyhow::Result<()> {
 
 /// Ends every guest of this machine's host.
 async fn remove_guests(config: &Config) -> anyhow::Result<()> {
-    let host = QemuHost::open(config.host_config()?).await?;
+    let host = QemuHost::open(config.host_config()?, None).await?;
     for guest in host.observe_all().await? {
         let fence = Fence {
             operation: OperationId::random(),

@@ -2,6 +2,7 @@
 
 use crate::error::HostError;
 use crate::hands::Accelerator;
+use crate::user::GuestUser;
 use sha2::{Digest, Sha512};
 use std::path::{Path, PathBuf};
 
@@ -66,6 +67,11 @@ impl HostConfig {
             });
         }
         Ok(())
+    }
+
+    /// The user that guests run as. Taps belong to it.
+    pub fn guest_uid(&self) -> Result<u32, HostError> {
+        Ok(GuestUser::find(self)?.uid)
     }
 
     pub(crate) fn images_dir(&self) -> PathBuf {

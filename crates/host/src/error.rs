@@ -2,6 +2,7 @@
 
 use crate::spec::DiskFormat;
 use corten_model::ids::{InstanceId, OperationId};
+use corten_network::daemons::MachineError;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -112,6 +113,10 @@ pub enum HostError {
         reason: String,
     },
 
+    /// The host's switch did not do its part.
+    #[error("the host's switch: {reason}")]
+    Switch { reason: String, transient: bool },
+
     #[error("{doing}: the task was broken off inside the host: {reason}")]
     Internal { doing: String, reason: String },
 }
@@ -124,6 +129,7 @@ impl HostError {
             | Self::TimedOut { .. }
             | Self::Io { .. }
             | Self::Internal { .. } => true,
+            Self::Switch { transient, .. } => *transient,
             Self::DiedAtStart { .. } | Self::Qmp { .. } | Self::ProgramFailed { .. } => true,
             Self::Fenced { .. }
             | Self::NoSuchGuest { .. }
@@ -152,6 +158,21 @@ impl HostError {
                 path: path.to_owned(),
                 reason: error.to_string(),
             },
+        }
+    }
+}
+
+impl From<MachineError> for HostError {
+    fn from(error: MachineError) -> Self {
+        let mut reason = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(deeper) = cause {
+            reason = format!("{reason}: {deeper}");
+            cause = deeper.source();
+        }
+        Self::Switch {
+            reason,
+            transient: error.is_transient(),
         }
     }
 }

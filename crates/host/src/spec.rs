@@ -1,7 +1,8 @@
 //! What a guest is made of: plain data, as the control plane sends it.
 
 use base64::Engine as _;
-use corten_model::ids::{ImageId, InstanceId};
+use corten_model::ids::{ImageId, InstanceId, PortId};
+use corten_network::plan::Mac;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -155,12 +156,14 @@ pub enum Firmware {
     Uefi,
 }
 
-/// A network card whose other end is a tap device of this host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A network card. Its other end is a tap in the host's switch, which names the tap after the port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NicSpec {
-    pub mac: String,
-    pub tap: String,
-    pub mtu: Option<u16>,
+    /// The port of the network that the card is joined to. A guest has one card for a port.
+    pub port: PortId,
+    pub mac: Mac,
+    /// The largest IP packet, in bytes; a virtio card tells its guest.
+    pub mtu: u16,
 }
 
 /// A disk beside the root disk, for example a volume.

@@ -3,8 +3,8 @@
 //! Every task is idempotent: after a crash at any point it is given again, and the end is the same. Every task carries a
 //! [`Fence`], so that a worker that lost its lease cannot undo what its successor did.
 
-use crate::spec::{ConfigDrive, DiskFormat, DiskSpec, GuestSpec, ImageRef, Shape};
-use corten_model::ids::{InstanceId, OperationId};
+use crate::spec::{ConfigDrive, DiskFormat, DiskSpec, GuestSpec, ImageRef, NicSpec, Shape};
+use corten_model::ids::{InstanceId, OperationId, PortId};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -33,11 +33,12 @@ pub enum Task {
     CreateGuest {
         spec: GuestSpec,
     },
-    /// Run the guest. A guest that runs already stays as it is.
+    /// Run the guest, with its network cards in the host's switch. A guest that runs already stays as it is.
     Start {
         id: InstanceId,
     },
-    /// Ask the guest to power off and cut its power when `graceful_secs` have passed; without them cut it at once.
+    /// Ask the guest to power off and cut its power when `graceful_secs` have passed; without them cut it at once. Its
+    /// taps stay in the switch, so its addresses stay wired.
     Stop {
         id: InstanceId,
         graceful_secs: Option<u32>,
@@ -95,6 +96,16 @@ pub enum Task {
         id: InstanceId,
         disk: String,
     },
+    /// Give the guest another network card: at once if it runs, else at its next start.
+    AttachNic {
+        id: InstanceId,
+        nic: NicSpec,
+    },
+    /// Take a network card and its tap away. A running guest must let go of it.
+    DetachNic {
+        id: InstanceId,
+        port: PortId,
+    },
     /// Power the guest off as `Stop` does and give it another shape; does not start it. Its disks stay as they were
     /// under new ones, until `ConfirmShape` or `RevertShape`. Disks are never made smaller.
     Reshape {
@@ -142,6 +153,8 @@ impl Task {
             | Self::UpdateConfigDrive { id, .. }
             | Self::AttachDisk { id, .. }
             | Self::DetachDisk { id, .. }
+            | Self::AttachNic { id, .. }
+            | Self::DetachNic { id, .. }
             | Self::Reshape { id, .. }
             | Self::ConfirmShape { id }
             | Self::RevertShape { id }

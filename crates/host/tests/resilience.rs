@@ -476,7 +476,7 @@ async fn what_an_interrupted_task_left_is_cleared_away() {
 async fn acceleration_is_what_a_guest_really_ran_on() {
     let dir = tempfile::tempdir().unwrap();
     let config = HostConfig::new(dir.path().join("host"));
-    let host = QemuHost::open(config.clone()).await.unwrap();
+    let host = QemuHost::open(config.clone(), None).await.unwrap();
     let capacity = host.capacity().await.unwrap();
     let Acceleration {
         accelerator,
@@ -497,7 +497,7 @@ async fn acceleration_is_what_a_guest_really_ran_on() {
     // The second time it is remembered.
     let opened = Instant::now();
     drop(host);
-    let again = QemuHost::open(config)
+    let again = QemuHost::open(config, None)
         .await
         .unwrap()
         .capacity()

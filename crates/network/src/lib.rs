@@ -4,8 +4,11 @@
 //! compiles plans to rows of the northbound database and writes only the difference. What a host does with its hands
 //! for networks (daemons, taps, guards, metadata namespaces) is in `chassis`.
 
+pub mod chassis;
+pub mod daemons;
 mod error;
 mod fabric;
+pub mod ovsdb;
 pub mod plan;
 
 pub use error::NetworkError;

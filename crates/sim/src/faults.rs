@@ -27,7 +27,7 @@ macro_rules! task_kinds {
 
 task_kinds! {
     EnsureImage DropImage CreateGuest Start Stop Reboot ResetGuest Pause Unpause Suspend Resume Rebuild Rescue Unrescue
-    UpdateConfigDrive AttachDisk DetachDisk Reshape ConfirmShape RevertShape Snapshot DeleteGuest
+    UpdateConfigDrive AttachDisk DetachDisk AttachNic DetachNic Reshape ConfirmShape RevertShape Snapshot DeleteGuest
 }
 
 /// Where in its course a task fails.

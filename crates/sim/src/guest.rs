@@ -4,7 +4,8 @@ use corten_host::{
     CpuDiagnostics, Diagnostics, DiskDiagnostics, ExitCause, Firmware, GuestChange, GuestSpec,
     HostError, NicDiagnostics, Observation, Power, Shape,
 };
-use corten_model::ids::{InstanceId, OperationId};
+use corten_model::ids::{InstanceId, OperationId, PortId};
+use std::collections::BTreeSet;
 use tokio::time::Instant;
 
 /// A console log is cut to half of this when it grows beyond it.
@@ -15,6 +16,8 @@ pub struct Guest {
     pub spec: GuestSpec,
     pub has_config_drive: bool,
     pub process: Option<Process>,
+    /// The ports whose taps were made. They stay while the guest is off, as on a real host.
+    pub taps: BTreeSet<PortId>,
     /// Suspended: its memory is on disk.
     pub memory_saved: bool,
     /// Boots from a rescue disk.
@@ -60,6 +63,7 @@ impl Guest {
             },
             has_config_drive,
             process: None,
+            taps: BTreeSet::new(),
             memory_saved: false,
             rescue: None,
             before: None,
@@ -77,6 +81,7 @@ impl Guest {
 
     /// A new process, which boots and writes to the console; a resumed guest goes on in silence.
     pub fn launch(&mut self, pid: u32) {
+        self.taps.extend(self.spec.nics.iter().map(|nic| nic.port));
         self.process = Some(Process {
             pid,
             paused: false,
@@ -248,8 +253,8 @@ impl Guest {
         let files = self.files();
         let own = own.into_iter().filter(|(file, _)| files.contains(file));
         let idle_nic = |nic: &corten_host::NicSpec| NicDiagnostics {
-            mac: nic.mac.clone(),
-            tap: nic.tap.clone(),
+            mac: nic.mac.to_string(),
+            tap: format!("sim{}", &nic.port.to_string()[..8]),
             rx_octets: 0,
             rx_packets: 0,
             rx_errors: 0,

@@ -183,10 +183,12 @@ impl SimHost {
             leaks.processes.extend(guest.process.as_ref().map(|_| id));
             let files = guest.files().into_iter();
             leaks.disks.extend(files.map(|file| format!("{id}/{file}")));
+            leaks.nics.extend(guest.taps.iter().copied());
         }
         leaks.guests.sort();
         leaks.processes.sort();
         leaks.disks.sort();
+        leaks.nics.sort();
         leaks
     }
 }
@@ -353,6 +355,8 @@ impl State {
             }
             Task::AttachDisk { disk, .. } => guest.attach_disk(disk),
             Task::DetachDisk { disk, .. } => Ok(guest.detach_disk(&disk)),
+            Task::AttachNic { nic, .. } => guest.attach_nic(nic),
+            Task::DetachNic { port, .. } => Ok(guest.detach_nic(port)),
             Task::Reshape {
                 shape,
                 graceful_secs,

@@ -1,6 +1,6 @@
 //! What a host still holds.
 
-use corten_model::ids::InstanceId;
+use corten_model::ids::{InstanceId, PortId};
 use std::fmt;
 
 /// Everything a host holds; after the last delete it must be empty, but for the image cache if that is wanted.
@@ -11,6 +11,8 @@ pub struct Leaks {
     pub processes: Vec<InstanceId>,
     /// `<guest>/<file>`, by the real host's file names.
     pub disks: Vec<String>,
+    /// The port of each tap.
+    pub nics: Vec<PortId>,
     /// SHA-512 of each cached image.
     pub images: Vec<String>,
 }
@@ -34,12 +36,14 @@ impl fmt::Display for Leaks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} guests {:?}, {} processes, {} disks {:?}, {} images {:?}",
+            "{} guests {:?}, {} processes, {} disks {:?}, {} taps {:?}, {} images {:?}",
             self.guests.len(),
             self.guests,
             self.processes.len(),
             self.disks.len(),
             self.disks,
+            self.nics.len(),
+            self.nics,
             self.images.len(),
             self.images
         )

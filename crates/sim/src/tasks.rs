@@ -4,17 +4,17 @@ use crate::config::SimConfig;
 use crate::guest::{Before, Guest, Rescue};
 use corten_host::{
     ConfigDrive, DiskFormat, DiskSpec, ExitCause, GuestChange, GuestSpec, HostError, ImageRecord,
-    ImageRef, Machine, RebootKind, Report, Shape, StopKind,
+    ImageRef, Machine, NicSpec, RebootKind, Report, Shape, StopKind,
 };
-use corten_model::ids::{InstanceId, OperationId};
-use std::collections::BTreeMap;
+use corten_model::ids::{InstanceId, OperationId, PortId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Component, Path};
 
 const GIB: u64 = 1 << 30;
-/// Disks beside its own that a guest can have, as on a real host.
-const DISKS_MAX: usize = 8;
+/// Disks beside its own and network cards that a guest can have together, as on a real host.
+const DEVICES_MAX: usize = 16;
 /// What the machine type carries, as on a real host.
 const VCPUS_MAX: u32 = 255;
 
@@ -96,6 +96,7 @@ fn possible(spec: GuestSpec) -> Result<GuestSpec, HostError> {
         invalid("memory_mib", spec.memory_mib, "a guest needs memory")?;
     }
     spec.disks.iter().try_for_each(check_disk)?;
+    check_nics(&spec.nics)?;
     Ok(GuestSpec {
         firmware: machine.firmware.unwrap_or(spec.firmware),
         ..spec
@@ -125,10 +126,25 @@ fn check_disk(disk: &DiskSpec) -> Result<(), HostError> {
     Ok(())
 }
 
-fn check_number_of_disks(disks: &[DiskSpec]) -> Result<(), HostError> {
-    let rule = "a guest has at most 8 disks beside its own: detach one first";
-    match disks.get(DISKS_MAX) {
-        Some(surplus) => invalid("disk", &surplus.id, rule),
+fn check_number_of_devices(spec: &GuestSpec) -> Result<(), HostError> {
+    let rule =
+        "a guest has at most 16 disks beside its own and network cards together: detach one first";
+    let disks = spec.disks.iter().map(|disk| ("disk", disk.id.clone()));
+    let nics = spec.nics.iter().map(|nic| ("port", nic.port.to_string()));
+    match disks.chain(nics).nth(DEVICES_MAX) {
+        Some((field, surplus)) => invalid(field, surplus, rule),
+        None => Ok(()),
+    }
+}
+
+fn check_nics(nics: &[NicSpec]) -> Result<(), HostError> {
+    let mut ports = BTreeSet::new();
+    match nics.iter().find(|nic| !ports.insert(nic.port)) {
+        Some(twice) => invalid(
+            "port",
+            twice.port,
+            "a guest has one network card for a port",
+        ),
         None => Ok(()),
     }
 }
@@ -160,7 +176,7 @@ impl Guest {
         if self.memory_saved {
             return Err(self.wrong_state("resume it, or reboot it hard to throw its memory away"));
         }
-        check_number_of_disks(&self.spec.disks)?;
+        check_number_of_devices(&self.spec)?;
         self.launch(pids.next());
         Ok(Report::Done)
     }
@@ -277,6 +293,8 @@ impl Guest {
         self.last_exit = None;
         self.console.clear();
         self.has_config_drive = spec.config_drive.is_some();
+        self.taps
+            .retain(|port| spec.nics.iter().any(|nic| nic.port == *port));
         self.spec = GuestSpec {
             config_drive: None,
             ..spec
@@ -328,7 +346,7 @@ impl Guest {
             return Ok(Report::Already);
         }
         self.spec.disks.push(disk);
-        if let Err(error) = check_number_of_disks(&self.spec.disks) {
+        if let Err(error) = check_number_of_devices(&self.spec) {
             self.spec.disks.pop();
             return Err(error);
         }
@@ -339,6 +357,34 @@ impl Guest {
         let before = self.spec.disks.len();
         self.spec.disks.retain(|known| known.id != disk);
         if self.spec.disks.len() < before {
+            Report::Done
+        } else {
+            Report::Already
+        }
+    }
+
+    pub fn attach_nic(&mut self, nic: NicSpec) -> Result<Report, HostError> {
+        let known = self.spec.nics.contains(&nic);
+        let before = self.spec.nics.clone();
+        self.spec.nics.retain(|other| other.port != nic.port);
+        self.spec.nics.push(nic);
+        if let Err(error) = check_number_of_devices(&self.spec) {
+            self.spec.nics = before;
+            return Err(error);
+        }
+        let is_plugged = self.process.is_some() && !self.taps.insert(nic.port);
+        Ok(if is_plugged || known && self.process.is_none() {
+            Report::Already
+        } else {
+            Report::Done
+        })
+    }
+
+    pub fn detach_nic(&mut self, port: PortId) -> Report {
+        self.taps.remove(&port);
+        let before = self.spec.nics.len();
+        self.spec.nics.retain(|known| known.port != port);
+        if self.spec.nics.len() < before {
             Report::Done
         } else {
             Report::Already

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Lab, volume};
+use common::{Lab, nic, volume};
 use corten_host::{
     DiskFormat, ExitCause, GuestChange, GuestSpec, Hands, HostError, Power, RebootKind, Report,
     Shape, StopKind, Task,
@@ -19,6 +19,7 @@ async fn every_task_given_twice_ends_as_if_given_once() {
     let directory = tempfile::tempdir().unwrap();
     let spec = lab.spec();
     let id = spec.id;
+    let nic = nic();
     let course = [
         Task::CreateGuest { spec: spec.clone() },
         Task::Start { id },
@@ -30,6 +31,7 @@ async fn every_task_given_twice_ends_as_if_given_once() {
             id,
             disk: volume("v1"),
         },
+        Task::AttachNic { id, nic },
         Task::Reshape {
             id,
             shape: Shape {
@@ -50,6 +52,7 @@ async fn every_task_given_twice_ends_as_if_given_once() {
             id,
             disk: "v1".to_owned(),
         },
+        Task::DetachNic { id, port: nic.port },
         Task::Rescue {
             id,
             image: lab.image.clone(),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// For a guest's system to let go of a disk.
+/// For a guest's system to let go of a device.
 const RELEASE_LIMIT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The place in the boot order of a disk that came later: behind all others.
@@ -37,7 +37,7 @@ impl Inner {
             .collect();
         let known = disks.len() < spec.disks.len();
         disks.push(disk.clone());
-        let ports = assign_ports(&disks, &guest.state().ports)?;
+        let ports = assign_ports(&disks, &spec.nics, &guest.state().ports)?;
         let port = ports.get(&disk.id).copied();
         guest.update_state(|state| state.ports = ports)?;
         let Some(process) = self.live(guest).await? else {
@@ -45,7 +45,7 @@ impl Inner {
             return Ok(if known { Report::Already } else { Report::Done });
         };
         let boot_disk = self.volume(&disk, LAST_TO_BOOT + u32::from(port.unwrap_or(0)), port);
-        if has_device(&process, &boot_disk).await? {
+        if has_device(&process, &boot_disk.device_id()).await? {
             self.remember_disks(guest, &spec, disks)?;
             return Ok(Report::Already);
         }
@@ -125,22 +125,8 @@ async fn plug(process: &Process, disk: &BootDisk, bus: DiskBus) -> Result<(), Ho
 }
 
 async fn unplug(process: &Process, disk: &BootDisk) -> Result<(), HostError> {
-    let deadline = Instant::now() + RELEASE_LIMIT;
-    // A refusal means that the guest was asked before.
-    let _ = process
-        .execute("device_del", json!({"id": disk.device_id()}))
-        .await;
-    while has_device(process, disk).await? {
-        if Instant::now() >= deadline {
-            let what = "let go of the disk; unmount it in the guest, or stop the guest,".to_owned();
-            return Err(HostError::TimedOut {
-                id: process.id,
-                what,
-                secs: RELEASE_LIMIT.as_secs(),
-            });
-        }
-        tokio::time::sleep(POLL_INTERVAL).await;
-    }
+    let what = "let go of the disk; unmount it in the guest, or stop the guest,";
+    release_device(process, &disk.device_id(), what).await?;
     let nodes = process
         .execute("query-named-block-nodes", json!({"flat": true}))
         .await?;
@@ -157,14 +143,35 @@ async fn unplug(process: &Process, disk: &BootDisk) -> Result<(), HostError> {
     Ok(())
 }
 
-async fn has_device(process: &Process, disk: &BootDisk) -> Result<bool, HostError> {
+/// Asks the guest to let go of a device, and waits until it has. `what` says what it did not do in time.
+pub(super) async fn release_device(
+    process: &Process,
+    device: &str,
+    what: &str,
+) -> Result<(), HostError> {
+    let deadline = Instant::now() + RELEASE_LIMIT;
+    // A refusal means that the guest was asked before.
+    let _ = process.execute("device_del", json!({"id": device})).await;
+    while has_device(process, device).await? {
+        if Instant::now() >= deadline {
+            return Err(HostError::TimedOut {
+                id: process.id,
+                what: what.to_owned(),
+                secs: RELEASE_LIMIT.as_secs(),
+            });
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+    Ok(())
+}
+
+pub(super) async fn has_device(process: &Process, device: &str) -> Result<bool, HostError> {
     let devices = process
         .execute("qom-list", json!({"path": "/machine/peripheral"}))
         .await?;
-    let id = disk.device_id();
     Ok(devices
         .as_array()
-        .is_some_and(|devices| devices.iter().any(|device| device["name"] == id.as_str())))
+        .is_some_and(|devices| devices.iter().any(|known| known["name"] == device)))
 }
 
 /// Refuses a disk that QEMU could not open, or whose id could be taken for something else.

@@ -12,7 +12,8 @@ use crate::hands::{Accelerator, GuestChange, GuestEvent};
 use crate::machine::Machine;
 use crate::qemu::command_line::{self, BootDisk, HOT_PLUG_PORTS, Launch};
 use crate::qemu::process::{self, Process, Start};
-use crate::spec::{DiskFormat, DiskSpec, Firmware, GuestSpec};
+use crate::spec::{DiskFormat, DiskSpec, Firmware, GuestSpec, NicSpec};
+use corten_model::ids::PortId;
 use sha2::{Digest, Sha512};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -73,15 +74,17 @@ impl Inner {
         memory: Option<File>,
     ) -> Result<Arc<Process>, HostError> {
         let spec = guest.spec()?;
-        let ports = assign_ports(&spec.disks, &guest.state().ports)?;
+        let ports = assign_ports(&spec.disks, &spec.nics, &guest.state().ports)?;
         guest.update_state(|state| state.ports = ports)?;
         let accelerator = self.acceleration().await.accelerator;
         let arguments = self.arguments(guest, &spec, accelerator, memory.is_some())?;
         self.prepare_files(guest, &spec)?;
+        self.plug_all(&spec.nics).await?;
         let (id, dir) = (guest.id, &guest.dir);
         let start = Start {
             dir,
             user: &self.user,
+            namespace: self.switch.as_ref().map(|switch| switch.namespace()),
             qemu: &self.config.qemu,
             arguments,
             memory,
@@ -134,6 +137,7 @@ impl Inner {
         incoming: bool,
     ) -> Result<Vec<String>, HostError> {
         let disks = self.boot_disks(guest, spec, &guest.state());
+        let nics = self.boot_nics(spec, &guest.state())?;
         let uefi_code = if spec.firmware == Firmware::Uefi {
             disks::ovmf()?.0
         } else {
@@ -144,6 +148,7 @@ impl Inner {
             machine: Machine::parse(&spec.machine_properties)?,
             accelerator,
             disks: &disks,
+            nics: &nics,
             uefi_code,
             incoming,
         })
@@ -237,31 +242,40 @@ impl Inner {
     }
 }
 
-/// A root port for each disk; those that have one keep it.
+/// The name under which a network card's root port is remembered. It is longer than any disk's.
+pub(super) fn nic_key(port: PortId) -> String {
+    format!("nic-{port}")
+}
+
+/// A root port for each disk and network card; those that have one keep it.
 pub(super) fn assign_ports(
     disks: &[DiskSpec],
+    nics: &[NicSpec],
     taken: &BTreeMap<String, u8>,
 ) -> Result<BTreeMap<String, u8>, HostError> {
-    let mut ports: BTreeMap<String, u8> = disks
+    let disks = disks.iter().map(|disk| ("disk", disk.id.clone()));
+    let nics = nics.iter().map(|nic| ("port", nic_key(nic.port)));
+    let devices: Vec<(&str, String)> = disks.chain(nics).collect();
+    let mut ports: BTreeMap<String, u8> = devices
         .iter()
-        .filter_map(|disk| taken.get_key_value(&disk.id))
-        .map(|(id, port)| (id.clone(), *port))
+        .filter_map(|(_, key)| taken.get_key_value(key))
+        .map(|(key, port)| (key.clone(), *port))
         .collect();
-    for disk in disks {
-        if ports.contains_key(&disk.id) {
+    for (field, key) in devices {
+        if ports.contains_key(&key) {
             continue;
         }
         let free = (0..HOT_PLUG_PORTS).find(|port| !ports.values().any(|taken| taken == port));
         let Some(port) = free else {
             return Err(HostError::InvalidSpec {
-                field: "disk".to_owned(),
-                value: disk.id.clone(),
+                field: field.to_owned(),
+                value: key,
                 rule: format!(
-                    "a guest has at most {HOT_PLUG_PORTS} disks beside its own: detach one first"
+                    "a guest has at most {HOT_PLUG_PORTS} disks beside its own and network cards together: detach one first"
                 ),
             });
         };
-        ports.insert(disk.id.clone(), port);
+        ports.insert(key, port);
     }
     Ok(ports)
 }

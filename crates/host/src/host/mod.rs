@@ -2,6 +2,7 @@
 
 mod attach;
 mod launch;
+mod nics;
 mod observe;
 mod power;
 mod reshape;
@@ -29,6 +30,7 @@ use crate::task::{Fence, Report, Task};
 use crate::user::GuestUser;
 use async_trait::async_trait;
 use corten_model::ids::InstanceId;
+use corten_network::chassis::HostSwitch;
 use std::collections::HashMap;
 use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,6 +53,8 @@ pub struct QemuHost {
 struct Inner {
     config: HostConfig,
     user: GuestUser,
+    /// Without one guests have no network cards.
+    switch: Option<Arc<HostSwitch>>,
     cgroups: Cgroups,
     images: ImageCache,
     /// Known when the probe is done; who needs it before waits.
@@ -63,7 +67,10 @@ struct Inner {
 
 impl QemuHost {
     /// Prepares the directories and adopts the guests that run. What acceleration works is found out behind it.
-    pub async fn open(config: HostConfig) -> Result<Self, HostError> {
+    pub async fn open(
+        config: HostConfig,
+        switch: Option<Arc<HostSwitch>>,
+    ) -> Result<Self, HostError> {
         config.check()?;
         let user = GuestUser::find(&config)?;
         // QEMU starts inside these directories but may not list them.
@@ -80,6 +87,7 @@ impl QemuHost {
             events: broadcast::Sender::new(EVENT_BACKLOG),
             config,
             user,
+            switch,
             acceleration: OnceCell::new(),
             hypervisor_version,
         });
@@ -276,6 +284,8 @@ impl Inner {
             }
             Task::AttachDisk { disk, .. } => self.attach_disk(guest, disk).await,
             Task::DetachDisk { disk, .. } => self.detach_disk(guest, &disk).await,
+            Task::AttachNic { nic, .. } => self.attach_nic(guest, nic).await,
+            Task::DetachNic { port, .. } => self.detach_nic(guest, port).await,
             Task::Reshape {
                 shape,
                 graceful_secs,

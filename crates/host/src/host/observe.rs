@@ -10,6 +10,7 @@ use crate::hands::{
 };
 use crate::qemu::process::Process;
 use crate::spec::NicSpec;
+use corten_network::chassis::Counters;
 use serde_json::{Value, json};
 use std::fs;
 use std::sync::Arc;
@@ -94,8 +95,35 @@ impl Inner {
             disks: disks
                 .as_array()
                 .map_or_else(Vec::new, |disks| disks.iter().filter_map(disk).collect()),
-            nics: spec.nics.iter().map(nic).collect(),
+            nics: self.nics(&spec.nics).await?,
         })
+    }
+}
+
+impl Inner {
+    async fn nics(&self, nics: &[NicSpec]) -> Result<Vec<NicDiagnostics>, HostError> {
+        let mut diagnostics = Vec::new();
+        let Some(switch) = &self.switch else {
+            return Ok(diagnostics);
+        };
+        for nic in nics {
+            // A tap that is just being plugged has passed nothing yet.
+            let Counters { rx, tx } = switch.counters(nic.port).await?.unwrap_or_default();
+            // A tap counts from the host's side: what it receives, the guest has sent.
+            diagnostics.push(NicDiagnostics {
+                mac: nic.mac.to_string(),
+                tap: switch.tap(nic.port),
+                rx_octets: tx.bytes,
+                rx_packets: tx.packets,
+                rx_errors: tx.errors,
+                rx_drop: tx.dropped,
+                tx_octets: rx.bytes,
+                tx_packets: rx.packets,
+                tx_errors: rx.errors,
+                tx_drop: rx.dropped,
+            });
+        }
+        Ok(diagnostics)
     }
 }
 
@@ -145,29 +173,6 @@ fn disk(stats: &Value) -> Option<DiskDiagnostics> {
             + figure("failed_wr_operations")
             + figure("failed_flush_operations"),
     })
-}
-
-/// A tap counts from the host's side: what it receives, the guest has sent.
-fn nic(nic: &NicSpec) -> NicDiagnostics {
-    let figure = |name: &str| {
-        let path = format!("/sys/class/net/{}/statistics/{name}", nic.tap);
-        fs::read_to_string(path)
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .unwrap_or(0)
-    };
-    NicDiagnostics {
-        mac: nic.mac.clone(),
-        tap: nic.tap.clone(),
-        rx_octets: figure("tx_bytes"),
-        rx_packets: figure("tx_packets"),
-        rx_errors: figure("tx_errors"),
-        rx_drop: figure("tx_dropped"),
-        tx_octets: figure("rx_bytes"),
-        tx_packets: figure("rx_packets"),
-        tx_errors: figure("rx_errors"),
-        tx_drop: figure("rx_dropped"),
-    }
 }
 
 /// A field of proc_pid_stat(5), counted from 1. The second may hold spaces, so counting starts behind it.

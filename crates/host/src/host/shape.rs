@@ -91,6 +91,9 @@ impl Inner {
         let spec = checked(spec)?;
         let unfinished = self.make(&spec).await?;
         self.stop(guest, None).await?;
+        let mut outlived_nics = guest.spec()?.nics.clone();
+        outlived_nics.retain(|old| !spec.nics.iter().any(|nic| nic.port == old.port));
+        self.unplug_all(&outlived_nics).await?;
         for name in REBUILT {
             let (made, old) = (unfinished.join(name), guest.dir.file(name));
             if made.exists() {
@@ -174,6 +177,9 @@ impl Inner {
     pub(super) async fn delete(&self, guest: &Arc<Guest>) -> Result<Report, HostError> {
         let was_present = guest.is_present() || guest.dir.exists();
         self.kill(guest).await?;
+        if let Ok(spec) = guest.spec() {
+            self.unplug_all(&spec.nics).await?;
+        }
         files::remove_dir(&GuestDir::unfinished(&self.config, guest.id))?;
         guest.dir.remove()?;
         self.remove_cgroup(guest).await;
@@ -232,6 +238,14 @@ pub(super) fn checked(spec: GuestSpec) -> Result<GuestSpec, HostError> {
         return invalid("memory_mib", &spec.memory_mib, "a guest needs memory");
     }
     spec.disks.iter().try_for_each(super::attach::check_disk)?;
+    for (index, nic) in spec.nics.iter().enumerate() {
+        if spec.nics[..index]
+            .iter()
+            .any(|other| other.port == nic.port)
+        {
+            return invalid("port", &nic.port, "a guest has one network card for a port");
+        }
+    }
     Ok(GuestSpec {
         firmware: machine.firmware.unwrap_or(spec.firmware),
         ..spec

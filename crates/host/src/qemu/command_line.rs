@@ -9,8 +9,8 @@ use crate::machine::{DiskBus, Machine};
 use crate::spec::{DiskFormat, Firmware, GuestSpec, NicSpec};
 use serde_json::{Value, json};
 
-/// PCIe root ports for disks that come and go.
-pub const HOT_PLUG_PORTS: u8 = 8;
+/// PCIe root ports for disks and network cards that come and go.
+pub const HOT_PLUG_PORTS: u8 = 16;
 /// Ports of the q35 machine's SATA controller.
 const SATA_PORTS: usize = 6;
 
@@ -20,6 +20,7 @@ pub struct Launch<'a> {
     pub machine: Machine,
     pub accelerator: Accelerator,
     pub disks: &'a [BootDisk],
+    pub nics: &'a [BootNic],
     /// The OVMF code image, for a guest with UEFI.
     pub uefi_code: &'a str,
     /// Its memory comes from file descriptor 0.
@@ -91,6 +92,48 @@ impl BootDisk {
     }
 }
 
+/// A network card as QEMU sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootNic {
+    pub spec: NicSpec,
+    pub tap: String,
+    /// Whether the tap passes on frames whose checksums and segments are left to the receiver.
+    pub offloads: bool,
+    /// The root port it is plugged into.
+    pub port: u8,
+}
+
+impl BootNic {
+    /// The argument of `-netdev` and `netdev_add`.
+    pub fn netdev(&self) -> Value {
+        json!({
+            "type": "tap", "id": self.netdev_id(), "ifname": self.tap, "script": "no", "downscript": "no",
+            "vnet_hdr": self.offloads,
+        })
+    }
+
+    /// The argument of `-device` and `device_add`.
+    pub fn device(&self, machine: Machine) -> Value {
+        // Without a ROM, because nothing boots from these networks.
+        let mut device = json!({
+            "driver": machine.nic_model, "id": self.device_id(), "netdev": self.netdev_id(),
+            "bus": format!("port{}", self.port), "mac": self.spec.mac, "romfile": "",
+        });
+        if machine.nic_model == "virtio-net-pci" {
+            device["host_mtu"] = json!(self.spec.mtu);
+        }
+        device
+    }
+
+    pub fn netdev_id(&self) -> String {
+        format!("net-{}", self.spec.port)
+    }
+
+    pub fn device_id(&self) -> String {
+        format!("nic-{}", self.spec.port)
+    }
+}
+
 /// QEMU's arguments, without the program's own name.
 pub fn arguments(launch: &Launch<'_>) -> Result<Vec<String>, HostError> {
     let mut line = CommandLine::default();
@@ -99,7 +142,7 @@ pub fn arguments(launch: &Launch<'_>) -> Result<Vec<String>, HostError> {
     add_control(&mut line);
     add_consoles(&mut line, launch.machine);
     add_disks(&mut line, launch)?;
-    add_nics(&mut line, &launch.spec.nics, launch.machine)?;
+    add_nics(&mut line, launch);
     if launch.incoming {
         line.option("-incoming", "fd:0");
     }
@@ -237,67 +280,20 @@ fn add_disks(line: &mut CommandLine, launch: &Launch<'_>) -> Result<(), HostErro
     Ok(())
 }
 
-fn add_nics(line: &mut CommandLine, nics: &[NicSpec], machine: Machine) -> Result<(), HostError> {
-    if nics.is_empty() {
+fn add_nics(line: &mut CommandLine, launch: &Launch<'_>) {
+    if launch.nics.is_empty() {
         line.option("-nic", "none");
     }
-    for (index, nic) in nics.iter().enumerate() {
-        check_nic(nic)?;
-        line.option(
-            "-netdev",
-            format_args!(
-                "tap,id=net{index},ifname={},script=no,downscript=no",
-                nic.tap
-            ),
-        );
-        // Without a ROM, because nothing boots from these networks.
-        let mut device = json!({
-            "driver": machine.nic_model, "id": format!("nic{index}"), "netdev": format!("net{index}"),
-            "mac": nic.mac, "romfile": "",
-        });
-        if let (Some(mtu), "virtio-net-pci") = (nic.mtu, machine.nic_model) {
-            device["host_mtu"] = json!(mtu);
-        }
-        line.option("-device", device);
+    for nic in launch.nics {
+        line.option("-netdev", nic.netdev());
+        line.option("-device", nic.device(launch.machine));
     }
-    Ok(())
-}
-
-fn check_nic(nic: &NicSpec) -> Result<(), HostError> {
-    let invalid = |field: &str, value: &str, rule: &str| {
-        Err(HostError::InvalidSpec {
-            field: field.to_owned(),
-            value: value.to_owned(),
-            rule: rule.to_owned(),
-        })
-    };
-    let legal_tap = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if nic.tap.is_empty() || nic.tap.len() > 15 || !nic.tap.chars().all(legal_tap) {
-        return invalid(
-            "tap",
-            &nic.tap,
-            "a tap has 1 to 15 letters, digits, '-', '_' or '.'",
-        );
-    }
-    let octets: Vec<&str> = nic.mac.split(':').collect();
-    if octets.len() != 6
-        || !octets
-            .iter()
-            .all(|octet| octet.len() == 2 && u8::from_str_radix(octet, 16).is_ok())
-    {
-        return invalid(
-            "mac",
-            &nic.mac,
-            "a MAC address is six pairs of hexadecimal digits with ':' between them",
-        );
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use corten_model::ids::InstanceId;
+    use corten_model::ids::{InstanceId, PortId};
     use std::collections::BTreeMap;
 
     fn spec() -> GuestSpec {
@@ -337,6 +333,7 @@ mod tests {
             machine,
             accelerator,
             disks,
+            nics: &[],
             uefi_code: "/code.fd",
             incoming: false,
         };
@@ -380,24 +377,36 @@ mod tests {
     }
 
     #[test]
-    fn a_nic_cannot_smuggle_in_an_option() {
-        let nic = NicSpec {
-            mac: "fa:16:3e:00:00:01".to_owned(),
-            tap: "tap0,script=/bin/sh".to_owned(),
-            mtu: None,
+    fn a_nic_is_plugged_into_its_own_tap_and_root_port() {
+        let nic = BootNic {
+            spec: NicSpec {
+                port: PortId::random(),
+                mac: "fa:16:3e:00:00:01".parse().unwrap(),
+                mtu: 1442,
+            },
+            tap: "c00aap012345678".to_owned(),
+            offloads: false,
+            port: 7,
         };
-        let mut spec = GuestSpec {
-            nics: vec![nic],
-            ..spec()
-        };
-        assert!(line(&spec, Machine::default(), &[]).is_err());
-        spec.nics[0].tap = "tap0".to_owned();
-        assert!(
-            line(&spec, Machine::default(), &[])
-                .unwrap()
-                .contains("ifname=tap0,")
+        let netdev = nic.netdev();
+        assert_eq!(
+            (&netdev["ifname"], &netdev["vnet_hdr"]),
+            (&json!("c00aap012345678"), &json!(false))
         );
-        spec.nics[0].mac = "fa:16:3e:00:00".to_owned();
-        assert!(line(&spec, Machine::default(), &[]).is_err());
+        let device = nic.device(Machine::default());
+        assert_eq!(device["mac"], "fa:16:3e:00:00:01");
+        assert_eq!(
+            (&device["bus"], &device["host_mtu"]),
+            (&json!("port7"), &json!(1442))
+        );
+        let old_card = Machine {
+            nic_model: "e1000",
+            ..Machine::default()
+        };
+        assert_eq!(
+            nic.device(old_card)["host_mtu"],
+            Value::Null,
+            "only virtio can tell the guest"
+        );
     }
 }

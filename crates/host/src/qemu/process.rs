@@ -7,6 +7,7 @@ use crate::program;
 use crate::qemu::qmp::{self, Qmp, QmpError, QmpEvent};
 use crate::user::GuestUser;
 use corten_model::ids::InstanceId;
+use corten_network::daemons::{Namespace, process_ended};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -18,7 +19,6 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -115,6 +115,8 @@ impl Process {
 pub struct Start<'a> {
     pub dir: &'a GuestDir,
     pub user: &'a GuestUser,
+    /// Where its taps are. Without one it stays in our own network namespace.
+    pub namespace: Option<&'a Namespace>,
     pub qemu: &'a Path,
     pub arguments: Vec<String>,
     /// A suspended guest's memory, which QEMU reads as file descriptor 0.
@@ -135,7 +137,11 @@ impl Start<'_> {
             .map_err(HostError::io("create", &log_path))?;
         let second = log.try_clone().map_err(HostError::io("open", &log_path))?;
         // Its own session, so that no terminal and no supervisor of ours takes it down with us.
-        Command::new("setsid")
+        let mut words = self.namespace.map_or_else(Vec::new, Namespace::wrapper);
+        words.push("setsid".to_owned());
+        let first = words.remove(0);
+        Command::new(&first)
+            .args(words)
             .args(self.user.wrapper())
             .arg("--")
             .arg(qemu)
@@ -148,7 +154,7 @@ impl Start<'_> {
             .stdout(log)
             .stderr(second)
             .spawn()
-            .map_err(HostError::io("run", Path::new("setsid")))
+            .map_err(HostError::io("run", Path::new(&first)))
     }
 }
 
@@ -228,14 +234,8 @@ pub async fn kill_unreachable(pid: u32, id: InstanceId) -> Result<(), HostError>
         .map_err(|_| timed_out())?
 }
 
-/// A pidfd becomes readable when its process ends. Tokio waits for that on any descriptor that it takes for a pipe; the
-/// descriptor is never read.
 async fn wait_for_pidfd(pidfd: &OwnedFd) -> Result<(), HostError> {
-    let readable = async {
-        let watched = pipe::Receiver::from_owned_fd_unchecked(pidfd.try_clone()?)?;
-        watched.readable().await
-    };
-    readable
+    process_ended(pidfd)
         .await
         .map_err(HostError::io("watch", Path::new("a process")))
 }

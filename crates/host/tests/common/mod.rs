@@ -92,7 +92,7 @@ impl Fixture {
         let mut config = HostConfig::new(dir.path().join("host"));
         config.acceleration = AccelerationChoice::Use(Accelerator::Tcg);
         config.cgroup = format!("corten-test-{}", std::process::id());
-        let host = Some(QemuHost::open(config.clone()).await.unwrap());
+        let host = Some(QemuHost::open(config.clone(), None).await.unwrap());
         Self {
             dir,
             config,
@@ -108,7 +108,7 @@ impl Fixture {
     /// Lets go of the host as a crash would, and opens it again.
     pub async fn restart(&mut self) {
         self.host = None;
-        self.host = Some(QemuHost::open(self.config.clone()).await.unwrap());
+        self.host = Some(QemuHost::open(self.config.clone(), None).await.unwrap());
     }
 
     pub fn fence(&self) -> Fence {

@@ -17,7 +17,7 @@ pub use router::{
     Floating, Forward, ForwardProtocol, RouterGateway, RouterInterface, RouterPlan, Snat,
 };
 pub use security::{
-    AddressGroupPlan, Direction, Family, Protocol, Remote, Rule, SecurityGroupPlan,
+    AddressGroupPlan, Direction, Family, Ports, Protocol, Remote, Rule, SecurityGroupPlan,
 };
 pub use unit::{InvalidUnit, Unit};
 

@@ -38,8 +38,8 @@ pub struct PortPlan {
 pub enum PortKind {
     /// A NIC of an instance.
     Guest,
-    /// An interface or the gateway of a router. It works once both plans are applied.
-    Router { router: RouterId },
+    /// An interface of a router or, on an external network, its gateway. It works once both plans are applied.
+    Router { router: RouterId, gateway: bool },
     /// Metadata and DNS: the same MAC and addresses on every host, and reached on the guest's own host only.
     Service,
     /// Sub-port of a trunk: frames that the parent's guest tags with this VLAN.

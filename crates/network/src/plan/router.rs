@@ -4,7 +4,7 @@ use super::{Ipv6Mode, Mac};
 use corten_model::ids::{PortId, RouterId};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RouterPlan {
@@ -31,6 +31,8 @@ pub struct RouterInterface {
     pub addresses: Vec<IpNet>,
     /// What is announced to guests of its IPv6 subnets.
     pub ipv6: Option<Ipv6Mode>,
+    /// The DNS server that is announced with it, for guests that do not ask by DHCPv6. OVN can announce one.
+    pub announced_dns: Option<Ipv6Addr>,
     /// Of the network.
     pub mtu: u16,
 }

@@ -21,10 +21,6 @@ pub struct Rule {
     pub family: Family,
     /// None for all.
     pub protocol: Option<Protocol>,
-    /// First and last destination port, for protocols that have ports. None for all.
-    pub ports: Option<(u16, u16)>,
-    /// Type and code, for ICMP of either family. None for all.
-    pub icmp: Option<(u8, Option<u8>)>,
     pub remote: Remote,
 }
 
@@ -47,14 +43,17 @@ pub enum Family {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
-    Tcp,
-    Udp,
-    Sctp,
-    /// ICMP of the rule's own family.
-    Icmp,
+    Tcp(Option<Ports>),
+    Udp(Option<Ports>),
+    Sctp(Option<Ports>),
+    /// ICMP of the rule's own family: type and code, None for all.
+    Icmp(Option<(u8, Option<u8>)>),
     /// By its number in the IP header.
     Number(u8),
 }
+
+/// First and last destination port.
+pub type Ports = (u16, u16);
 
 /// The other end: the source of what comes in, the destination of what goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,9 +3,10 @@
 
 use corten_host::{
     ConfigDrive, DiskFormat, DiskSpec, Fence, Firmware, GuestSpec, Hands, HostError, ImageRef,
-    Power, Report, Task,
+    NicSpec, Power, Report, Task,
 };
-use corten_model::ids::{ImageId, InstanceId, OperationId};
+use corten_model::ids::{ImageId, InstanceId, OperationId, PortId};
+use corten_network::plan::Mac;
 use corten_sim::{SimConfig, SimHost};
 use std::collections::BTreeMap;
 
@@ -98,5 +99,13 @@ pub fn volume(id: &str) -> DiskSpec {
         path: format!("/volumes/{id}").into(),
         format: DiskFormat::Raw,
         read_only: false,
+    }
+}
+
+pub fn nic() -> NicSpec {
+    NicSpec {
+        port: PortId::random(),
+        mac: Mac([0xfa, 0x16, 0x3e, 0, 0, 1]),
+        mtu: 1442,
     }
 }
