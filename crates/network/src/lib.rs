@@ -8,8 +8,10 @@ pub mod chassis;
 pub mod daemons;
 mod error;
 mod fabric;
+pub mod northbound;
 pub mod ovsdb;
 pub mod plan;
 
 pub use error::NetworkError;
 pub use fabric::{Chassis, Fabric, PortsUp, Repair};
+pub use northbound::OvnFabric;

@@ -1,4 +1,5 @@
 //! The OVSDB client against a real ovsdb-server: transactions, replica, reconnection, TLS.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 

@@ -157,7 +157,8 @@ impl Client {
         self.shared.outcomes(result)
     }
 
-    fn reachable(&self) -> Result<(), NetworkError> {
+    /// Whether there is a connection; if not, why.
+    pub fn reachable(&self) -> Result<(), NetworkError> {
         match &*self.shared.connection.borrow() {
             Connection::Up => Ok(()),
             Connection::Down { reason } => Err(self.shared.unreachable(reason)),

@@ -47,6 +47,10 @@ impl Plan {
 /// One thing to make true. Both may be repeated: what is there already is left alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are few at a time, and callers would box each plan"
+)]
 pub enum Change {
     Set(Plan),
     Remove(Unit),

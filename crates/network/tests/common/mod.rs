@@ -1,7 +1,11 @@
 //! Real OVN daemons in a directory of their own, which end with the test.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use this")]
+
+pub mod plans;
 
 use corten_network::ovsdb::Remote;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -119,7 +123,9 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
 pub struct Central {
     pub northbound: Database,
     pub southbound: Database,
-    pub daemons: Vec<Daemon>,
+    northbound_server: Option<Daemon>,
+    southbound_server: Daemon,
+    northd: Daemon,
     directory: TempDir,
 }
 
@@ -128,7 +134,7 @@ impl Central {
         let directory = tempfile::tempdir().unwrap();
         let northbound = Database::create(directory.path(), "nb", NORTHBOUND_SCHEMA);
         let southbound = Database::create(directory.path(), "sb", SOUTHBOUND_SCHEMA);
-        let mut daemons = vec![northbound.serve(), southbound.serve()];
+        let servers = (northbound.serve(), southbound.serve());
         wait_for(&northbound.path("sock"));
         wait_for(&southbound.path("sock"));
         let northd = [
@@ -144,15 +150,12 @@ impl Central {
             ),
             "-vconsole:warn".to_owned(),
         ];
-        daemons.push(Daemon::start(
-            "ovn-northd",
-            &northd,
-            &directory.path().join("northd.log"),
-        ));
         Self {
             northbound,
             southbound,
-            daemons,
+            northbound_server: Some(servers.0),
+            southbound_server: servers.1,
+            northd: Daemon::start("ovn-northd", &northd, &directory.path().join("northd.log")),
             directory,
         }
     }
@@ -167,12 +170,149 @@ impl Central {
         run("ovn-sbctl", &[&["--timeout=30", &db], arguments].concat())
     }
 
-    pub fn trace(&self, datapath: &str, flow: &str) -> String {
+    /// What a packet would do.
+    pub fn trace(&self, datapath: &str, packet: &str) -> String {
         let db = format!("--db={}", self.southbound.socket());
+        run("ovn-trace", &[&db, "--ct=new", datapath, packet])
+    }
+
+    pub fn northd_has_no_complaint(&self) {
+        let log = fs::read_to_string(self.directory.path().join("northd.log")).unwrap();
+        let complaints = log
+            .lines()
+            .filter(|line| line.contains("|ERR|") || line.contains("|WARN|"));
+        assert_eq!(complaints.collect::<Vec<_>>(), Vec::<&str>::new());
+    }
+
+    pub fn stop_northbound(&mut self) {
+        if let Some(server) = self.northbound_server.take() {
+            server.stop();
+        }
+    }
+
+    pub fn start_northbound(&mut self) {
+        self.northbound_server = Some(self.northbound.serve());
+        wait_for(&self.northbound.path("sock"));
+    }
+
+    /// An empty database in place of what there was.
+    pub fn replace_northbound(&mut self) {
+        self.stop_northbound();
+        fs::remove_file(self.northbound.path("db")).unwrap();
         run(
-            "ovn-trace",
-            &["--timeout=30", &db, "--minimal", datapath, flow],
-        )
+            "ovsdb-tool",
+            &["create", &self.northbound.path("db"), NORTHBOUND_SCHEMA],
+        );
+        self.start_northbound();
+    }
+
+    /// Puts a copy in place of what there is, as `ovsdb-client restore` does: every row gets another UUID.
+    pub fn restore(&self, copy: &str) {
+        let path = self.directory.path().join("copy");
+        fs::write(&path, copy).unwrap();
+        let status = Command::new("ovsdb-client")
+            .args(["restore", &self.northbound.socket()])
+            .stdin(fs::File::open(&path).unwrap())
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Everything that plans say, in a form that can be compared: names in place of UUIDs.
+    pub fn dump(&self) -> BTreeSet<String> {
+        let tables = [
+            (
+                "Logical_Switch_Port",
+                "name,type,addresses,port_security,enabled,options,parent_name,tag",
+            ),
+            (
+                "Logical_Router_Port",
+                "name,mac,networks,options,ipv6_ra_configs",
+            ),
+            (
+                "Logical_Router_Static_Route",
+                "ip_prefix,nexthop,output_port",
+            ),
+            (
+                "NAT",
+                "type,external_ip,logical_ip,external_mac,logical_port",
+            ),
+            ("Load_Balancer", "name,vips,protocol"),
+            ("Address_Set", "name,addresses"),
+            ("DHCP_Options", "cidr,options"),
+            ("DNS", "records"),
+            ("QoS", "match,bandwidth,direction"),
+            ("Gateway_Chassis", "name,priority"),
+        ];
+        let mut lines = BTreeSet::new();
+        for (table, columns) in tables {
+            let columns = format!("--columns={columns}");
+            let rows = self.nbctl(&[
+                "--bare",
+                "--no-headings",
+                "--format=csv",
+                &columns,
+                "list",
+                table,
+            ]);
+            lines.extend(rows.lines().map(|row| format!("{table}: {row}")));
+        }
+        let groups = self.nbctl(&[
+            "--bare",
+            "--columns=name",
+            "find",
+            "Port_Group",
+            "name!=theirs",
+        ]);
+        for group in groups.split_whitespace() {
+            let rules = self.nbctl(&["acl-list", group]);
+            lines.extend(rules.lines().map(|rule| format!("{group}: {rule}")));
+            lines.insert(format!("{group}: {} ports", self.members(group)));
+        }
+        let (mut parent, show) = (String::new(), self.nbctl(&["show"]));
+        for line in show.lines() {
+            let id = |line: &str| {
+                line.split_whitespace()
+                    .nth(1)
+                    .unwrap_or_default()
+                    .to_owned()
+            };
+            if let Some((_, name)) = line.split_once('(') {
+                parent = name.to_owned();
+            } else if line.starts_with("    nat") {
+                lines.insert(line.replace(&id(line), "nat"));
+            } else if !line.contains("gateway chassis:") {
+                lines.insert(format!("{parent}: {line}"));
+            }
+        }
+        lines
+    }
+
+    pub fn members(&self, group: &str) -> usize {
+        let name = format!("name={group}");
+        let ports = self.nbctl(&["--bare", "--columns=ports", "find", "Port_Group", &name]);
+        ports.split_whitespace().count()
+    }
+
+    /// Each daemon with its resident memory, in KiB.
+    pub fn memory_kib(&self) -> Vec<(&'static str, u64)> {
+        let of = |daemon: &Daemon| {
+            let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+            let line = status
+                .lines()
+                .find(|line| line.starts_with("VmRSS:"))
+                .unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        let northbound = self
+            .northbound_server
+            .iter()
+            .map(|server| ("northbound", of(server)));
+        northbound
+            .chain([
+                ("southbound", of(&self.southbound_server)),
+                ("northd", of(&self.northd)),
+            ])
+            .collect()
     }
 }
 

@@ -22,6 +22,7 @@ pub mod segment;
 pub mod subnet;
 pub mod subnet_check;
 pub mod subnet_pool;
+pub mod watch;
 
 pub use access::Narrow;
 
@@ -57,6 +58,16 @@ pub async fn note(
     for unit in units {
         changes::note(tx, &unit.to_string()).await?;
     }
+    start(tx, cx, origin).await
+}
+
+/// Has the whole fabric compared with the rows.
+pub async fn note_everything(
+    tx: &mut Tx,
+    cx: &Arc<Context>,
+    origin: &Origin,
+) -> Result<(), Failure> {
+    changes::note(tx, apply_network::EVERYTHING).await?;
     start(tx, cx, origin).await
 }
 

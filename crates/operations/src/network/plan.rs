@@ -152,6 +152,15 @@ fn ipv6_mode(subnet: &Subnet) -> Option<Ipv6Mode> {
     })
 }
 
+/// The first name server of an IPv6 subnet that has a mode.
+fn announced_dns(subnet: &Subnet) -> Option<std::net::Ipv6Addr> {
+    ipv6_mode(subnet)?;
+    subnet.dns_servers.iter().find_map(|server| match server {
+        IpAddr::V6(address) => Some(*address),
+        IpAddr::V4(_) => None,
+    })
+}
+
 /// Which ports are sub-ports of which: by the sub-port's id, its parent and its VLAN tag.
 type Parents = BTreeMap<corten_model::ids::PortId, (corten_model::ids::PortId, u16)>;
 
@@ -176,7 +185,10 @@ async fn port_plan(
 ) -> Result<PortPlan, Failure> {
     let kind = match row.device_owner.as_str() {
         router::INTERFACE | router::GATEWAY => match row.device_id.parse() {
-            Ok(router) => PortKind::Router { router },
+            Ok(router) => PortKind::Router {
+                router,
+                gateway: row.device_owner == router::GATEWAY,
+            },
             Err(_) => PortKind::Guest,
         },
         super::network::SERVICE_OWNER => PortKind::Service,
@@ -295,6 +307,7 @@ async fn router(tx: &mut Tx, cx: &Context, id: RouterId) -> Result<Option<Router
             mac: mac_of(port)?,
             addresses: with_prefixes(port, &subnets),
             ipv6: subnets.iter().find_map(ipv6_mode),
+            announced_dns: subnets.iter().find_map(announced_dns),
             mtu: network.map_or(cx.settings.network.mtu, |network| network.mtu),
         });
     }
@@ -418,27 +431,25 @@ async fn security_group(
 fn rule_plan(row: group::Rule) -> Rule {
     let number = row.protocol.as_deref().and_then(protocol_number);
     let is_ipv4 = row.ethertype == group::Ethertype::IPv4;
+    let ports = row.port_min.zip(row.port_max);
+    let byte = |value: u16| u8::try_from(value).ok();
+    let icmp = row
+        .port_min
+        .and_then(byte)
+        .map(|kind| (kind, row.port_max.and_then(byte)));
     let protocol = number.map(|number| match number {
-        6 => Protocol::Tcp,
-        17 => Protocol::Udp,
-        132 => Protocol::Sctp,
+        6 => Protocol::Tcp(ports),
+        17 => Protocol::Udp(ports),
+        132 => Protocol::Sctp(ports),
         // Neutron takes `icmp` for both families.
-        1 | 58 => Protocol::Icmp,
+        1 | 58 => Protocol::Icmp(icmp),
         other => Protocol::Number(other),
     });
-    let is_icmp = protocol == Some(Protocol::Icmp);
-    let byte = |value: u16| u8::try_from(value).ok();
     Rule {
         id: row.id,
         direction: direction(row.direction),
         family: if is_ipv4 { Family::V4 } else { Family::V6 },
         protocol,
-        ports: row.port_min.zip(row.port_max).filter(|_| !is_icmp),
-        icmp: row
-            .port_min
-            .filter(|_| is_icmp)
-            .and_then(byte)
-            .map(|kind| (kind, row.port_max.and_then(byte))),
         remote: match row.remote {
             group::Remote::Anyone => Remote::Anyone,
             group::Remote::Prefix(prefix) => Remote::Prefix(prefix),
