@@ -3,13 +3,14 @@
 //! A handler parses, calls the floor below and renders; no business rule lives here. What every request has in common
 //! is in this folder: [`app`] (the state), [`auth`] (who asks), [`body`] and [`params`] (what was sent), [`problem`]
 //! (what goes wrong), [`trace`] (request ids, logs, metrics). Each OpenStack service has a folder under [`openstack`];
-//! [`native`] is our own API.
+//! [`native`] is our own API. [`metadata`] is for guests and has listeners of its own.
 
 pub mod app;
 pub mod auth;
 pub mod body;
 pub mod consoles;
 pub mod health;
+pub mod metadata;
 pub mod native;
 pub mod openstack;
 pub mod params;

@@ -5,10 +5,10 @@
 //! operation alone moves its state.
 
 use crate::context::Context;
-use crate::instance::{reshape, work};
+use crate::instance::{ports, reshape, work};
 use corten_host::{Fence, GuestChange, GuestEvent, Hands, Observation, Task};
 use corten_model::ids::{HostId, InstanceId, OperationId};
-use corten_model::lifecycle::{PowerAction, apply, reconcile};
+use corten_model::lifecycle::{PowerAction, VmState, apply, reconcile};
 use corten_model::origin::Origin;
 use corten_store::instances::{self, Instance};
 use corten_store::{Failure, operations, record};
@@ -40,7 +40,7 @@ pub async fn watch(cx: Arc<Context>, host: HostId, hands: Arc<dyn Hands>) {
     }
 }
 
-async fn seen(cx: &Context, host: HostId, hands: &dyn Hands, event: GuestEvent) {
+async fn seen(cx: &Arc<Context>, host: HostId, hands: &dyn Hands, event: GuestEvent) {
     let why = match &event.change {
         GuestChange::Started { .. }
         | GuestChange::Paused
@@ -77,7 +77,7 @@ pub async fn look_at_all(cx: &Arc<Context>, host: HostId, hands: &dyn Hands) {
 }
 
 async fn settle(
-    cx: &Context,
+    cx: &Arc<Context>,
     host: HostId,
     hands: &dyn Hands,
     id: InstanceId,
@@ -90,7 +90,7 @@ async fn settle(
 }
 
 async fn try_settle(
-    cx: &Context,
+    cx: &Arc<Context>,
     host: HostId,
     hands: &dyn Hands,
     id: InstanceId,
@@ -132,6 +132,9 @@ async fn try_settle(
         instance.fault = Some(work::fault(why, cx.now()));
     }
     let state = apply(action, instance.state, power);
+    if state.vm == VmState::Stopped {
+        ports::release_public(&mut tx, cx, &instance, &Origin::system()).await?;
+    }
     instances::change_state(
         &mut tx,
         &mut instance,

@@ -6,16 +6,23 @@
 //! * [`capture`] accepts what takes an image.
 //! * [`history`] tells what was done, [`console`] what the guest prints and who may talk to it.
 //! * [`query`] finds one, [`list`] many; [`edit`] changes what needs no host (name, metadata, tags, lock).
+//! * [`networks`] decides which networks it is joined to, [`ports`] keeps its ports, [`interface`] attaches and detaches
+//!   cards, [`addresses`] shows them, [`metadata`] describes the instance to its guest.
 //! * [`spec`] turns an instance into what a host needs to make its guest.
 //! * [`work`] is what the steps of the operations have in common.
 
+pub mod addresses;
 pub mod capture;
 pub mod command;
 pub mod console;
 pub mod edit;
 pub mod history;
+pub mod interface;
 pub mod list;
+pub mod metadata;
+pub mod networks;
 pub mod new;
+pub mod ports;
 pub mod query;
 pub mod reshape;
 pub mod spec;

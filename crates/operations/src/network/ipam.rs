@@ -241,7 +241,11 @@ pub(super) async fn claim_own(
 }
 
 /// The lowest address of the pools that nobody has.
-async fn next_free(tx: &mut Tx, port: &Port, subnet: &Subnet) -> Result<Option<FixedIp>, Failure> {
+pub(crate) async fn next_free(
+    tx: &mut Tx,
+    port: &Port,
+    subnet: &Subnet,
+) -> Result<Option<FixedIp>, Failure> {
     let is_ipv4 = subnet.cidr.addr().is_ipv4();
     let given = port::addresses_of_subnet(tx, subnet.id).await?;
     let taken: BTreeSet<u128> = given.iter().map(|row| number(row.address)).collect();
@@ -265,7 +269,7 @@ async fn next_free(tx: &mut Tx, port: &Port, subnet: &Subnet) -> Result<Option<F
 }
 
 /// What changes when a port's addresses are to be others: what it keeps stays claimed.
-pub(super) async fn change(
+pub(crate) async fn change(
     tx: &mut Tx,
     port: &Port,
     wanted: &[Wanted],

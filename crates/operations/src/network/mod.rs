@@ -14,7 +14,7 @@ pub mod ipam;
 pub mod network;
 pub mod plan;
 pub mod port;
-mod port_check;
+pub(crate) mod port_check;
 pub mod quota;
 pub mod security_group;
 pub mod security_group_rule;

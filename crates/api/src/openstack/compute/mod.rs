@@ -21,10 +21,12 @@ mod keypairs;
 mod limits;
 pub mod microversion;
 mod migrations;
+mod networks;
 pub mod paging;
 mod quota_class_sets;
 mod quota_sets;
 mod quotas;
+mod security_groups;
 mod server_groups;
 pub mod servers;
 mod services;
@@ -65,8 +67,10 @@ fn resources() -> Router<App> {
         .merge(keypairs::routes())
         .merge(limits::routes())
         .merge(migrations::routes())
+        .merge(networks::routes())
         .merge(quota_class_sets::routes())
         .merge(quota_sets::routes())
+        .merge(security_groups::routes())
         .merge(server_groups::routes())
         .merge(servers::routes())
         .merge(services::routes())
