@@ -1,10 +1,12 @@
 //! What was sent: a JSON body, read strictly, with an error that says where it is wrong.
 
 use crate::problem::Problem;
+use crate::strict::Strict;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use corten_model::refusal::Refusal;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// No request body that is not an image is larger than this.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -55,25 +57,23 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
             "Malformed request body: no text of this API may hold the character U+0000.",
         ));
     }
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let place = error.path().to_string();
-        let cause = error.into_inner();
-        if cause.is_data() {
-            let field = if place == "." {
-                "the body".to_owned()
-            } else {
-                format!("field/attribute {place}")
-            };
-            Refusal::invalid(format!("Invalid input for {field}. {cause}"))
-        } else {
-            Refusal::invalid(format!("Malformed request body: not valid JSON: {cause}"))
-        }
-    })?;
-    reader.end().map_err(|cause| {
+    let value: Value = serde_json::from_slice(bytes).map_err(|cause| {
         Refusal::invalid(format!("Malformed request body: not valid JSON: {cause}"))
     })?;
-    Ok(value)
+    read(value)
+}
+
+/// Reads a JSON value; the refusal names the place and what was expected there.
+pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, Refusal> {
+    serde_path_to_error::deserialize(Strict(value)).map_err(|error| {
+        let place = error.path().to_string();
+        let field = if place == "." {
+            "the body".to_owned()
+        } else {
+            format!("field/attribute {place}")
+        };
+        Refusal::invalid(format!("Invalid input for {field}. {}", error.into_inner()))
+    })
 }
 
 #[cfg(test)]
@@ -103,6 +103,13 @@ mod tests {
         assert!(refused("").contains("empty"));
         assert!(refused(r#"{"server": {"name": "a\u0000"}}"#).contains("U+0000"));
         assert!(refused("{").contains("not valid JSON"));
+        assert!(refused(r#"[{"name": "a"}]"#).starts_with("Invalid input for the body. "));
+        let listed = refused(r#"{"server": ["a"]}"#);
+        assert!(
+            listed.starts_with("Invalid input for field/attribute server. "),
+            "{listed}"
+        );
+        assert!(listed.contains("an object is expected"), "{listed}");
         assert!(
             refused(r#"{"server": {"name": 7}}"#)
                 .starts_with("Invalid input for field/attribute server.name.")

@@ -8,6 +8,7 @@
 pub mod app;
 pub mod auth;
 pub mod body;
+mod collision;
 pub mod consoles;
 pub mod health;
 pub mod metadata;
@@ -15,19 +16,22 @@ pub mod native;
 pub mod openstack;
 pub mod params;
 pub mod problem;
+mod strict;
 pub mod trace;
 
 pub use app::App;
 pub use problem::{Answer, Problem};
 
 use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
 use tower::Layer as _;
 use tower_http::normalize_path::NormalizePathLayer;
 
 /// Everything that is served, ready to listen.
 pub fn router(app: App) -> Router {
     let router = routes()
-        .layer(axum::middleware::from_fn(trace::trace))
+        .layer(from_fn_with_state(app.clone(), collision::answer_again))
+        .layer(from_fn(trace::trace))
         .with_state(app);
     // `/compute/` and `/compute` are one address.
     Router::new().fallback_service(NormalizePathLayer::trim_trailing_slash().layer(router))

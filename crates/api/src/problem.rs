@@ -32,19 +32,27 @@ impl<E: Into<Failure>> From<E> for Problem {
 #[derive(Debug, Clone)]
 struct Unrendered(Refusal);
 
+/// Carried by a response whose request the database undid in favour of another.
+#[derive(Debug, Clone)]
+pub struct Collided;
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let refusal = match self.0 {
             Failure::Refused(refusal) => refusal,
             trouble => {
                 tracing::error!(error = %chain(&trouble), "request failed");
-                return unrendered(
+                let mut response = unrendered(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     Refusal::unavailable(
                         "Unexpected trouble in the control plane; the request changed nothing. Give the \
                          administrator the request id of this answer: the log has the cause.",
                     ),
                 );
+                if matches!(&trouble, Failure::Store(error) if error.is_collision()) {
+                    response.extensions_mut().insert(Collided);
+                }
+                return response;
             }
         };
         unrendered(status_of(refusal.reason), refusal)

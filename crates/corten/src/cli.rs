@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{admin, config, doctor, server, up};
+use crate::{admin, config, doctor, server, ssh, up};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use corten::images::{self, ConsoleProgress, DebianOptions, TinyOptions};
@@ -50,6 +50,14 @@ enum Command {
     },
     /// Run the control plane in the foreground.
     Serve,
+    /// Log in to a server through its public IP.
+    Ssh {
+        /// PROJECT/SERVER, for example `demo/first`.
+        server: String,
+        /// What to run there; without it, a shell.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
     /// What this machine can do, and what to do about what it cannot.
     Doctor,
     /// Build or fetch guest images.
@@ -93,6 +101,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Down => up::down(&place).await?,
         Command::Destroy { yes } => up::destroy(&place, yes).await?,
         Command::Serve => server::serve(config::load(&place)?).await?,
+        Command::Ssh { server, command } => ssh::run(&place, &server, &command).await?,
         Command::Doctor => return doctor::run(&config::load(&place)?).await,
         Command::Image(command) => image(&place, command).await?,
         Command::Admin(command) => admin::run(&config::load(&place)?, command).await?,

@@ -74,6 +74,14 @@ impl Client {
             .await?)
     }
 
+    pub async fn put(&self, path: &str, body: Value) -> anyhow::Result<Value> {
+        Ok(self
+            .send(Method::PUT, path, Some(body))
+            .await?
+            .json()
+            .await?)
+    }
+
     /// Uploads a file as an image's data.
     pub async fn upload(&self, image: &str, path: &Path) -> anyhow::Result<()> {
         let file = tokio::fs::File::open(path)

@@ -90,6 +90,11 @@ pub fn write_clouds_yaml(config: &Config, passwords: &Passwords) -> anyhow::Resu
     write_private(&config.data.join("clouds.yaml"), &text)
 }
 
+/// Where the private half of demo's first key pair is kept.
+pub fn key_path(config: &Config) -> PathBuf {
+    config.data.join("demo-key")
+}
+
 /// Where the pid of the control plane is kept.
 pub fn pid_path(data: &Path) -> PathBuf {
     data.join("corten.pid")

@@ -14,8 +14,11 @@ mod client;
 mod cloud;
 mod config;
 mod doctor;
+mod first_network;
+mod networks;
 mod process;
 mod server;
+mod ssh;
 mod up;
 
 use clap::Parser;

@@ -2,6 +2,7 @@
 
 use crate::cloud;
 use crate::config::Config;
+use crate::networks::{Keeper, Networks};
 use anyhow::Context as _;
 use corten_api::app::{App, Parts};
 use corten_engine::{Clock, NoFaults, Place, SystemClock, Worker, WorkerConfig};
@@ -10,7 +11,7 @@ use corten_iam::Iam;
 use corten_iam::bootstrap::{Bootstrap, services_under};
 use corten_model::ids::HostId;
 use corten_operations::context::Hosts;
-use corten_operations::{Context, flavor, host, image, watch, workflows};
+use corten_operations::{Context, flavor, host, image, network, watch, workflows};
 use corten_sim::{SimConfig, SimHost};
 use corten_store::Store;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -47,13 +48,14 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     .context("cannot set up identity")?;
     cloud::write_clouds_yaml(&config, &passwords)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let networks = Networks::open(&config).await;
     let cx = Arc::new(Context {
         store: store.clone(),
         policy: iam.policy(),
         settings: config.settings.clone(),
         clock: clock.clone(),
         hosts: Hosts::default(),
-        fabric: Arc::new(corten_sim::SimFabric::default()),
+        fabric: networks.fabric.clone(),
         image_dir: config.image_dir(),
     });
     flavor::seed(&cx)
@@ -74,12 +76,13 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}", config.server.listen))?;
     let (stop, stopped) = signal::channel(false);
     let http = tokio::spawn(
-        axum::serve(listener, corten_api::router(app))
+        axum::serve(listener, corten_api::router(app.clone()))
             .with_graceful_shutdown(until(stopped.clone()))
             .into_future(),
     );
     tracing::info!(listen = %config.server.listen, millis = started.elapsed().as_millis() as u64, "answering");
-    let places = open_hosts(&config, &cx).await?;
+    let places = open_hosts(&config, &cx, &networks, &app).await?;
+    tokio::spawn(network::watch::watch(cx.clone()));
     let worker = Worker::new(
         store.clone(),
         Arc::new(workflows::registry(&cx)),
@@ -146,7 +149,7 @@ fn worker_name() -> String {
     format!("{}/{}", hostname(), std::process::id())
 }
 
-fn hostname() -> String {
+pub fn hostname() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .unwrap_or_default()
         .trim()
@@ -154,7 +157,12 @@ fn hostname() -> String {
 }
 
 /// Opens this machine and the simulated ones as hosts, and answers the places whose steps this process can run.
-async fn open_hosts(config: &Config, cx: &Arc<Context>) -> anyhow::Result<Vec<String>> {
+async fn open_hosts(
+    config: &Config,
+    cx: &Arc<Context>,
+    networks: &Networks,
+    app: &App,
+) -> anyhow::Result<Vec<String>> {
     let mut places = vec![Place::Control.to_string()];
     let mut alive = Vec::new();
     for program in ["nova-conductor", "nova-scheduler"] {
@@ -162,7 +170,15 @@ async fn open_hosts(config: &Config, cx: &Arc<Context>) -> anyhow::Result<Vec<St
     }
     let mut found: Vec<(HostId, Arc<dyn Hands>)> = Vec::new();
     if config.host.enabled {
-        match QemuHost::open(config.host_config()?, None).await {
+        let host_config = config.host_config()?;
+        let switch = networks.switch(config, &host_config).await;
+        if let Some(switch) = &switch {
+            let _ = app;
+            let metadata = Box::new(|_| axum::Router::new());
+            let keeper = Keeper::start(cx.clone(), switch.clone(), metadata).await?;
+            tokio::spawn(keeper.keep());
+        }
+        match QemuHost::open(host_config, switch).await {
             Ok(qemu) => found.push((host_id(&config.data.join("host-id"))?, Arc::new(qemu))),
             Err(error) => {
                 tracing::error!(error = %corten_operations::error_text(&error), "this machine runs no guests")

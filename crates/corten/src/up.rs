@@ -4,14 +4,14 @@ use crate::cli::Place;
 use crate::client::{self, Client};
 use crate::cloud::{self, Passwords};
 use crate::config::{self, Config};
-use crate::process;
+use crate::{first_network, networks, process, ssh};
 use anyhow::{Context as _, bail};
 use corten::images::{self, ConsoleProgress, TinyOptions};
 use corten_host::{Fence, Hands as _, QemuHost, Task};
 use corten_model::ids::OperationId;
 use serde_json::{Value, json};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What the tiny guest prints when it has reached userland.
@@ -106,6 +106,16 @@ async fn first_instance(config: &Config, report: &mut Report) -> anyhow::Result<
     report
         .step("Making the key pair 'demo'", make_key(&demo, config))
         .await?;
+    let network = if config.settings.network.enabled {
+        let made = first_network::ensure(&admin, &demo, &config.settings.network);
+        Some(
+            report
+                .step("Making the networks 'public' and 'demo'", made)
+                .await?,
+        )
+    } else {
+        None
+    };
     let existing = find(&demo, "/compute/v2.1/servers?name=^first$", "servers").await?;
     let id = match existing {
         Some(server) => {
@@ -114,7 +124,10 @@ async fn first_instance(config: &Config, report: &mut Report) -> anyhow::Result<
         }
         None => {
             let id = report
-                .step("Creating the instance 'first'", create(&demo))
+                .step(
+                    "Creating the instance 'first'",
+                    create(&demo, network.as_deref()),
+                )
                 .await?;
             let log = report
                 .step(
@@ -137,6 +150,14 @@ async fn first_instance(config: &Config, report: &mut Report) -> anyhow::Result<
         }
     };
     say!("\nInstance 'first' of project 'demo': {id}");
+    if network.is_some() {
+        let published = first_network::publish(&admin, &id);
+        let address = report.step("Giving it a public IP", published).await?;
+        report
+            .step("Logging in by SSH", log_in(config, &address))
+            .await?;
+        say!("Its public IP is {address}; log in with: corten ssh demo/first");
+    }
     Ok(())
 }
 
@@ -179,10 +200,6 @@ async fn upload(admin: &Client, image: &Path) -> anyhow::Result<()> {
     admin.upload(&id_of(&created)?, image).await
 }
 
-fn key_path(config: &Config) -> PathBuf {
-    config.data.join("demo-key")
-}
-
 async fn make_key(demo: &Client, config: &Config) -> anyhow::Result<()> {
     if find_key(demo).await? {
         return Ok(());
@@ -196,7 +213,7 @@ async fn make_key(demo: &Client, config: &Config) -> anyhow::Result<()> {
     let private = made["keypair"]["private_key"]
         .as_str()
         .context("the answer has no private key")?;
-    cloud::write_private(&key_path(config), private)
+    cloud::write_private(&cloud::key_path(config), private)
 }
 
 async fn find_key(demo: &Client) -> anyhow::Result<bool> {
@@ -208,7 +225,30 @@ async fn find_key(demo: &Client) -> anyhow::Result<bool> {
         .any(|pair| pair["keypair"]["name"] == "demo"))
 }
 
-async fn create(demo: &Client) -> anyhow::Result<String> {
+/// Waits until the guest's SSH server lets us in with the key.
+async fn log_in(config: &Config, address: &str) -> anyhow::Result<()> {
+    let patience = Instant::now() + Duration::from_secs(60);
+    let words = ["true".to_owned()];
+    loop {
+        let mut command = tokio::process::Command::from(ssh::ssh(config, address, &words));
+        let output = command
+            .output()
+            .await
+            .context("cannot run ssh: install the Debian package openssh-client")?;
+        if output.status.success() {
+            return Ok(());
+        }
+        if Instant::now() > patience {
+            bail!(
+                "cannot log in at {address}: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn create(demo: &Client, network: Option<&str>) -> anyhow::Result<String> {
     let image = find(demo, "/image/v2/images?name=tiny", "images")
         .await?
         .context("there is no image 'tiny'")?;
@@ -224,7 +264,7 @@ async fn create(demo: &Client) -> anyhow::Result<String> {
         "flavorRef": id_of(flavor.context("there is no flavor 'm1.tiny'")?)?,
         "key_name": "demo",
         "config_drive": true,
-        "networks": "none",
+        "networks": network.map_or(json!("none"), |id| json!([{"uuid": id}])),
     }});
     let created = demo.post("/compute/v2.1/servers", body).await?;
     let id = id_of(&created["server"])?;
@@ -302,6 +342,9 @@ pub async fn destroy(place: &Place, yes: bool) -> anyhow::Result<()> {
     remove_guests(&config)
         .await
         .context("cannot remove the guests")?;
+    networks::destroy(&config)
+        .await
+        .context("cannot remove the networks")?;
     std::fs::remove_dir_all(&config.data)
         .with_context(|| format!("cannot remove {}", config.data.display()))?;
     say!("The cloud at {} is gone.", config.data.display());

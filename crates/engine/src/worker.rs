@@ -6,7 +6,7 @@ use crate::step::{Committed, StepCx, StepError, disturb};
 use crate::workflow::{GiveUp, Registry};
 use corten_model::time::Timestamp;
 use corten_store::operations::{self, Operation, Progress, Status};
-use corten_store::{Error, Store};
+use corten_store::{Error, Store, again};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
@@ -193,7 +193,7 @@ impl Worker {
             return None;
         };
         let started = Instant::now();
-        let step = async {
+        let step = || async {
             if operation.status == Status::Running {
                 if operation.cancel_requested {
                     return self.unwind(GiveUp::Cancelled, &cx).await;
@@ -215,6 +215,10 @@ impl Worker {
                 outcome => outcome,
             }
         };
+        let step = again(
+            step,
+            |outcome| matches!(outcome, Err(StepError::Store(error)) if error.is_collision()),
+        );
         let outcome = tokio::select! {
             outcome = step => outcome,
             error = self.keep_lease(&cx) => Err(error.into()),

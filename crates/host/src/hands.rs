@@ -28,6 +28,9 @@ pub trait Hands: Send + Sync {
     /// Every guest of this host.
     async fn observe_all(&self) -> Result<Vec<Observation>, HostError>;
 
+    /// The SHA-512 of every base image in this host's cache.
+    async fn cached_images(&self) -> Result<Vec<String>, HostError>;
+
     /// Load figures of a running guest.
     async fn diagnostics(&self, id: InstanceId) -> Result<Diagnostics, HostError>;
 

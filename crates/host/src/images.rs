@@ -144,6 +144,23 @@ impl ImageCache {
         (length == record.size_bytes).then_some(record)
     }
 
+    /// What the cache holds.
+    pub fn hashes(&self) -> Result<Vec<String>, HostError> {
+        let failed = HostError::io("list", &self.directory);
+        let names = fs::read_dir(&self.directory)
+            .and_then(|entries| {
+                entries
+                    .map(|entry| Ok(entry?.file_name()))
+                    .collect::<io::Result<Vec<_>>>()
+            })
+            .map_err(failed)?;
+        let names = names.iter().filter_map(|name| name.to_str());
+        Ok(names
+            .filter_map(|name| name.strip_suffix(".json"))
+            .map(str::to_owned)
+            .collect())
+    }
+
     /// The image's path as QEMU sees it from a guest's directory.
     pub fn path_from_guest(record: &ImageRecord) -> String {
         format!("../../images/{}.{}", record.sha512, record.format)

@@ -285,11 +285,14 @@ async fn an_image_is_verified_and_kept_once() {
         2,
         "the image and its record"
     );
+    let host = fixture.host();
+    assert_eq!(host.cached_images().await.unwrap(), [image.sha512.clone()]);
     fixture
         .twice(Task::DropImage {
             sha512: image.sha512.clone(),
         })
         .await;
+    assert_eq!(host.cached_images().await.unwrap(), [""; 0]);
     assert_eq!(list(&fixture.config.data_dir.join("images")).len(), 0);
 
     fs::write(&image.path, b"something else").unwrap();

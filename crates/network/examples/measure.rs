@@ -46,6 +46,7 @@ async fn main() {
             .count()
     );
     memory(&central);
+    barrier_alone(&fabric).await;
     one_port(&fabric, "beside them").await;
     timed(
         "a full reconcile that removes everything",
@@ -94,6 +95,20 @@ async fn one_port(fabric: &OvnFabric, where_: &str) {
         .apply(vec![Change::Remove(Plan::Network(network).unit())])
         .await
         .unwrap();
+}
+
+/// What the wait costs when nothing was changed.
+async fn barrier_alone(fabric: &OvnFabric) {
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        fabric.settle(LIMIT).await.unwrap();
+        times.push(started.elapsed());
+    }
+    println!(
+        "  the barrier alone: {:?} (median of {ROUNDS})",
+        median(times)
+    );
 }
 
 fn network(number: u128) -> NetworkPlan {

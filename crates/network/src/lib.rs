@@ -4,6 +4,7 @@
 //! compiles plans to rows of the northbound database and writes only the difference. What a host does with its hands
 //! for networks (daemons, taps, guards, metadata namespaces) is in `chassis`.
 
+mod away;
 pub mod chassis;
 pub mod daemons;
 mod error;
@@ -12,6 +13,7 @@ pub mod northbound;
 pub mod ovsdb;
 pub mod plan;
 
+pub use away::AwayFabric;
 pub use error::NetworkError;
 pub use fabric::{Chassis, Fabric, PortsUp, Repair};
 pub use northbound::OvnFabric;

@@ -155,6 +155,53 @@ fn traffic_goes_on_when_daemons_die() {
 }
 
 #[test]
+fn a_machine_that_lost_its_power_finds_its_switch_again() {
+    on_a_machine(async |mut machine| {
+        let config = machine.config("host").await;
+        let switch = HostSwitch::open(config.clone()).await.unwrap();
+        machine.northbound(&["ls-add", "net"]);
+        let port = pretend_port(&machine, "net");
+        switch.plug(port, 1442).await.unwrap();
+        let a = Endpoint::join(&machine, &switch, "net", 11, "10.1.0.11/24").await;
+        switch
+            .external_bridge("physnet1", &["172.24.4.1/24".parse().unwrap()])
+            .await
+            .unwrap();
+        let daemons = switch.status();
+        drop(switch);
+        // What the kernel held is gone; files are what is left.
+        for daemon in daemons {
+            kill9(daemon.pid.unwrap());
+        }
+        for namespace in [&config.namespace, &a.namespace] {
+            namespace.remove().await.unwrap();
+        }
+        until("the devices are gone", || {
+            !command(&["ip", "-o", "link"]).contains("cext")
+        })
+        .await;
+
+        let switch = HostSwitch::open(config).await.unwrap();
+        assert!(switch.plugged().contains(&port));
+        switch.plug(port, 1442).await.unwrap();
+        assert!(switch.installed(port).await);
+        let device = switch
+            .external_bridge("physnet1", &["172.24.4.1/24".parse().unwrap()])
+            .await
+            .unwrap();
+        assert!(command(&["ip", "address", "show", &device]).contains("172.24.4.1/24"));
+        let (network, address) = (a.network, a.address);
+        let again = switch
+            .serve(network, a.port, a.mac, &[address])
+            .await
+            .unwrap();
+        let b = Endpoint::join(&machine, &switch, "net", 12, "10.1.0.12/24").await;
+        until("the endpoints reach each other", || b.pings("10.1.0.11")).await;
+        drop(again);
+    });
+}
+
+#[test]
 fn no_frame_of_a_guest_reaches_the_kernel_behind_its_tap() {
     on_a_machine(async |mut machine| {
         let switch = machine.switch("host").await;

@@ -11,7 +11,9 @@
 use crate::context::Context;
 use crate::error_text;
 use crate::image::files::{self, Received, Writer, new_part, part_path};
-use crate::image::{self, ImportMethod, move_to, no_such_image, uri_refusal};
+use crate::image::{
+    self, ImportMethod, OutOfReach, Reach, Resolver, move_to, no_such_image, uri_refusal,
+};
 use async_trait::async_trait;
 use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
 use corten_model::ids::ImageId;
@@ -42,6 +44,9 @@ pub struct Input {
     pub method: ImportMethod,
     /// The image was made for this import, and goes with it if it fails.
     pub made_image: bool,
+    /// How far it may reach, by who asked for it.
+    #[serde(default)]
+    pub reach: Reach,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -170,7 +175,9 @@ impl ImportImage {
     async fn fetch(&self, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
         let part = new_part(subject(cx)?);
         let (received, source) = match &input.method {
-            ImportMethod::WebDownload { uri } => (self.download(uri, &part, cx).await?, None),
+            ImportMethod::WebDownload { uri } => {
+                (self.download(uri, input.reach, &part, cx).await?, None)
+            }
             ImportMethod::GlanceDownload {
                 glance_image_id,
                 glance_region,
@@ -255,8 +262,14 @@ impl ImportImage {
         Ok(image)
     }
 
-    async fn download(&self, uri: &str, part: &str, cx: &StepCx) -> Result<Received, StepError> {
-        let answer = self.request(uri, cx).await?;
+    async fn download(
+        &self,
+        uri: &str,
+        reach: Reach,
+        part: &str,
+        cx: &StepCx,
+    ) -> Result<Received, StepError> {
+        let answer = self.request(uri, reach, cx).await?;
         let expected_bytes = answer.content_length();
         let mut writer = Writer::create(&self.0, part, expected_bytes)
             .await
@@ -280,27 +293,17 @@ impl ImportImage {
             .map_err(|failure| classify(cx, failure))
     }
 
-    async fn request(&self, uri: &str, cx: &StepCx) -> Result<reqwest::Response, StepError> {
-        let settings = self.0.settings.images.clone();
-        let follow =
-            Policy::custom(
-                move |attempt| match uri_refusal(&settings, attempt.url().as_str()) {
-                    Some(refusal) => attempt.error(refusal),
-                    None if attempt.previous().len() > MAX_REDIRECTS => {
-                        attempt.error("too many redirects")
-                    }
-                    None => attempt.follow(),
-                },
-            );
-        let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .redirect(follow)
-            .build()
+    async fn request(
+        &self,
+        uri: &str,
+        reach: Reach,
+        cx: &StepCx,
+    ) -> Result<reqwest::Response, StepError> {
+        let client = client(&self.0, reach)
             .map_err(|error| StepError::Fail(format!("No HTTP client: {}", error_text(&error))))?;
         let trouble = |error: reqwest::Error| {
             let text = format!("Cannot fetch {uri}: {}", error_text(&error));
-            if error.is_redirect() || error.is_builder() {
+            if error.is_redirect() || error.is_builder() || is_out_of_reach(&error) {
                 StepError::Fail(text)
             } else {
                 try_again_at_first(cx, text)
@@ -368,4 +371,41 @@ impl ImportImage {
         .await?;
         tx.done().await
     }
+}
+
+/// A client that goes where it may and nowhere else. A proxy would connect in its place, so a tenant's download uses none.
+fn client(context: &Context, reach: Reach) -> reqwest::Result<reqwest::Client> {
+    let settings = context.settings.images.clone();
+    let resolver = Resolver {
+        settings: settings.clone(),
+        reach,
+    };
+    let follow = Policy::custom(move |attempt| {
+        match uri_refusal(&settings, reach, attempt.url().as_str()) {
+            Some(refusal) => attempt.error(refusal),
+            None if attempt.previous().len() > MAX_REDIRECTS => attempt.error("too many redirects"),
+            None => attempt.follow(),
+        }
+    });
+    let builder = match reach {
+        Reach::Outside => reqwest::Client::builder().no_proxy(),
+        Reach::Anywhere => reqwest::Client::builder(),
+    };
+    builder
+        .dns_resolver(Arc::new(resolver))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
+        .redirect(follow)
+        .build()
+}
+
+fn is_out_of_reach(error: &reqwest::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.is::<OutOfReach>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

@@ -23,7 +23,7 @@ pub struct Images {
     pub max_size_bytes: u64,
     /// Free space that must remain on the image disk, in bytes.
     pub keep_free_bytes: u64,
-    /// Hosts that `web-download` may fetch from; empty means any.
+    /// Hosts that `web-download` may fetch from; empty means any that the one who asks may reach.
     pub web_download_hosts: Vec<String>,
 }
 
@@ -124,12 +124,16 @@ impl Default for Quota {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
+    /// Whether this machine carries networks: it then runs Open vSwitch and OVN, as root.
+    pub enabled: bool,
     /// The largest packet of tenants' networks, in bytes: what the hosts' network carries, less 58 for the tunnel.
     pub mtu: u16,
     /// The largest packet of physical networks, in bytes.
     pub physical_mtu: u16,
     /// Physical networks that hosts are joined to, by the names that administrators use.
     pub physical_networks: Vec<String>,
+    /// The range of the external network that `corten up` makes. Its first address is this machine's.
+    pub public_range: String,
     /// The hosts that routers go out through, best first; by default every host.
     pub gateway_hosts: Vec<String>,
     /// The domain of guests on networks without one of their own.
@@ -143,9 +147,11 @@ pub struct Network {
 impl Default for Network {
     fn default() -> Self {
         Self {
+            enabled: true,
             mtu: 1442,
             physical_mtu: 1500,
             physical_networks: vec!["public".to_owned()],
+            public_range: "172.24.4.0/24".to_owned(),
             gateway_hosts: Vec::new(),
             dns_domain: "cloud.internal".to_owned(),
             members_set_public_ips: false,

@@ -2,16 +2,16 @@
 //!
 //! A guest that powered itself off or died is Stopped from then on, one that runs though it must not is switched off
 //! (B4 row 24), and a guest of an instance that is gone is removed (K57). While an operation works on an instance, the
-//! operation alone moves its state.
+//! operation alone moves its state. The host's image cache is tidied in passing.
 
 use crate::context::Context;
 use crate::instance::{ports, reshape, work};
-use corten_host::{Fence, GuestChange, GuestEvent, Hands, Observation, Task};
+use corten_host::{Fence, GuestChange, GuestEvent, Hands, HostError, Observation, Task};
 use corten_model::ids::{HostId, InstanceId, OperationId};
 use corten_model::lifecycle::{PowerAction, VmState, apply, reconcile};
 use corten_model::origin::Origin;
 use corten_store::instances::{self, Instance};
-use corten_store::{Failure, operations, record};
+use corten_store::{Failure, images, operations, record};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -74,6 +74,37 @@ pub async fn look_at_all(cx: &Arc<Context>, host: HostId, hands: &dyn Hands) {
     if let Err(error) = reshape::end_overdue(cx, host).await {
         tracing::error!(%host, error = %crate::error_text(&error), "cannot end what waited too long");
     }
+    if let Err(error) = drop_orphans(cx, hands).await {
+        tracing::warn!(%host, error = %crate::error_text(&error), "cannot tidy the image cache of a host");
+    }
+}
+
+/// Drops the cached images that are images no more: deleted ones, and those that shelved instances came back from. One
+/// that a guest stands on stays with it (K104).
+async fn drop_orphans(cx: &Context, hands: &dyn Hands) -> Result<(), Failure> {
+    let cached = hands
+        .cached_images()
+        .await
+        .map_err(|error| Failure::outside("listing the image cache", error))?;
+    let mut orphans = Vec::new();
+    let mut tx = cx.store.read().await?;
+    for sha512 in cached {
+        if !images::any_with_hash(&mut tx, &sha512).await? {
+            orphans.push(sha512);
+        }
+    }
+    drop(tx);
+    for sha512 in orphans {
+        let fence = Fence {
+            operation: OperationId::random(),
+            epoch: 0,
+        };
+        match hands.perform(fence, Task::DropImage { sha512 }).await {
+            Ok(_) | Err(HostError::ImageInUse { .. }) => {}
+            Err(error) => return Err(Failure::outside("dropping a cached image", error)),
+        }
+    }
+    Ok(())
 }
 
 async fn settle(

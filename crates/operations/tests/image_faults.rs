@@ -7,8 +7,10 @@ use bytes::Bytes;
 use corten_engine::Point;
 use corten_iam::actor::Actor;
 use corten_model::ids::ImageId;
+use corten_operations::Settings;
 use corten_operations::image::tasks::{self, TaskStatus};
 use corten_operations::image::{self, ImportMethod, ImportRequest, Incoming, NewImage};
+use corten_store::Failure;
 use corten_store::images::{Image, ImageStatus};
 use corten_store::operations::{self, Filter};
 use corten_store::transitions;
@@ -276,4 +278,48 @@ async fn an_image_that_a_task_made_goes_when_the_task_fails() {
     assert_eq!((task.status, task.input), (TaskStatus::Failure, sent));
     assert!(image::get(&cloud.cx, &admin, task.image_id).await.is_err());
     assert_eq!(files(&cloud), Vec::<String>::new());
+}
+
+async fn download(cloud: &Cloud, actor: &Actor, id: ImageId, uri: String) -> Result<(), Failure> {
+    let request = ImportRequest {
+        method: ImportMethod::WebDownload { uri },
+        stores: Vec::new(),
+        all_stores: false,
+        all_stores_must_succeed: true,
+    };
+    image::import(&cloud.cx, actor, id, request).await
+}
+
+/// A tenant cannot make the control plane ask itself, by address or by a name that turns out to be one; an
+/// administrator can.
+#[tokio::test]
+async fn a_tenant_does_not_fetch_from_this_machine() {
+    let cloud = Cloud::with(Settings::default()).await;
+    let server = web_server().await;
+    let id = queued(&cloud).await;
+    let by_address = format!("{server}/image.raw");
+    let refused = download(&cloud, &member(), id, by_address.clone()).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("a loopback address"), "{refused}");
+    assert!(refused.contains("images.web_download_hosts"), "{refused}");
+
+    let by_name = by_address.replace("127.0.0.1", "localhost");
+    download(&cloud, &member(), id, by_name).await.unwrap();
+    cloud.drain().await;
+    assert_settled(&cloud, id, "by name").await;
+    assert_eq!(shown(&cloud, id).await.status, ImageStatus::Queued);
+    let task = tasks::of_image(&cloud.cx, &member(), id).await.unwrap();
+    let told = &task[0].message;
+    assert!(told.contains("a loopback address"), "{told}");
+    let tries = cloud.moments().into_iter();
+    let tries = tries.filter(|moment| moment.point == Point::BeforeStep);
+    assert_eq!(tries.count(), 1, "no use in trying again");
+
+    let admin = Actor {
+        roles: ["admin", "member", "reader"].map(str::to_owned).into(),
+        ..member()
+    };
+    download(&cloud, &admin, id, by_address).await.unwrap();
+    cloud.drain().await;
+    assert_eq!(shown(&cloud, id).await.status, ImageStatus::Active);
 }

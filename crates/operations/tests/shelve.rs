@@ -13,7 +13,7 @@ use corten_operations::instance::reshape::{self, Unshelve};
 use corten_sim::TaskKind;
 use corten_store::hosts::{self, Resources};
 use corten_store::{Failure, record};
-use harness::{Cloud, member};
+use harness::{Cloud, IMAGE_SHA512, member};
 use std::time::Duration;
 
 async fn shelve(cloud: &Cloud, id: InstanceId) {
@@ -81,12 +81,46 @@ async fn a_shelved_instance_gives_everything_back_but_its_disk() {
     assert!(!file.exists(), "the image was only for the way back");
     assert!(image::get(&cloud.cx, &member(), image_id).await.is_err());
     let hash = shelved_image.content.unwrap().sha512;
-    let on_a_host = cloud
-        .hosts
-        .iter()
-        .any(|(_, sim)| sim.leaks().images.contains(&hash));
-    assert!(on_a_host, "it was built from the image it was shelved to");
+    assert!(
+        cached(&cloud, &hash),
+        "it was built from the image it was shelved to, and stands on it"
+    );
     cloud.assert_nothing_leaked("back").await;
+
+    command::delete(&cloud.cx, &member(), id).await.unwrap();
+    cloud.drain().await;
+    assert!(!cached(&cloud, &hash), "no guest stands on it any more");
+    let original = IMAGE_SHA512.repeat(32);
+    assert!(cached(&cloud, &original), "what is an image still is kept");
+}
+
+fn cached(cloud: &Cloud, sha512: &str) -> bool {
+    let mut hosts = cloud.hosts.iter();
+    hosts.any(|(_, sim)| sim.leaks().images.iter().any(|image| image == sha512))
+}
+
+/// A host that could not bring it back does not keep the image for it.
+#[tokio::test]
+async fn a_deleted_shelved_instance_leaves_no_cached_image() {
+    let cloud = Cloud::open().await;
+    let id = shelved(&cloud).await;
+    let image_id = cloud.instance(id).await.shelved_image_id.unwrap();
+    let image = image::get(&cloud.cx, &member(), image_id).await.unwrap();
+    let hash = image.content.unwrap().sha512;
+    for (_, sim) in &cloud.hosts {
+        let error = HostError::Internal {
+            doing: "start".to_owned(),
+            reason: "a test".to_owned(),
+        };
+        sim.fail_next(TaskKind::Start, 100, error);
+    }
+    unshelve(&cloud, id).await;
+    cloud.drain().await;
+    assert!(cached(&cloud, &hash), "an unshelve was tried");
+    cloud.hosts.iter().for_each(|(_, sim)| sim.heal());
+    command::delete(&cloud.cx, &member(), id).await.unwrap();
+    cloud.drain().await;
+    assert!(!cached(&cloud, &hash));
 }
 
 #[tokio::test]

@@ -440,6 +440,10 @@ impl Hands for SimHost {
         Ok(state.guests().map(Guest::observation).collect())
     }
 
+    async fn cached_images(&self) -> Result<Vec<String>, HostError> {
+        Ok(self.inner.reach()?.images.hashes())
+    }
+
     async fn diagnostics(&self, id: InstanceId) -> Result<Diagnostics, HostError> {
         let state = self.inner.reach()?;
         let guest = state.guest(id)?;

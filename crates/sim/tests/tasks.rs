@@ -418,3 +418,71 @@ async fn a_reshape_is_reverted_or_confirmed_and_never_makes_a_disk_smaller() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_tap_comes_with_the_start_stays_over_a_stop_and_goes_with_the_guest() {
+    let lab = Lab::new().await;
+    let (first, second) = (nic(), nic());
+    let spec = GuestSpec {
+        nics: vec![first],
+        ..lab.spec()
+    };
+    let id = spec.id;
+    lab.perform(Task::CreateGuest { spec }).await.unwrap();
+    assert_eq!(lab.host.leaks().nics, []);
+    lab.perform(Task::Start { id }).await.unwrap();
+    lab.perform(Task::AttachNic { id, nic: second })
+        .await
+        .unwrap();
+    lab.perform(Task::DetachNic {
+        id,
+        port: first.port,
+    })
+    .await
+    .unwrap();
+    lab.perform(Task::Stop {
+        id,
+        graceful_secs: None,
+    })
+    .await
+    .unwrap();
+    assert_eq!(lab.host.leaks().nics, [second.port]);
+    lab.perform(Task::DeleteGuest { id }).await.unwrap();
+    assert_eq!(lab.host.leaks().nics, []);
+}
+
+#[tokio::test]
+async fn a_guest_has_sixteen_disks_and_cards_and_one_card_for_a_port() {
+    let lab = Lab::new().await;
+    let id = lab.running().await;
+    for number in 0..8 {
+        lab.perform(Task::AttachDisk {
+            id,
+            disk: volume(&format!("v{number}")),
+        })
+        .await
+        .unwrap();
+        lab.perform(Task::AttachNic { id, nic: nic() })
+            .await
+            .unwrap();
+    }
+    let error = lab
+        .perform(Task::AttachNic { id, nic: nic() })
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("at most 16"), "{error}");
+    assert_eq!(lab.host.leaks().nics.len(), 8);
+    let card = nic();
+    let twice = GuestSpec {
+        nics: vec![card, card],
+        ..lab.spec()
+    };
+    let error = lab
+        .perform(Task::CreateGuest { spec: twice })
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("one network card for a port"),
+        "{error}"
+    );
+}

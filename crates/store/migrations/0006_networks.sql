@@ -91,7 +91,8 @@ CREATE TABLE floating_ips (
     router_id TEXT
 );
 CREATE INDEX floating_ips_of_project ON floating_ips (project_id);
-CREATE INDEX floating_ips_of_port ON floating_ips (port_id);
+-- One outside address of a network leads to an inside one.
+CREATE UNIQUE INDEX floating_ips_target ON floating_ips (port_id, fixed_address, network_id);
 CREATE INDEX floating_ips_of_router ON floating_ips (router_id);
 
 CREATE TABLE port_forwardings (
@@ -100,11 +101,15 @@ CREATE TABLE port_forwardings (
     body TEXT NOT NULL,
     floating_ip_id TEXT NOT NULL REFERENCES floating_ips (id) ON DELETE CASCADE,
     port_id TEXT NOT NULL,
-    -- `protocol/port` as seen from outside.
-    outside TEXT NOT NULL
+    router_id TEXT NOT NULL,
+    -- `protocol/port` as seen from outside, and the inside address with it.
+    outside TEXT NOT NULL,
+    inside TEXT NOT NULL
 );
 CREATE UNIQUE INDEX port_forwardings_outside ON port_forwardings (floating_ip_id, outside);
+CREATE UNIQUE INDEX port_forwardings_inside ON port_forwardings (floating_ip_id, inside);
 CREATE INDEX port_forwardings_of_port ON port_forwardings (port_id);
+CREATE INDEX port_forwardings_of_router ON port_forwardings (router_id);
 
 CREATE TABLE security_groups (
     id TEXT PRIMARY KEY,

@@ -4,6 +4,7 @@
 //! connections and see a snapshot (WAL). PostgreSQL takes all from one pool. A reader never waits for a writer.
 
 use crate::batch::{Turn, Writer};
+use crate::collision;
 use crate::error::{Error, Result};
 use sqlx::any::AnyPoolOptions;
 use sqlx::{Any, AnyConnection, AnyPool, Executor, Transaction};
@@ -297,6 +298,7 @@ impl Tx {
             }
             Inside::Batch(turn) => turn.commit().await?,
         }
+        collision::note_commit();
         for wake_up in self.wake_ups {
             // No listener is no error: nobody works here.
             let _ = self.store.inner.wake_ups.send(wake_up);

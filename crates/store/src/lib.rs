@@ -9,6 +9,7 @@
 
 pub mod aggregates;
 mod batch;
+mod collision;
 mod db;
 mod error;
 pub mod flavors;
@@ -17,6 +18,7 @@ pub mod identity;
 pub mod images;
 pub mod instances;
 pub mod keypairs;
+pub mod migrations;
 pub mod network;
 pub mod operations;
 pub mod quotas;
@@ -28,6 +30,7 @@ pub mod services;
 pub mod testing;
 pub mod transitions;
 
+pub use collision::again;
 pub use db::{Dialect, Store, Tx, WakeUp};
 pub use error::{Error, Failure, Result};
 pub use record::{Query, Record, Value};

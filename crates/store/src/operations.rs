@@ -172,14 +172,32 @@ fn read(row: &AnyRow) -> Result<Operation> {
 
 /// Adds an operation and wakes the workers of its place. [`Error::Exists`] if one is running on the subject.
 pub async fn insert(tx: &mut Tx, new: NewOperation) -> Result<OperationId> {
+    let place = new.place.clone();
+    let id = add(tx, new, Status::Running, "").await?;
+    tx.wake(place);
+    Ok(id)
+}
+
+/// Adds an operation that was over at once, so that the list of what was done to its subject is whole.
+pub async fn record(
+    tx: &mut Tx,
+    new: NewOperation,
+    status: Status,
+    note: &str,
+) -> Result<OperationId> {
+    add(tx, new, status, note).await
+}
+
+async fn add(tx: &mut Tx, new: NewOperation, status: Status, note: &str) -> Result<OperationId> {
     let id = OperationId::random();
+    let is_over = !matches!(status, Status::Running | Status::Unwinding);
     let outcome = sqlx::query(
         "INSERT INTO operations (id, kind, subject_kind, subject_id, project_id, user_id, request_id, place, step, \
              input, attempt, run_at, lease_owner, lease_until, epoch, deadline, cancel_requested, status, note, \
              created_at, updated_at, finished_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, NULL, 0, \
              (SELECT COALESCE(MAX(epoch), 0) FROM operations WHERE subject_kind = $3 AND subject_id = $4), \
-             $12, 0, 'running', '', $11, $11, NULL) \
+             $12, 0, $13, $14, $11, $11, $15) \
          ON CONFLICT DO NOTHING",
     )
     .bind(id.to_string())
@@ -189,18 +207,20 @@ pub async fn insert(tx: &mut Tx, new: NewOperation) -> Result<OperationId> {
     .bind(new.project_id.map(|id| id.0))
     .bind(new.origin.user_id.map(|id| id.0))
     .bind(new.origin.request_id.0)
-    .bind(new.place.clone())
+    .bind(new.place)
     .bind(new.step)
     .bind(new.input)
     .bind(new.now.micros())
     .bind(new.deadline.micros())
+    .bind(status.as_str())
+    .bind(note.to_owned())
+    .bind(is_over.then(|| new.now.micros()))
     .execute(tx.conn())
     .await;
     let added = spoiling(tx, outcome, TABLE, "adding an operation")?;
     if added.rows_affected() == 0 {
         return Err(Error::Exists { table: TABLE });
     }
-    tx.wake(new.place);
     Ok(id)
 }
 

@@ -78,14 +78,3 @@ pub async fn of_operation(tx: &mut Tx, operation: OperationId) -> Result<Vec<Tra
         .all(tx)
         .await
 }
-
-/// The change feed: what came after `after`, oldest first, at most `limit` rows.
-pub async fn since(tx: &mut Tx, after: Option<&Transition>, limit: i64) -> Result<Vec<Transition>> {
-    let query = Query::new()
-        .order_by("id", Direction::Ascending)
-        .limit(limit);
-    match after {
-        Some(marker) => query.after(marker).all(tx).await,
-        None => query.all(tx).await,
-    }
-}

@@ -81,9 +81,6 @@ on_both_engines! {
         let expected = [log[0].clone(), log[2].clone()];
         assert_eq!(transitions::of_subject(&mut tx, "instance", "i1").await.unwrap(), expected);
         assert_eq!(transitions::of_operation(&mut tx, operation).await.unwrap(), expected);
-        assert_eq!(transitions::since(&mut tx, None, 2).await.unwrap(), log[..2]);
-        assert_eq!(transitions::since(&mut tx, Some(&log[1]), 9).await.unwrap(), log[2..]);
-        assert_eq!(transitions::since(&mut tx, Some(&log[2]), 9).await.unwrap(), []);
     }
 
     async fn a_committed_wake_up_is_heard_and_a_dropped_one_is_not(store) {

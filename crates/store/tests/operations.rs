@@ -106,6 +106,22 @@ on_both_engines! {
         submit(store, "i1", "control", at(4)).await.unwrap();
     }
 
+    async fn what_is_over_at_once_is_listed_and_never_claimed(store) {
+        let running = submit(store, "i1", "control", at(0)).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        let deed = NewOperation { kind: "lock".to_owned(), ..new("i1", "control", at(1)) };
+        let id = operations::record(&mut tx, deed, Status::Failed, "it is locked").await.unwrap();
+        tx.commit().await.unwrap();
+        let kept = read(store, id).await;
+        assert_eq!((kept.status, kept.note.as_str(), kept.finished_at), (Status::Failed, "it is locked", Some(at(1))));
+        let claimed: Vec<_> = claim(store, "w", &["control"], at(2), 9).await.iter().map(|one| one.id).collect();
+        assert_eq!(claimed, [running]);
+        let mut tx = store.read().await.unwrap();
+        let subject = Some(("instance".to_owned(), "i1".to_owned()));
+        let listed = operations::list(&mut tx, Filter { subject, ..Filter::default() }).await.unwrap();
+        assert_eq!(listed.iter().map(|one| one.id).collect::<Vec<_>>(), [id, running]);
+    }
+
     async fn a_claim_takes_what_is_due_at_its_places_the_oldest_first(store) {
         let late = submit(store, "late", "control", at(5)).await.unwrap();
         let early = submit(store, "early", "control", at(1)).await.unwrap();

@@ -64,7 +64,9 @@ impl Cloud {
     /// their power cut soon.
     pub async fn real() -> Self {
         let cloud =
-            Self::start("[host]\nacceleration = \"tcg\"\n[compute]\nshutdown_timeout_secs = 2\n")
+            Self::start(
+                "[host]\nacceleration = \"tcg\"\n[compute]\nshutdown_timeout_secs = 2\n[network]\nenabled = false\n",
+            )
                 .await;
         cloud.wait_for_hosts(1).await;
         cloud

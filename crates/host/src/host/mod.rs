@@ -377,6 +377,10 @@ impl Hands for QemuHost {
         Ok(observations)
     }
 
+    async fn cached_images(&self) -> Result<Vec<String>, HostError> {
+        self.inner.images.hashes()
+    }
+
     async fn diagnostics(&self, id: InstanceId) -> Result<Diagnostics, HostError> {
         let guest = self.inner.present(id)?;
         self.inner.diagnostics(&guest).await

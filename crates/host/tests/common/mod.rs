@@ -12,11 +12,14 @@ use corten_host::{
     HostConfig, HostError, ImageRef, Observation, Power, QemuHost, Report, Task,
 };
 use corten_model::ids::{ImageId, InstanceId, OperationId};
-use rustix::process::{Pid, WaitOptions, waitpid};
+use corten_network::chassis::{HostSwitch, SwitchConfig};
+use corten_network::daemons::Namespace;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use sha2::{Digest, Sha512};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::broadcast::Receiver;
@@ -83,17 +86,41 @@ pub struct Fixture {
     pub dir: TempDir,
     pub config: HostConfig,
     pub host: Option<QemuHost>,
+    pub switch: Option<Arc<HostSwitch>>,
     pub operation: OperationId,
 }
 
 impl Fixture {
     pub async fn new() -> Self {
+        Self::with(async |_| None).await
+    }
+
+    /// A host whose guests can have network cards. Its switch knows no fabric, so no card is wired.
+    pub async fn with_switch() -> Self {
+        Self::with(async |config| {
+            let southbound = "unix:/nonexistent/southbound.sock".to_owned();
+            let switch = SwitchConfig {
+                guest_uid: config.guest_uid().unwrap(),
+                ..SwitchConfig::new(&config.data_dir, "host", southbound)
+            };
+            Some(Arc::new(HostSwitch::open(switch).await.unwrap()))
+        })
+        .await
+    }
+
+    async fn with(switch: impl AsyncFnOnce(&HostConfig) -> Option<Arc<HostSwitch>>) -> Self {
         let dir = tempfile::Builder::new().prefix("ch").tempdir().unwrap();
         let mut config = HostConfig::new(dir.path().join("host"));
         config.acceleration = AccelerationChoice::Use(Accelerator::Tcg);
         config.cgroup = format!("corten-test-{}", std::process::id());
-        let host = Some(QemuHost::open(config.clone(), None).await.unwrap());
+        let switch = switch(&config).await;
+        let host = Some(
+            QemuHost::open(config.clone(), switch.clone())
+                .await
+                .unwrap(),
+        );
         Self {
+            switch,
             dir,
             config,
             host,
@@ -108,7 +135,8 @@ impl Fixture {
     /// Lets go of the host as a crash would, and opens it again.
     pub async fn restart(&mut self) {
         self.host = None;
-        self.host = Some(QemuHost::open(self.config.clone(), None).await.unwrap());
+        let switch = self.switch.clone();
+        self.host = Some(QemuHost::open(self.config.clone(), switch).await.unwrap());
     }
 
     pub fn fence(&self) -> Fence {
@@ -224,6 +252,24 @@ impl Fixture {
     }
 }
 
+impl Fixture {
+    /// The switch's daemons and namespace outlive us on purpose, too.
+    fn end_switch(&self) {
+        let Some(switch) = &self.switch else {
+            return;
+        };
+        for daemon in switch.status() {
+            let pid = daemon.pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
+            let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+        }
+        if let Namespace::Named(name) = switch.namespace() {
+            let _ = std::process::Command::new("ip")
+                .args(["netns", "del", name])
+                .status();
+        }
+    }
+}
+
 impl Drop for Fixture {
     /// Guests outlive the host on purpose, so a test that ends early must end them.
     fn drop(&mut self) {
@@ -239,6 +285,7 @@ impl Drop for Fixture {
                 let _ = waitpid(Pid::from_raw(pid.cast_signed()), WaitOptions::empty());
             }
         }
+        self.end_switch();
         for controller in ["", "cpu", "memory", "pids"] {
             let parent = Path::new("/sys/fs/cgroup")
                 .join(controller)

@@ -69,7 +69,6 @@ impl HostSwitch {
         };
         let underlay = underlay.filter(|_| datapath == Datapath::Userspace);
         firewall::guard(&names, &config.namespace, underlay).await?;
-        firewall::shield(&names).await?;
         let conf = Conf::new(client, datapath);
         conf.set_external_ids(&controller_settings(&config, &names, datapath))
             .await?;
@@ -163,6 +162,7 @@ impl HostSwitch {
         physical_network: &str,
         addresses: &[IpNet],
     ) -> Result<String, MachineError> {
+        firewall::shield(&self.names).await?;
         external::join(
             &self.names,
             &self.config.namespace,

@@ -4,6 +4,7 @@ use corten_model::ids::{
     AddressGroupId, NetworkId, PortId, RouterId, SecurityGroupId, SecurityGroupRuleId, SubnetId,
 };
 use corten_network::plan::*;
+use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
 use uuid::Uuid;
 
@@ -146,6 +147,32 @@ pub fn set(plan: impl Into<Plan>) -> Change {
     Change::Set(plan.into())
 }
 
+/// A subnet, an address for each guest in it, and what the router says of it.
+fn add_ipv6(network: &mut NetworkPlan, interface: &mut RouterInterface, mode: Ipv6Mode) {
+    let mut subnet = network.subnets[0].clone();
+    let IpAddr::V4(first) = subnet.cidr.addr() else {
+        panic!()
+    };
+    let [_, high, low, _] = first.octets().map(u16::from);
+    let at = |host: u16| IpAddr::from([0xfd00, high, low, 0, 0, 0, 0, host]);
+    subnet.id = SubnetId(Uuid::from_u128(subnet.id.0.as_u128() + 1));
+    subnet.cidr = IpNet::new(at(0), 64).unwrap();
+    (subnet.gateway, subnet.service_address) = (Some(at(1)), None);
+    subnet.dns_servers = vec!["2001:db8::53".parse().unwrap()];
+    subnet.ipv6 = Some(mode);
+    let guests = network
+        .ports
+        .iter_mut()
+        .filter(|port| port.kind == PortKind::Guest);
+    for (port, host) in guests.zip(11..) {
+        port.addresses.push((subnet.id, at(host)));
+    }
+    network.subnets.push(subnet);
+    interface.addresses.push(IpNet::new(at(1), 64).unwrap());
+    interface.ipv6 = Some(mode);
+    interface.announced_dns = "2001:db8::53".parse().ok();
+}
+
 /// Two tenant networks behind a router with a gateway, security groups, a floating IP: a bit of everything.
 pub fn cloud() -> Vec<Plan> {
     let mut router = router(1);
@@ -170,6 +197,34 @@ pub fn cloud() -> Vec<Plan> {
         max_kbps: 1000,
         max_burst_kbps: 100,
     }];
+    add_ipv6(&mut first, &mut router.interfaces[0], Ipv6Mode::Stateful);
+    add_ipv6(&mut second, &mut router.interfaces[1], Ipv6Mode::Slaac);
+    // A trunk's sub-port, a port with more addresses than its own, one that is told another MTU, one that is off.
+    let mut sub = port(2, 20);
+    sub.kind = PortKind::Sub {
+        parent: port_id(1, 11),
+        vlan: 77,
+    };
+    let mut shared = port(2, 21);
+    shared.allowed_pairs = vec![
+        AllowedPair {
+            mac: None,
+            addresses: "10.0.2.200/32".parse().unwrap(),
+        },
+        AllowedPair {
+            mac: Some(Mac([2, 0, 0, 0, 0, 1])),
+            addresses: "10.0.3.7/24".parse().unwrap(),
+        },
+    ];
+    let mut told = port(2, 22);
+    told.dhcp_options = vec![DhcpOverride {
+        family: Family::V4,
+        name: "mtu".to_owned(),
+        value: "1300".to_owned(),
+    }];
+    let mut off = port(2, 23);
+    (off.enabled, off.host) = (false, Some("host-1".to_owned()));
+    second.ports.extend([sub, shared, told, off]);
     let gateway = port(200, 9);
     router.gateway = Some(RouterGateway {
         port: gateway.id,
@@ -183,11 +238,18 @@ pub fn cloud() -> Vec<Plan> {
         external: address(200, 9),
         internal: "10.0.1.0/24".parse().unwrap(),
     }];
-    router.floating = vec![Floating {
-        external: address(200, 100),
-        internal: address(1, 11),
-        port: None,
-    }];
+    router.floating = vec![
+        Floating {
+            external: address(200, 100),
+            internal: address(1, 11),
+            port: None,
+        },
+        Floating {
+            external: address(200, 102),
+            internal: address(2, 11),
+            port: Some((port_id(2, 11), Mac([2, 0, 0, 0, 0, 2]))),
+        },
+    ];
     router.forwards = vec![Forward {
         external: address(200, 101),
         external_port: 2222,
@@ -214,16 +276,15 @@ pub fn cloud() -> Vec<Plan> {
             Remote::AddressGroup(addresses.id),
         ),
     ];
+    let mut second_group = group(2, vec![rule(5, Direction::Egress, None, Remote::Anyone)]);
+    second_group.stateful = false;
     vec![
         Plan::Network(first),
         Plan::Network(second),
         Plan::Network(outside),
         Plan::Router(router),
         Plan::SecurityGroup(group(1, rules)),
-        Plan::SecurityGroup(group(
-            2,
-            vec![rule(5, Direction::Egress, None, Remote::Anyone)],
-        )),
+        Plan::SecurityGroup(second_group),
         Plan::AddressGroup(addresses),
     ]
 }

@@ -2,10 +2,10 @@
 
 use super::access::changeable;
 use super::state::{SUBJECT, move_to};
+use super::web::{Reach, uri_refusal};
 use super::{NewImage, STORE, create_in};
 use crate::context::Context;
 use crate::import_image::{ImportImage, Input, Step};
-use crate::settings::Images as Settings;
 use corten_engine::{Place, Subject, Submission, submit};
 use corten_iam::action::image as action;
 use corten_iam::actor::Actor;
@@ -15,7 +15,6 @@ use corten_model::lifecycle::image::{ImageCommand, decide};
 use corten_model::refusal::Refusal;
 use corten_store::images::{self, Image, ImageStatus, ImageTask, Import, TaskKind};
 use corten_store::{Error, Failure, Tx};
-use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -69,7 +68,7 @@ pub async fn import(
 ) -> Result<(), Failure> {
     check_stores(&request)?;
     if let ImportMethod::WebDownload { uri } = &request.method
-        && let Some(refusal) = uri_refusal(&cx.settings.images, uri)
+        && let Some(refusal) = uri_refusal(&cx.settings.images, Reach::of(actor), uri)
     {
         return Err(refusal.into());
     }
@@ -102,7 +101,7 @@ pub async fn import_new(
 ) -> Result<OperationId, Failure> {
     cx.policy
         .check(actor, action::TASKS_WRITE, &Target::cloud())?;
-    if let Some(refusal) = uri_refusal(&cx.settings.images, uri) {
+    if let Some(refusal) = uri_refusal(&cx.settings.images, Reach::of(actor), uri) {
         return Err(refusal.into());
     }
     let mut tx = cx.store.write().await?;
@@ -156,6 +155,7 @@ async fn start(
         input: Input {
             method,
             made_image: asked.kind == TaskKind::Import,
+            reach: Reach::of(actor),
         },
     };
     let operation = submit(tx, now, submission)
@@ -252,60 +252,9 @@ async fn copy(
     Ok(())
 }
 
-/// Why `uri` may not be fetched, if so.
-pub(crate) fn uri_refusal(settings: &Settings, uri: &str) -> Option<Refusal> {
-    let allowed = &settings.web_download_hosts;
-    let reason = match Url::parse(uri) {
-        Err(error) => error.to_string(),
-        Ok(url) if !matches!(url.scheme(), "http" | "https") => {
-            format!(
-                "the scheme is '{}', only http and https are fetched",
-                url.scheme()
-            )
-        }
-        Ok(url) => match url.host_str() {
-            None => "it names no host".to_owned(),
-            Some(host) if allowed.is_empty() || allowed.iter().any(|name| name == host) => {
-                return None;
-            }
-            Some(host) => format!(
-                "'{host}' is not one of the hosts that the operator allows (images.web_download_hosts): {}",
-                allowed.join(", ")
-            ),
-        },
-    };
-    Some(Refusal::invalid(format!(
-        "URI for web-download does not pass filtering: {uri}: {reason}."
-    )))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_web_addresses_of_allowed_hosts_are_fetched() {
-        let any = Settings::default();
-        assert_eq!(uri_refusal(&any, "http://example.org/x.qcow2"), None);
-        for bad in [
-            "file:///etc/passwd",
-            "ftp://example.org/x",
-            "not a uri",
-            "http://",
-        ] {
-            assert!(uri_refusal(&any, bad).is_some(), "{bad}");
-        }
-        let some = Settings {
-            web_download_hosts: vec!["images.example.org".to_owned()],
-            ..any
-        };
-        assert_eq!(uri_refusal(&some, "https://images.example.org/x"), None);
-        let refusal = uri_refusal(&some, "https://169.254.169.254/latest").unwrap();
-        assert!(
-            refusal.message.contains("images.web_download_hosts"),
-            "{refusal}"
-        );
-    }
 
     #[test]
     fn a_request_is_written_as_it_was_read() {

@@ -8,6 +8,7 @@
 //! | `files` | where bytes are and how they are written |
 //! | `upload`, `download` | bytes in and out |
 //! | `import` | starting an import, whose work is [`crate::import_image`] |
+//! | `web` | where an import may fetch from |
 //! | `tasks` | imports, seen as Glance's tasks |
 //! | `metadefs` | what properties mean |
 //! | `recover` | what a start does after a crash |
@@ -25,6 +26,7 @@ mod recover;
 mod state;
 pub mod tasks;
 mod upload;
+mod web;
 
 pub use access::{List, check_cache, get, get_usable, list, locations, store_directory};
 pub use change::{Attribute, Change, add_tag, remove_tag, update};
@@ -40,9 +42,9 @@ pub use upload::{Incoming, stage, store_from_file, upload};
 
 pub(crate) use access::sees;
 pub(crate) use delete::remove_row;
-pub(crate) use import::uri_refusal;
 pub(crate) use state::move_to;
 pub(crate) use upload::{copy_in, inspected_size, keep_if_referred};
+pub(crate) use web::{OutOfReach, Reach, Resolver, uri_refusal};
 
 use corten_model::refusal::Refusal;
 use std::fmt::Display;

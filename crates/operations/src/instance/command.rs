@@ -1,6 +1,7 @@
 //! Accepting a command: the permission, the lock, the life cycle, then the first state and the operation in one
 //! transaction.
 
+use super::history::{self, Deed};
 use super::query;
 use crate::command_instance::{self, CommandInstance};
 use crate::context::Context;
@@ -128,34 +129,38 @@ pub fn refuse_if_locked(cx: &Context, actor: &Actor, instance: &Instance) -> Res
     )))
 }
 
+/// Submits the operation of an accepted command and commits.
 pub(super) async fn go<W: Workflow>(
     cx: &Context,
     actor: &Actor,
-    accepted: Accepted,
+    mut accepted: Accepted,
     workflow: &W,
-    (place, step): (Place, W::Step),
+    first: (Place, W::Step),
     input: W::Input,
 ) -> Result<(), Failure> {
-    let Accepted {
-        mut tx,
-        instance,
-        already,
-    } = accepted;
-    if already {
-        return Ok(());
+    let begun = begin(cx, actor, &mut accepted, workflow, first, input).await?;
+    if begun.is_some() {
+        accepted.tx.commit().await?;
     }
-    start(
-        &mut tx,
-        cx,
-        &instance,
-        actor,
-        workflow,
-        (place, step),
-        input,
-    )
-    .await?;
-    tx.commit().await?;
     Ok(())
+}
+
+/// Submits the operation of an accepted command; `None` if it is under way already and nothing is to be committed.
+pub(super) async fn begin<W: Workflow>(
+    cx: &Context,
+    actor: &Actor,
+    accepted: &mut Accepted,
+    workflow: &W,
+    first: (Place, W::Step),
+    input: W::Input,
+) -> Result<Option<OperationId>, Failure> {
+    if accepted.already {
+        return Ok(None);
+    }
+    let Accepted { tx, instance, .. } = accepted;
+    start(tx, cx, instance, actor, workflow, first, input)
+        .await
+        .map(Some)
 }
 
 /// Submits an operation on an instance in the transaction that set its first state.
@@ -259,18 +264,21 @@ pub async fn restore(cx: &Arc<Context>, actor: &Actor, id: InstanceId) -> Result
     simple(cx, actor, id, Command::Restore).await
 }
 
-/// Refused always: a password is set by an agent in the guest, and none is spoken to.
+/// Refused always: a password is set by an agent in the guest, and none is spoken to. That it was tried is kept.
 pub async fn change_password(cx: &Context, actor: &Actor, id: InstanceId) -> Result<(), Failure> {
-    let instance = query::show(cx, actor, id).await?;
-    query::permit(cx, actor, &instance, compute::SERVERS_WRITE)?;
+    let mut tx = cx.store.write().await?;
+    let instance = query::lock(cx, &mut tx, actor, id, compute::SERVERS_WRITE).await?;
     refuse_if_locked(cx, actor, &instance)?;
     decide(instance.class, instance.state, Command::ChangePassword)
         .map_err(|illegal| Refusal::conflict(illegal.message(id)))?;
-    Err(Refusal::conflict(format!(
+    let why = format!(
         "Failed to set the admin password on {id} because there is no agent in its guest that could. Rebuild it, which \
          sets a new one, or log in with its key."
-    ))
-    .into())
+    );
+    let deed = Deed::ChangePassword;
+    history::keep(&mut tx, cx, actor, &instance, deed, Some(&why)).await?;
+    tx.commit().await?;
+    Err(Refusal::conflict(why).into())
 }
 
 /// Nothing is to do: a guest gets its addresses from its config drive and its network.
@@ -457,6 +465,7 @@ pub async fn reset_state(
         )),
     };
     instances::update(&mut tx, &mut instance, cx.now()).await?;
+    history::keep(&mut tx, cx, actor, &instance, Deed::ResetState, None).await?;
     tx.commit().await?;
     // A capture that a host still writes is overwritten by the next one, or removed with the instance.
     snapshot_instance::remove_capture(cx, id).await

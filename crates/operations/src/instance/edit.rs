@@ -1,5 +1,6 @@
 //! Changes that need no host: name, description, metadata, tags, lock.
 
+use super::history::{self, Deed};
 use super::{command, new, query};
 use crate::context::Context;
 use corten_iam::action::compute;
@@ -221,6 +222,7 @@ pub async fn lock(
     let by_admin = actor.is_admin() && actor.project_id() != Some(&instance.project_id);
     instance.intent.locked = Some(Lock { by_admin, reason });
     instances::update(&mut tx, &mut instance, cx.now()).await?;
+    history::keep(&mut tx, cx, actor, &instance, Deed::Lock, None).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -239,6 +241,7 @@ pub async fn unlock(cx: &Context, actor: &Actor, id: InstanceId) -> Result<(), F
     }
     instance.intent.locked = None;
     instances::update(&mut tx, &mut instance, cx.now()).await?;
+    history::keep(&mut tx, cx, actor, &instance, Deed::Unlock, None).await?;
     tx.commit().await?;
     Ok(())
 }

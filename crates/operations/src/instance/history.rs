@@ -2,11 +2,15 @@
 
 use super::query;
 use crate::context::Context;
+use corten_engine::Place;
+use corten_iam::action::compute::SERVERS_READ;
 use corten_iam::actor::Actor;
 use corten_model::ids::{InstanceId, OperationId, ProjectId, RequestId, UserId};
 use corten_model::time::Timestamp;
-use corten_store::operations::{self, Filter, Operation, Status};
-use corten_store::{Failure, instances, transitions};
+use corten_store::instances::{self, Instance};
+use corten_store::operations::{self, Filter, NewOperation, Operation, Status};
+use corten_store::transitions::{self, Transition};
+use corten_store::{Error, Failure, Tx, record};
 
 /// One thing that was done.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,8 +51,60 @@ fn action_name(kind: &str) -> String {
         "confirm_resize" => "confirmResize".to_owned(),
         "revert_resize" => "revertResize".to_owned(),
         "shelve_offload" => "shelveOffload".to_owned(),
+        "change_password" => "changePassword".to_owned(),
+        "reset_state" => "resetState".to_owned(),
         other => other.to_owned(),
     }
+}
+
+/// Something that was done to an instance, or tried, and was over at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deed {
+    Lock,
+    Unlock,
+    ResetState,
+    ChangePassword,
+}
+
+impl Deed {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Lock => "lock_instance",
+            Self::Unlock => "unlock_instance",
+            Self::ResetState => "reset_state_instance",
+            Self::ChangePassword => "change_password_instance",
+        }
+    }
+}
+
+/// Keeps what was over at once among the instance's actions; `failure` says why it failed.
+pub(super) async fn keep(
+    tx: &mut Tx,
+    cx: &Context,
+    actor: &Actor,
+    instance: &Instance,
+    deed: Deed,
+    failure: Option<&str>,
+) -> Result<(), Error> {
+    let now = cx.now();
+    let operation = NewOperation {
+        kind: deed.kind().to_owned(),
+        subject_kind: instances::SUBJECT.to_owned(),
+        subject_id: instance.id.to_string(),
+        project_id: Some(instance.project_id.clone()),
+        origin: actor.origin(),
+        place: Place::Control.to_string(),
+        step: String::new(),
+        input: String::new(),
+        now,
+        deadline: now,
+    };
+    let status = match failure {
+        None => Status::Done,
+        Some(_) => Status::Failed,
+    };
+    operations::record(tx, operation, status, failure.unwrap_or_default()).await?;
+    Ok(())
 }
 
 fn action(id: InstanceId, operation: Operation) -> Action {
@@ -69,17 +125,35 @@ fn action(id: InstanceId, operation: Operation) -> Action {
     }
 }
 
+/// The instance, if `actor` may see it; also one that is deleted.
+async fn remembered(
+    cx: &Context,
+    tx: &mut Tx,
+    actor: &Actor,
+    id: InstanceId,
+) -> Result<Instance, Failure> {
+    let instance: Option<Instance> = record::get(tx, id).await?;
+    let instance = instance.ok_or_else(|| query::missing(id))?;
+    query::permit(cx, actor, &instance, SERVERS_READ)?;
+    Ok(instance)
+}
+
+/// Every change of an instance's state, oldest first; also of one that is deleted.
+pub async fn timeline(
+    cx: &Context,
+    actor: &Actor,
+    id: InstanceId,
+) -> Result<(Instance, Vec<Transition>), Failure> {
+    let mut tx = cx.store.read().await?;
+    let instance = remembered(cx, &mut tx, actor, id).await?;
+    let log = transitions::of_subject(&mut tx, instances::SUBJECT, &id.to_string()).await?;
+    Ok((instance, log))
+}
+
 /// What was done to an instance, newest first; also to one that is deleted.
 pub async fn actions(cx: &Context, actor: &Actor, id: InstanceId) -> Result<Vec<Action>, Failure> {
     let mut tx = cx.store.read().await?;
-    let instance: Option<instances::Instance> = corten_store::record::get(&mut tx, id).await?;
-    let instance = instance.ok_or_else(|| query::missing(id))?;
-    query::permit(
-        cx,
-        actor,
-        &instance,
-        corten_iam::action::compute::SERVERS_READ,
-    )?;
+    remembered(cx, &mut tx, actor, id).await?;
     let filter = Filter {
         subject: Some((instances::SUBJECT.to_owned(), id.to_string())),
         ..Filter::default()
@@ -95,8 +169,14 @@ pub async fn actions(cx: &Context, actor: &Actor, id: InstanceId) -> Result<Vec<
 pub async fn events(cx: &Context, action: &Action) -> Result<Vec<Event>, Failure> {
     let mut tx = cx.store.read().await?;
     let transitions = transitions::of_operation(&mut tx, action.operation).await?;
+    // Nova's words: what the API does itself, and what a host does.
+    let name = match action.name.as_str() {
+        deed @ ("lock" | "unlock") => format!("api_{deed}"),
+        "changePassword" => "compute_set_admin_password".to_owned(),
+        other => format!("compute_{other}_instance"),
+    };
     let mut events = vec![Event {
-        name: format!("compute_{}_instance", action.name),
+        name,
         started: action.started,
         finished: action.finished,
         result: action

@@ -5,6 +5,9 @@
 
 use super::addresses::{self, Wiring};
 use crate::context::Context;
+use corten_iam::action::compute::{SERVERS_READ, SERVERS_READ_ALL};
+use corten_iam::actor::Actor;
+use corten_iam::policy::Target;
 use corten_model::ids::{InstanceId, ProjectId};
 use corten_model::lifecycle::{TaskState, VmState};
 use corten_model::refusal::Refusal;
@@ -241,6 +244,45 @@ pub struct Page {
     /// The last instance of the page before.
     pub marker: Option<InstanceId>,
     pub limit: usize,
+}
+
+/// Whose instances `actor` lists: his project's, or everyone's (`None`).
+pub fn whose(cx: &Context, actor: &Actor, all: bool) -> Result<Option<ProjectId>, Refusal> {
+    let everyone = cx.policy.check(actor, SERVERS_READ_ALL, &Target::cloud());
+    match actor.project_id() {
+        _ if all => everyone.map(|()| None),
+        Some(own) => {
+            cx.policy
+                .check(actor, SERVERS_READ, &Target::project(own))?;
+            Ok(Some(own.clone()))
+        }
+        None if everyone.is_ok() => Ok(None),
+        None => Err(Refusal::forbidden(
+            "Servers belong to projects (K128): use a token that is scoped to one.",
+        )),
+    }
+}
+
+/// The living instances that [`whose`] names, newest first, from after `marker`.
+pub async fn newest(
+    cx: &Context,
+    actor: &Actor,
+    all: bool,
+    marker: Option<InstanceId>,
+    limit: usize,
+) -> Result<Vec<Instance>, Failure> {
+    let filter = Filter {
+        project_id: whose(cx, actor, all)?,
+        deleted: Some(false),
+        soft_deleted: true,
+        ..Filter::default()
+    };
+    let page = Page {
+        sort: vec![(SortKey::Column("created_at"), Direction::Descending)],
+        marker,
+        limit,
+    };
+    list(cx, &filter, &page).await
 }
 
 /// A page of instances. The caller has checked that its actor may read the filter's project.

@@ -130,7 +130,9 @@ fn described(cards: Vec<Card>) -> Metadata {
 }
 
 fn at(metadata: &Metadata, path: &str) -> String {
-    let content = metadata.at(path).unwrap_or_else(|| panic!("{path} is there"));
+    let content = metadata
+        .at(path)
+        .unwrap_or_else(|| panic!("{path} is there"));
     String::from_utf8(content.bytes).unwrap()
 }
 
@@ -157,7 +159,13 @@ fn each_address_says_how_the_guest_gets_it() {
         .collect();
     assert_eq!(
         kinds,
-        ["ipv4_dhcp", "ipv4", "ipv6_slaac", "ipv6_dhcpv6-stateful", "ipv6"]
+        [
+            "ipv4_dhcp",
+            "ipv4",
+            "ipv6_slaac",
+            "ipv6_dhcpv6-stateful",
+            "ipv6"
+        ]
     );
     let fixed = &data["networks"][1];
     assert_eq!(fixed["ip_address"], "10.1.0.9");
@@ -169,12 +177,19 @@ fn each_address_says_how_the_guest_gets_it() {
             {"network": "198.51.100.0", "netmask": "255.255.255.0", "gateway": "10.1.0.1"},
         ])
     );
-    assert_eq!(data["networks"][0]["ip_address"], Value::Null, "DHCP tells it");
+    assert_eq!(
+        data["networks"][0]["ip_address"],
+        Value::Null,
+        "DHCP tells it"
+    );
     let link = &data["links"][0];
     assert_eq!(link["ethernet_mac_address"], "fa:16:3e:01:02:03");
     assert_eq!(link["mtu"], 1442);
     assert_eq!(data["networks"][4]["link"], link["id"]);
-    assert_eq!(data["services"], json!([{"type": "dns", "address": "192.0.2.53"}]));
+    assert_eq!(
+        data["services"],
+        json!([{"type": "dns", "address": "192.0.2.53"}])
+    );
 }
 
 #[test]
@@ -190,15 +205,26 @@ fn tags_of_cards_are_devices() {
 #[test]
 fn documents_came_with_their_versions() {
     let metadata = described(Vec::new());
-    assert!(at(&metadata, "/openstack").lines().any(|line| line == "2018-08-27"));
+    assert!(
+        at(&metadata, "/openstack")
+            .lines()
+            .any(|line| line == "2018-08-27")
+    );
     assert!(at(&metadata, "/openstack/").ends_with("latest"));
     let oldest = at(&metadata, "/openstack/2012-08-10");
     assert_eq!(oldest, "meta_data.json\nuser_data");
     assert!(at(&metadata, "/openstack/latest").contains("network_data.json"));
-    assert!(metadata.at("/openstack/2012-08-10/network_data.json").is_none());
+    assert!(
+        metadata
+            .at("/openstack/2012-08-10/network_data.json")
+            .is_none()
+    );
     assert!(metadata.at("/openstack/2011-01-01").is_none());
     assert!(metadata.at("/openstack/latest/secrets.json").is_none());
-    assert_eq!(json_at(&metadata, "/openstack/latest/vendor_data2.json"), json!({}));
+    assert_eq!(
+        json_at(&metadata, "/openstack/latest/vendor_data2.json"),
+        json!({})
+    );
     assert_eq!(at(&metadata, "/openstack/latest/user_data"), "#!/bin/sh");
     assert_eq!(at(&metadata, "/openstack/content/0000"), "hello");
     assert!(metadata.at("/openstack/content/0001").is_none());
@@ -214,13 +240,26 @@ fn the_tree_of_ec2_is_walked_name_by_name() {
         assert!(names.lines().any(|line| line == name), "{name} in {names}");
     }
     assert_eq!(at(&metadata, "/latest/meta-data/local-ipv4"), "10.0.0.9");
-    assert_eq!(at(&metadata, "/2009-04-04/meta-data/mac"), "fa:16:3e:01:02:03");
+    assert_eq!(
+        at(&metadata, "/2009-04-04/meta-data/mac"),
+        "fa:16:3e:01:02:03"
+    );
     assert_eq!(at(&metadata, "/latest/meta-data/public-keys/"), "0=mine");
-    assert_eq!(at(&metadata, "/latest/meta-data/public-keys/0/"), "openssh-key");
+    assert_eq!(
+        at(&metadata, "/latest/meta-data/public-keys/0/"),
+        "openssh-key"
+    );
     let key = at(&metadata, "/latest/meta-data/public-keys/0/openssh-key");
     assert_eq!(key, "ssh-ed25519 AAAA");
-    assert_eq!(at(&metadata, "/latest/meta-data/placement/availability-zone"), "nova");
-    assert!(metadata.at("/latest/meta-data/public-keys/0/_name").is_none());
+    assert_eq!(
+        at(&metadata, "/latest/meta-data/placement/availability-zone"),
+        "nova"
+    );
+    assert!(
+        metadata
+            .at("/latest/meta-data/public-keys/0/_name")
+            .is_none()
+    );
     assert!(metadata.at("/latest/meta-data/nothing").is_none());
     assert_eq!(at(&metadata, "/latest/user-data"), "#!/bin/sh");
 }

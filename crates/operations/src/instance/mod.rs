@@ -4,10 +4,11 @@
 //!   first state and submit the operation in the same transaction.
 //! * [`reshape`] accepts what changes its size or gives its host back: resize, migrate, shelve and their ways back.
 //! * [`capture`] accepts what takes an image.
-//! * [`history`] tells what was done, [`console`] what the guest prints and who may talk to it.
+//! * [`history`] tells what was done, [`migrations`] how changes of the flavor went; [`console`] what the guest prints and
+//!   who may talk to it.
 //! * [`query`] finds one, [`list`] many; [`edit`] changes what needs no host (name, metadata, tags, lock).
 //! * [`networks`] decides which networks it is joined to, [`ports`] keeps its ports, [`interface`] attaches and detaches
-//!   cards, [`addresses`] shows them, [`metadata`] describes the instance to its guest.
+//!   cards, [`public_ip`] leads public IPs to them, [`addresses`] shows them, [`metadata`] describes the instance to its guest.
 //! * [`spec`] turns an instance into what a host needs to make its guest.
 //! * [`work`] is what the steps of the operations have in common.
 
@@ -20,9 +21,11 @@ pub mod history;
 pub mod interface;
 pub mod list;
 pub mod metadata;
+pub mod migrations;
 pub mod networks;
 pub mod new;
 pub mod ports;
+pub mod public_ip;
 pub mod query;
 pub mod reshape;
 pub mod spec;

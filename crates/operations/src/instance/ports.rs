@@ -13,7 +13,7 @@ use corten_model::origin::Origin;
 use corten_model::refusal::Refusal;
 use corten_network::plan::Unit;
 use corten_store::instances::{Instance, Nic};
-use corten_store::network::floating_ip::{self, FloatingIp};
+use corten_store::network::floating_ip;
 use corten_store::network::network::Network;
 use corten_store::network::port::Port;
 use corten_store::network::security_group::SecurityGroup;
@@ -271,10 +271,9 @@ pub async fn release_public(
         }
         let leading = floating_ip::of_port(tx, nic.port_id).await?;
         for floating in leading.into_iter().filter(|floating| floating.ephemeral) {
-            changed.insert(Unit::Network(floating.network_id));
             changed.extend(floating.target.map(|target| Unit::Router(target.router_id)));
-            record::delete::<FloatingIp>(tx, floating.id).await?;
-            record::delete::<Port>(tx, floating.holder_id).await?;
+            let why = "its instance stopped, was shelved or deleted";
+            network::floating_ip::release(cx, tx, origin, &floating, why).await?;
         }
     }
     let changed: Vec<_> = changed.into_iter().collect();

@@ -5,7 +5,7 @@
 
 use super::capture::{self, NewCapture};
 use super::command::{self, Accepted, accept};
-use super::{new, query};
+use super::{migrations, new, query};
 use crate::confirm_resize::{self, ConfirmResize};
 use crate::context::Context;
 use crate::image::{self, NewImage};
@@ -70,7 +70,16 @@ pub async fn resize(
     let input = resize_instance::Input { instance_id: id };
     let first = (Place::Control, resize_instance::Step::Prepare);
     let workflow = ResizeInstance(cx.clone());
-    command::go(cx, actor, accepted, &workflow, first, input).await
+    let begun = command::begin(cx, actor, &mut accepted, &workflow, first, input).await?;
+    let Some(operation) = begun else {
+        return Ok(());
+    };
+    let Accepted {
+        mut tx, instance, ..
+    } = accepted;
+    migrations::keep(&mut tx, actor, &instance, operation, cx.now()).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 fn cannot_resize(reason: impl std::fmt::Display) -> Refusal {

@@ -280,12 +280,23 @@ pub(crate) async fn lock<T: Access>(
     tx: &mut Tx,
     id: impl ToString,
 ) -> Result<T, Failure> {
+    lock_for(cx, actor, tx, id, T::WRITE).await
+}
+
+/// The resource, locked for a change that needs this action.
+pub(crate) async fn lock_for<T: Access>(
+    cx: &Context,
+    actor: &Actor,
+    tx: &mut Tx,
+    id: impl ToString,
+    action: Action,
+) -> Result<T, Failure> {
     let id = id.to_string();
     let found = record::lock::<T>(tx, &id).await?;
     match found {
         Some(resource) if sees(cx, actor, tx, &resource).await? => {
             cx.policy
-                .check(actor, T::WRITE, &Target::project(resource.project_id()))?;
+                .check(actor, action, &Target::project(resource.project_id()))?;
             Ok(resource)
         }
         _ => Err(missing::<T>(id).into()),

@@ -29,7 +29,8 @@ pub(super) async fn give(
     port: &Port,
     wanted: Option<&[Wanted]>,
 ) -> Result<Vec<FixedIp>, Failure> {
-    let subnets = serving(subnet::of_network(tx, port.network_id).await?, port);
+    let all = subnet::of_network(tx, port.network_id).await?;
+    let subnets = serving(all, &port.device_owner);
     match wanted {
         Some(wanted) => exactly(tx, port, &subnets, wanted).await,
         None => by_default(tx, port, &subnets).await,
@@ -37,8 +38,8 @@ pub(super) async fn give(
 }
 
 /// Subnets with service types are for ports of those device owners alone.
-fn serving(subnets: Vec<Subnet>, port: &Port) -> Vec<Subnet> {
-    let is_for = |subnet: &Subnet| subnet.service_types.contains(&port.device_owner);
+fn serving(subnets: Vec<Subnet>, device_owner: &str) -> Vec<Subnet> {
+    let is_for = |subnet: &Subnet| subnet.service_types.iter().any(|of| of == device_owner);
     let has_own = subnets.iter().any(is_for);
     subnets
         .into_iter()
@@ -240,6 +241,39 @@ pub(super) async fn claim_own(
     }
 }
 
+async fn taken(tx: &mut Tx, subnet: &Subnet) -> Result<BTreeSet<u128>, Failure> {
+    let given = port::addresses_of_subnet(tx, subnet.id).await?;
+    Ok(given.iter().map(|row| number(row.address)).collect())
+}
+
+/// The addresses of the pools that are not taken, lowest first.
+fn untaken<'a>(subnet: &'a Subnet, taken: &'a BTreeSet<u128>) -> impl Iterator<Item = u128> + 'a {
+    let pools = subnet.pools.iter();
+    pools
+        .flat_map(|pool| number(pool.start)..=number(pool.end))
+        .filter(|candidate| !taken.contains(candidate))
+}
+
+/// The first IPv4 subnet of a network that has an address left for such a port.
+pub(super) async fn ipv4_subnet_with_room(
+    tx: &mut Tx,
+    network: NetworkId,
+    device_owner: &str,
+) -> Result<Option<SubnetId>, Failure> {
+    let all = subnet::of_network(tx, network).await?;
+    for subnet in serving(all, device_owner) {
+        let is_ipv4 = subnet.cidr.addr().is_ipv4();
+        if is_ipv4
+            && untaken(&subnet, &taken(tx, &subnet).await?)
+                .next()
+                .is_some()
+        {
+            return Ok(Some(subnet.id));
+        }
+    }
+    Ok(None)
+}
+
 /// The lowest address of the pools that nobody has.
 pub(crate) async fn next_free(
     tx: &mut Tx,
@@ -247,22 +281,15 @@ pub(crate) async fn next_free(
     subnet: &Subnet,
 ) -> Result<Option<FixedIp>, Failure> {
     let is_ipv4 = subnet.cidr.addr().is_ipv4();
-    let given = port::addresses_of_subnet(tx, subnet.id).await?;
-    let taken: BTreeSet<u128> = given.iter().map(|row| number(row.address)).collect();
-    for pool in &subnet.pools {
-        let mut candidate = number(pool.start);
-        while candidate <= number(pool.end) {
-            if !taken.contains(&candidate) {
-                let fixed = FixedIp {
-                    subnet_id: subnet.id,
-                    ip_address: address(candidate, is_ipv4),
-                };
-                // Another transaction may be taking it just now.
-                if take(tx, port, fixed).await? {
-                    return Ok(Some(fixed));
-                }
-            }
-            candidate += 1;
+    let taken = taken(tx, subnet).await?;
+    for candidate in untaken(subnet, &taken) {
+        let fixed = FixedIp {
+            subnet_id: subnet.id,
+            ip_address: address(candidate, is_ipv4),
+        };
+        // Another transaction may be taking it just now.
+        if take(tx, port, fixed).await? {
+            return Ok(Some(fixed));
         }
     }
     Ok(None)
@@ -300,7 +327,8 @@ pub(crate) async fn change(
         .collect();
     let mut addresses = kept;
     if !more.is_empty() {
-        let subnets = serving(subnet::of_network(tx, port.network_id).await?, port);
+        let all = subnet::of_network(tx, port.network_id).await?;
+        let subnets = serving(all, &port.device_owner);
         for wish in more {
             addresses.push(one(tx, port, &subnets, wish).await?);
         }

@@ -6,6 +6,9 @@
 
 pub mod access;
 pub mod addresses;
+pub mod floating_ip;
+mod floating_ip_target;
+pub mod host_side;
 pub mod ipam;
 #[expect(
     clippy::module_inception,
@@ -15,7 +18,12 @@ pub mod network;
 pub mod plan;
 pub mod port;
 pub(crate) mod port_check;
+pub mod port_forwarding;
 pub mod quota;
+pub mod router;
+pub mod router_gateway;
+pub mod router_interface;
+pub mod router_routes;
 pub mod security_group;
 pub mod security_group_rule;
 pub mod segment;
@@ -43,6 +51,11 @@ pub const TOLD: &str = "network/told";
 /// A rule of the API that was broken: 400 under Neutron's general name for it.
 pub(crate) fn invalid_input(message: impl std::fmt::Display) -> Refusal {
     Refusal::invalid(format!("Invalid input for operation: {message}")).named("InvalidInput")
+}
+
+/// 400 under the name that Neutron has for requests that make no sense for a resource.
+pub(crate) fn bad_request(resource: &str, message: impl std::fmt::Display) -> Refusal {
+    Refusal::invalid(format!("Bad {resource} request: {message}.")).named("BadRequest")
 }
 
 /// Notes that units of the fabric changed and has an operation tell it, in the transaction that changed them.

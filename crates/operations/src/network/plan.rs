@@ -10,6 +10,7 @@ use corten_network::plan::{
     Remote, RouterGateway, RouterInterface, RouterPlan, Rule, SecurityGroupPlan, Snat, SubnetPlan,
     Unit,
 };
+use corten_store::hosts::Host;
 use corten_store::network::network::{Network, Segment};
 use corten_store::network::port::{self, Port};
 use corten_store::network::qos_policy::QosPolicy;
@@ -361,9 +362,21 @@ async fn router_gateway(tx: &mut Tx, cx: &Context, port: &Port) -> Result<Router
         mac: mac_of(port)?,
         addresses: with_prefixes(port, &subnets),
         next_hops: subnets.iter().filter_map(|subnet| subnet.gateway).collect(),
-        chassis: cx.settings.network.gateway_hosts.clone(),
+        chassis: gateway_hosts(tx, cx).await?,
         mtu: network.map_or(cx.settings.network.physical_mtu, |network| network.mtu),
     })
+}
+
+/// The hosts that routers go out through, best first.
+async fn gateway_hosts(tx: &mut Tx, cx: &Context) -> Result<Vec<String>, Failure> {
+    let named = &cx.settings.network.gateway_hosts;
+    if !named.is_empty() {
+        return Ok(named.clone());
+    }
+    let hosts: Vec<Host> = Query::new().all(tx).await?;
+    let mut names: Vec<String> = hosts.into_iter().map(|host| host.name).collect();
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// What goes out under the router's own address: every inside range of IPv4. IPv6 is routed as it is.
@@ -393,9 +406,8 @@ async fn translations(tx: &mut Tx, id: RouterId) -> Result<(Vec<Floating>, Vec<F
             port: None,
         }));
     }
-    let rows: Vec<port_forwarding::PortForwarding> = Query::new().all(tx).await?;
     let mut forwards = Vec::new();
-    for row in rows.into_iter().filter(|row| row.router_id == id) {
+    for row in port_forwarding::of_router(tx, id).await? {
         let outside: Option<floating_ip::FloatingIp> = record::get(tx, row.floating_ip_id).await?;
         let protocol = match row.protocol.as_str() {
             "udp" => ForwardProtocol::Udp,

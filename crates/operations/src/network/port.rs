@@ -4,7 +4,7 @@ use super::access::{self, Narrow, list as visible, lock, owner};
 use super::addresses::random_mac;
 use super::ipam::{self, Wanted};
 use super::network::SERVICE_OWNER;
-use super::{commit, invalid_input, port_check as check, quota, security_group};
+use super::{commit, floating_ip, invalid_input, port_check as check, quota, security_group};
 use crate::context::Context;
 use corten_iam::action::network::{NETWORKS_WRITE, PORTS_BIND, PORTS_WRITE};
 use corten_iam::actor::Actor;
@@ -12,13 +12,14 @@ use corten_iam::policy::Target;
 use corten_model::ids::{NetworkId, PortId, ProjectId, QosPolicyId, SecurityGroupId};
 use corten_model::refusal::Refusal;
 use corten_network::plan::{Mac, Unit};
+use corten_store::network::floating_ip::OWNER as FLOATING_OWNER;
 use corten_store::network::network::Network;
 use corten_store::network::port::{self, AllowedPair, Binding, DhcpOption, Port};
 use corten_store::network::qos_policy::QosPolicy;
 use corten_store::network::security_group::SecurityGroup;
 use corten_store::network::subnet::{self, Subnet};
 use corten_store::network::trunk::Trunk;
-use corten_store::network::{Standard, floating_ip, port_forwarding, router};
+use corten_store::network::{Standard, router};
 use corten_store::{Error, Failure, Query, Tx, record};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -151,6 +152,7 @@ pub(crate) async fn create_in(
         .into());
     }
     check::asked(cx, actor, &network, &new)?;
+    check::device(tx, &project, &new.device_id, &new.device_owner).await?;
     quota::check(tx, cx, &project, quota::PORT, 1).await?;
     if let Some(groups) = &new.security_groups {
         for group in groups {
@@ -338,6 +340,13 @@ pub async fn update(
     check::dhcp_options(&port.dhcp_options)?;
     check::dns_name(&port.dns_name)?;
     check::guarded(&port)?;
+    check::device(
+        &mut tx,
+        &port.standard.project_id,
+        &port.device_id,
+        &port.device_owner,
+    )
+    .await?;
     if let Some(wanted) = addresses {
         port.addresses = ipam::change(&mut tx, &port, &wanted).await?;
     }
@@ -349,6 +358,7 @@ pub async fn update(
             other => Failure::from(other),
         })?;
     let mut units = vec![Unit::Network(port.network_id)];
+    units.extend(floating_ip::follow(cx, &mut tx, id, &port.addresses).await?);
     if [router::INTERFACE, router::GATEWAY].contains(&port.device_owner.as_str()) {
         units.extend(port.device_id.parse().ok().map(Unit::Router));
     }
@@ -415,7 +425,7 @@ pub async fn delete(cx: &Arc<Context>, actor: &Actor, id: PortId) -> Result<(), 
 
 async fn refuse_if_needed(tx: &mut Tx, port: &Port) -> Result<(), Failure> {
     let kept_for = match port.device_owner.as_str() {
-        router::INTERFACE | router::GATEWAY | floating_ip::OWNER => {
+        router::INTERFACE | router::GATEWAY | FLOATING_OWNER => {
             Some(format!("has device owner {}", port.device_owner))
         }
         SERVICE_OWNER => Some("serves its network, and goes with it".to_owned()),
@@ -444,20 +454,7 @@ async fn refuse_if_needed(tx: &mut Tx, port: &Port) -> Result<(), Failure> {
 /// Takes a port away with what leads to it, and says which units of the fabric changed.
 pub(crate) async fn remove(cx: &Context, tx: &mut Tx, port: &Port) -> Result<Vec<Unit>, Failure> {
     let mut units = vec![Unit::Network(port.network_id)];
-    for mut floating in floating_ip::of_port(tx, port.id).await? {
-        units.extend(
-            floating
-                .target
-                .take()
-                .map(|target| Unit::Router(target.router_id)),
-        );
-        floating.standard.touch(cx.now());
-        record::update(tx, &floating).await?;
-    }
-    for forwarding in port_forwarding::of_port(tx, port.id).await? {
-        units.push(Unit::Router(forwarding.router_id));
-        record::delete::<port_forwarding::PortForwarding>(tx, forwarding.id).await?;
-    }
+    units.extend(floating_ip::follow(cx, tx, port.id, &[]).await?);
     record::delete::<Port>(tx, port.id).await?;
     units.sort_unstable();
     units.dedup();

@@ -6,10 +6,13 @@ use crate::context::Context;
 use corten_iam::action::network::{NETWORKS_WRITE, PORTS_BIND};
 use corten_iam::actor::Actor;
 use corten_iam::policy::Target;
+use corten_model::ids::ProjectId;
 use corten_model::refusal::Refusal;
 use corten_network::plan::Mac;
 use corten_store::network::network::Network;
 use corten_store::network::port::{AllowedPair, DhcpOption, Port};
+use corten_store::network::router::Router;
+use corten_store::{Failure, Tx, record};
 
 /// As many as Neutron allows.
 const PAIRS_MAX: usize = 10;
@@ -52,6 +55,27 @@ pub(crate) fn asked(
         cx.policy.check(actor, PORTS_BIND, &Target::cloud())?;
     }
     Ok(())
+}
+
+/// What joins a router is its project's: nobody plugs a network into another's. The gateway's port is the operator's.
+pub(super) async fn device(
+    tx: &mut Tx,
+    project: &ProjectId,
+    device_id: &str,
+    device_owner: &str,
+) -> Result<(), Failure> {
+    if !device_owner.starts_with("network:router_") || project.as_str().is_empty() {
+        return Ok(());
+    }
+    let router: Option<Router> = record::get(tx, device_id).await?;
+    match router.filter(|router| router.standard.project_id != *project) {
+        None => Ok(()),
+        Some(_) => Err(Refusal::conflict(format!(
+            "The following device_id {device_id} is not owned by your tenant or matches another tenants router."
+        ))
+        .named("DeviceIDNotOwnedByTenant")
+        .into()),
+    }
 }
 
 pub(super) fn vnic_type(wanted: &str) -> Result<(), Refusal> {

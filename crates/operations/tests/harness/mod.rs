@@ -133,6 +133,15 @@ pub const IMAGE_SHA512: &str = "5d0d";
 
 impl Cloud {
     pub async fn open() -> Self {
+        let mut settings = Settings::default();
+        // Images are fetched from the test itself.
+        settings.images.web_download_hosts = vec!["127.0.0.1".to_owned()];
+        Self::with(settings).await
+    }
+
+    pub async fn with(mut settings: Settings) -> Self {
+        // The harness runs one operation after the other: who waited for the fabric would keep it from being told.
+        settings.network.patience_millis = 0;
         let store = testing::sqlite().await;
         let clock = Arc::new(ManualClock::starting_at(
             Timestamp::parse_iso8601("2026-01-01T00:00:00Z").unwrap(),
@@ -142,7 +151,7 @@ impl Cloud {
         let cx = Arc::new(Context {
             store: (*store).clone(),
             policy: POLICY.clone(),
-            settings: settings(),
+            settings,
             clock: clock.clone(),
             hosts: Hosts::default(),
             fabric: fabric.clone(),
@@ -421,13 +430,6 @@ pub struct End {
     pub fault: bool,
     pub flavor: String,
     pub cards: Vec<network::CardEnd>,
-}
-
-/// Nobody waits for the fabric: the harness runs one operation after the other.
-fn settings() -> Settings {
-    let mut settings = Settings::default();
-    settings.network.patience_millis = 0;
-    settings
 }
 
 pub fn image_id() -> ImageId {

@@ -99,6 +99,12 @@ impl Image {
     }
 }
 
+/// Is there an image with these bytes?
+pub async fn any_with_hash(tx: &mut Tx, sha512: &str) -> Result<bool> {
+    let images = Query::<Image>::new().equals("os_hash_value", sha512);
+    Ok(images.count(tx).await? > 0)
+}
+
 impl Record for Image {
     const TABLE: &'static str = "images";
     const COLUMNS: &'static [&'static str] = &[

@@ -8,6 +8,12 @@ use corten_model::ids::{FloatingIpId, NetworkId, PortId, QosPolicyId, RouterId, 
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
+/// What it is called in the transition log.
+pub const SUBJECT: &str = "floating_ip";
+/// Its states there: it costs while it is held, wherever it leads (K144).
+pub const HELD: &str = "Held";
+pub const RELEASED: &str = "Released";
+
 /// Who owns the port that holds a floating IP's address on the external network.
 pub const OWNER: &str = "network:floatingip";
 

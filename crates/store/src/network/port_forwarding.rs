@@ -25,7 +25,13 @@ pub struct PortForwarding {
 
 impl Record for PortForwarding {
     const TABLE: &'static str = "port_forwardings";
-    const COLUMNS: &'static [&'static str] = &["floating_ip_id", "port_id", "outside"];
+    const COLUMNS: &'static [&'static str] = &[
+        "floating_ip_id",
+        "port_id",
+        "router_id",
+        "outside",
+        "inside",
+    ];
 
     fn id(&self) -> String {
         self.id.to_string()
@@ -35,16 +41,37 @@ impl Record for PortForwarding {
         vec![
             (&self.floating_ip_id).into(),
             (&self.port_id).into(),
+            (&self.router_id).into(),
             format!("{}/{}", self.protocol, self.external_port).into(),
+            format!(
+                "{}/{}/{}",
+                self.protocol, self.internal_address, self.internal_port
+            )
+            .into(),
         ]
     }
 }
 
 resource!(PortForwarding, "Port forwarding", "PortForwardingNotFound");
 
-/// Those of a floating IP.
+/// Those of a floating IP, oldest first.
 pub async fn of_floating_ip(tx: &mut Tx, id: FloatingIpId) -> Result<Vec<PortForwarding>> {
-    Query::new().equals("floating_ip_id", &id).all(tx).await
+    of_floating_ips(tx, [id.to_string()]).await
+}
+
+/// Those of several floating IPs, oldest first.
+pub async fn of_floating_ips(
+    tx: &mut Tx,
+    ids: impl IntoIterator<Item = String>,
+) -> Result<Vec<PortForwarding>> {
+    let mut found: Vec<PortForwarding> = Query::new().any_of("floating_ip_id", ids).all(tx).await?;
+    found.sort_by_key(|forwarding| (forwarding.standard.created_at, forwarding.id));
+    Ok(found)
+}
+
+/// Those that a router translates.
+pub async fn of_router(tx: &mut Tx, id: RouterId) -> Result<Vec<PortForwarding>> {
+    Query::new().equals("router_id", &id).all(tx).await
 }
 
 /// Those that lead to a port.

@@ -13,6 +13,7 @@ mod external_events;
 mod flavor_access;
 mod flavor_extra_specs;
 mod flavors;
+mod floating_ips;
 mod hosts;
 mod hypervisors;
 mod images;
@@ -61,6 +62,7 @@ fn resources() -> Router<App> {
         .merge(flavor_access::routes())
         .merge(flavor_extra_specs::routes())
         .merge(flavors::routes())
+        .merge(floating_ips::routes())
         .merge(hosts::routes())
         .merge(hypervisors::routes())
         .merge(images::routes())

@@ -1,11 +1,14 @@
 //! The body of `POST /v3/auth/tokens`: proofs and the scope wished for. API reference "Authentication and token
 //! management".
 
+use crate::strict::Strict;
 use corten_iam::authenticate::{
     ApplicationCredentialRef, DomainRef, ProjectRef, Proof, ScopeWish, UserRef,
 };
 use corten_model::refusal::Refusal;
 use serde::Deserialize;
+use serde::de::Error as _;
+use serde_json::Value;
 
 #[derive(Deserialize)]
 pub struct Request {
@@ -37,8 +40,12 @@ struct PasswordMethod {
 
 #[derive(Deserialize)]
 struct PasswordUser {
-    #[serde(flatten)]
-    user: User,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    domain: Option<Domain>,
     password: String,
 }
 
@@ -78,19 +85,32 @@ struct Domain {
 }
 
 #[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a scope is \"unscoped\" or an object with project, domain, system or OS-TRUST:trust"
-)]
+#[serde(try_from = "Value")]
 enum Scope {
     Word(String),
     Object(Box<ScopeObject>),
 }
 
+impl TryFrom<Value> for Scope {
+    type Error = serde_json::Error;
+
+    fn try_from(value: Value) -> Result<Self, serde_json::Error> {
+        match value {
+            Value::String(word) => Ok(Self::Word(word)),
+            object @ Value::Object(_) => {
+                ScopeObject::deserialize(Strict(object)).map(|scope| Self::Object(Box::new(scope)))
+            }
+            _ => Err(serde_json::Error::custom(
+                "a scope is \"unscoped\" or an object with project, domain, system or OS-TRUST:trust",
+            )),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct ScopeObject {
     #[serde(default)]
-    unscoped: Option<serde_json::Value>,
+    unscoped: Option<Value>,
     #[serde(default)]
     project: Option<User>,
     #[serde(default)]
@@ -161,11 +181,14 @@ fn absent(what: &str) -> Refusal {
 
 impl PasswordMethod {
     fn proof(self) -> Result<Proof, Refusal> {
-        let PasswordUser { user, password } = self.user;
-        Ok(Proof::Password {
-            user: user.user("user")?,
+        let PasswordUser {
+            id,
+            name,
+            domain,
             password,
-        })
+        } = self.user;
+        let user = User { id, name, domain }.user("user")?;
+        Ok(Proof::Password { user, password })
     }
 }
 
@@ -269,5 +292,40 @@ impl Scope {
                 "auth.scope names neither project, domain, system nor OS-TRUST:trust.",
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Request;
+    use crate::body::parse;
+
+    fn body(identity: &str, scope: &str) -> String {
+        format!(r#"{{"auth": {{"identity": {identity}, "scope": {scope}}}}}"#)
+    }
+
+    fn refused(text: &str) -> String {
+        parse::<Request>(text.as_bytes())
+            .and_then(Request::read)
+            .map(drop)
+            .unwrap_err()
+            .message
+    }
+
+    #[test]
+    fn a_list_is_no_object_anywhere_in_it() {
+        let user = r#"{"methods": ["password"], "password": {"user": {"name": "u", "password": "p", "domain": {"id": "d"}}}}"#;
+        let scope = r#"{"project": {"name": "p", "domain": {"id": "d"}}}"#;
+        let read = parse::<Request>(body(user, scope).as_bytes()).unwrap();
+        assert!(read.read().is_ok());
+        for text in [
+            body(&user.replace(r#"{"id": "d"}"#, r#"["d", null]"#), scope),
+            body(user, &scope.replace(r#"{"id": "d"}"#, r#"["d", null]"#)),
+            body(user, r#"[null, null, null, null, null]"#),
+        ] {
+            let refusal = refused(&text);
+            assert!(refusal.contains("object"), "{text}: {refusal}");
+        }
+        assert!(refused(&body(user, r#""everything""#)).contains("not a scope"));
     }
 }

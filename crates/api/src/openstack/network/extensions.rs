@@ -16,15 +16,35 @@ pub fn routes() -> Router<App> {
 }
 
 /// Alias and name of each.
-const EXTENSIONS: [(&str, &str); 21] = [
+const EXTENSIONS: [(&str, &str); 31] = [
     ("allowed-address-pairs", "Allowed Address Pairs"),
     ("availability_zone", "Availability Zone"),
     ("binding", "Port Binding"),
     ("default-subnetpools", "Default Subnetpools"),
     ("dns-integration", "DNS Integration"),
     ("external-net", "Neutron external network"),
+    (
+        "expose-port-forwarding-in-fip",
+        "Expose Port Forwarding in FIP",
+    ),
+    (
+        "ext-gw-mode",
+        "Neutron L3 Configurable external gateway mode",
+    ),
     ("extra_dhcp_opt", "Neutron Extra DHCP options"),
+    ("extraroute", "Neutron Extra Route"),
+    ("extraroute-atomic", "Atomically add/remove extra routes"),
     ("filter-validation", "Filter parameters validation"),
+    ("fip-port-details", "Floating IP Port Details Extension"),
+    ("floating-ip-port-forwarding", "Floating IP Port Forwarding"),
+    (
+        "floating-ip-port-forwarding-description",
+        "Floating IP Port Forwarding new field description",
+    ),
+    (
+        "floating-ip-port-forwarding-detail",
+        "Floating IP Port Forwarding details",
+    ),
     ("ip-substring-filtering", "IP address substring filtering"),
     ("net-mtu", "Network MTU"),
     ("net-mtu-writable", "Network MTU (writable)"),
@@ -32,6 +52,8 @@ const EXTENSIONS: [(&str, &str); 21] = [
     ("port-security", "Port Security"),
     ("project-id", "project_id field enabled"),
     ("provider", "Provider Network"),
+    ("router", "Neutron L3 Router"),
+    ("router_availability_zone", "Router Availability Zone"),
     ("security-group", "security-group"),
     ("sorting", "Sorting support"),
     ("standard-attr-description", "standard-attr-description"),

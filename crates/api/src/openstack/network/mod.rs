@@ -1,9 +1,12 @@
 //! The network service: Neutron v2.0. A file per resource; what they share is in [`kit`].
 
 mod extensions;
+mod floating_ips;
 mod kit;
 mod networks;
+mod port_forwardings;
 mod ports;
+mod routers;
 mod security_group_rules;
 mod security_groups;
 mod subnets;
@@ -23,6 +26,9 @@ pub fn routes() -> Router<App> {
         .merge(networks::routes())
         .merge(subnets::routes())
         .merge(ports::routes())
+        .merge(routers::routes())
+        .merge(floating_ips::routes())
+        .merge(port_forwardings::routes())
         .merge(security_groups::routes())
         .merge(security_group_rules::routes());
     let router = Router::new()
@@ -54,6 +60,8 @@ async fn resources(BaseUrl(base): BaseUrl) -> Json<Value> {
         ("subnet", "subnets"),
         ("subnetpool", "subnetpools"),
         ("port", "ports"),
+        ("router", "routers"),
+        ("floatingip", "floatingips"),
     ]
     .map(resource)
     .into();

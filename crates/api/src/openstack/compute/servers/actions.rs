@@ -97,6 +97,10 @@ async fn dispatch(name: &str, action: Action<'_>) -> Answer<Response> {
         "removeSecurityGroup" => interface::set_group(&action, false).await,
         "addFixedIp" if !action.mv.at_least(44) => interface::add_fixed_ip(&action).await,
         "removeFixedIp" if !action.mv.at_least(44) => interface::remove_fixed_ip(&action).await,
+        "addFloatingIp" if !action.mv.at_least(44) => interface::add_floating_ip(&action).await,
+        "removeFloatingIp" if !action.mv.at_least(44) => {
+            interface::remove_floating_ip(&action).await
+        }
         "injectNetworkInfo" => action.inject_network_info().await,
         "resetNetwork" => {
             Err(Refusal::gone("The action resetNetwork was for a hypervisor that is gone.").into())
@@ -159,7 +163,7 @@ impl Action<'_> {
                 "Invalid input: the arguments of an action are an object, not {sent}."
             )));
         }
-        body::parse(self.arguments.to_string().as_bytes())
+        body::read(self.arguments.clone())
     }
 
     /// The arguments of an action that can do without.

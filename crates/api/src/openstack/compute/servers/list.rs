@@ -320,7 +320,7 @@ fn filter(
     admin: bool,
 ) -> Result<Filter, Failure> {
     let mut filter = Filter {
-        project_id: project(app, actor, params, admin)?,
+        project_id: project(app, actor, params)?,
         ..Filter::default()
     };
     let mut statuses = Vec::new();
@@ -356,12 +356,7 @@ fn filter(
 }
 
 /// Whose servers: the token's project, or with `all_tenants` everyone's or one project's.
-fn project(
-    app: &App,
-    actor: &Actor,
-    params: &Params,
-    admin: bool,
-) -> Result<Option<ProjectId>, Failure> {
+fn project(app: &App, actor: &Actor, params: &Params) -> Result<Option<ProjectId>, Failure> {
     let all = match params.get("all_tenants") {
         None => false,
         Some("") => true,
@@ -371,28 +366,12 @@ fn project(
             ))
         })?,
     };
-    if all {
-        app.cx
-            .policy
-            .check(actor, compute::SERVERS_READ_ALL, &Target::cloud())?;
-        return Ok(params
-            .get("project_id")
-            .or(params.get("tenant_id"))
-            .map(ProjectId::from));
-    }
-    match actor.project_id() {
-        Some(own) => {
-            app.cx
-                .policy
-                .check(actor, compute::SERVERS_READ, &Target::project(own))?;
-            Ok(Some(own.clone()))
-        }
-        None if admin => Ok(None),
-        None => Err(Refusal::forbidden(
-            "Servers belong to projects (K128): use a token that is scoped to one.",
-        )
-        .into()),
-    }
+    let whose = instances::whose(&app.cx, actor, all)?;
+    let asked = params.get("project_id").or(params.get("tenant_id"));
+    Ok(match asked {
+        Some(project) if all => Some(ProjectId::from(project)),
+        _ => whose,
+    })
 }
 
 fn wrong(name: &str, text: &str, rule: &str) -> Refusal {
