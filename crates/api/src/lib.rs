@@ -3,7 +3,7 @@
 //! A handler parses, calls the floor below and renders; no business rule lives here. What every request has in common
 //! is in this folder: [`app`] (the state), [`auth`] (who asks), [`body`] and [`params`] (what was sent), [`problem`]
 //! (what goes wrong), [`trace`] (request ids, logs, metrics). Each OpenStack service has a folder under [`openstack`];
-//! [`native`] is our own API.
+//! [`native`] is our own API. [`metadata`] is for guests and has listeners of its own.
 
 pub mod app;
 pub mod auth;
@@ -11,6 +11,7 @@ pub mod body;
 mod collision;
 pub mod consoles;
 pub mod health;
+pub mod metadata;
 pub mod native;
 pub mod openstack;
 pub mod params;

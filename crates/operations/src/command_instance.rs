@@ -7,7 +7,7 @@
 //! ```
 
 use crate::context::Context;
-use crate::instance::work;
+use crate::instance::{ports, work};
 use async_trait::async_trait;
 use corten_engine::{Committed, GiveUp, StepCx, StepError, Workflow};
 use corten_host::Task;
@@ -123,6 +123,9 @@ impl Workflow for CommandInstance {
                 work::perform(&self.cx, cx, host, self.task(input.instance_id)?).await?;
                 let mut tx = cx.commit().await?;
                 let mut instance = work::lock(&mut tx, input.instance_id).await?;
+                if self.command == Command::Stop {
+                    ports::release_public(&mut tx, &self.cx, &instance, &cx.origin()).await?;
+                }
                 work::succeed(&mut tx, cx, &mut instance, self.command).await?;
                 tx.done().await
             }

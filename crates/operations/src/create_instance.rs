@@ -12,15 +12,16 @@
 //! K8 Block_device_mapping, K10 Spawning, K1 Active.
 
 use crate::context::Context;
-use crate::instance::{spec, work};
+use crate::instance::{ports, spec, work};
 use crate::placement;
 use async_trait::async_trait;
-use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
+use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, StepTx, Workflow};
 use corten_host::Task;
 use corten_model::ids::{HostId, InstanceId};
 use corten_model::lifecycle::{Command, Outcome, TaskState};
 use corten_scheduler::Request;
 use corten_store::hosts;
+use corten_store::instances::Instance;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ pub struct Tried {
 pub enum Step {
     /// Choose a host and claim its capacity.
     Schedule { tried: Tried },
-    /// The host takes the work.
+    /// The host takes the work, and the ports are made and joined to it.
     Accept { host: HostId, tried: Tried },
     /// The image is cached, the disks and the config drive are made.
     MapDisks { host: HostId, tried: Tried },
@@ -86,7 +87,7 @@ impl Workflow for CreateInstance {
     async fn run(&self, step: Step, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
         match step {
             Step::Schedule { tried } => self.schedule(tried, input, cx).await,
-            Step::Accept { host, tried } => accept(host, tried, input, cx).await,
+            Step::Accept { host, tried } => self.accept(host, tried, input, cx).await,
             Step::MapDisks { host, tried } => {
                 let done = self.map_disks(host, input, cx).await;
                 match done {
@@ -99,21 +100,10 @@ impl Workflow for CreateInstance {
                     Err(error) => self.next_host(error, host, tried, cx).await,
                 }
             }
-            Step::Spawn { host, tried } => {
-                match work::perform(
-                    &self.0,
-                    cx,
-                    host,
-                    Task::Start {
-                        id: input.instance_id,
-                    },
-                )
-                .await
-                {
-                    Ok(_) => finish(input, cx).await,
-                    Err(error) => self.next_host(error, host, tried, cx).await,
-                }
-            }
+            Step::Spawn { host, tried } => match self.spawn(host, input, cx).await {
+                Ok(()) => finish(input, cx).await,
+                Err(error) => self.next_host(error, host, tried, cx).await,
+            },
             Step::CleanUp {
                 host,
                 tried,
@@ -133,7 +123,7 @@ impl Workflow for CreateInstance {
             other => other.to_string(),
         };
         let mut tx = cx.commit().await?;
-        let mut instance = work::lock(&mut tx, input.instance_id).await?;
+        let instance = work::lock(&mut tx, input.instance_id).await?;
         match instance.host_id {
             Some(host) => {
                 let step = Step::CleanUp {
@@ -143,23 +133,26 @@ impl Workflow for CreateInstance {
                 };
                 tx.next(work::at(host), step).await
             }
-            None => {
-                work::fail(
-                    &mut tx,
-                    cx,
-                    &mut instance,
-                    Command::Create,
-                    Outcome::Failed,
-                    &cause,
-                )
-                .await?;
-                tx.failed(&cause).await
-            }
+            None => self.fail(tx, cx, instance, &cause).await,
         }
     }
 }
 
 impl CreateInstance {
+    /// No guest came of it: the instance holds nothing but its row.
+    async fn fail(
+        &self,
+        mut tx: StepTx<'_>,
+        cx: &StepCx,
+        mut instance: Instance,
+        cause: &str,
+    ) -> Result<Committed, StepError> {
+        ports::release(&mut tx, &self.0, &instance, &cx.origin()).await?;
+        let command = Command::Create;
+        work::fail(&mut tx, cx, &mut instance, command, Outcome::Failed, cause).await?;
+        tx.failed(cause).await
+    }
+
     async fn schedule(
         &self,
         tried: Tried,
@@ -195,23 +188,32 @@ impl CreateInstance {
                 for (index, earlier) in tried.causes.iter().enumerate() {
                     cause.push_str(&format!(" Try {}: {earlier}", index + 1));
                 }
-                work::fail(
-                    &mut tx,
-                    cx,
-                    &mut instance,
-                    Command::Create,
-                    Outcome::Failed,
-                    &cause,
-                )
-                .await?;
-                tx.failed(&cause).await
+                self.fail(tx, cx, instance, &cause).await
             }
         }
     }
 
+    async fn accept(
+        &self,
+        host: HostId,
+        tried: Tried,
+        input: &Input,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
+        let mut tx = cx.commit().await?;
+        let mut instance = work::lock(&mut tx, input.instance_id).await?;
+        for task in [TaskState::Accepted, TaskState::Networking] {
+            work::enter(&mut tx, cx, &mut instance, task).await?;
+        }
+        ports::make_and_join(&mut tx, &self.0, &instance, &cx.origin()).await?;
+        work::enter(&mut tx, cx, &mut instance, TaskState::BlockDeviceMapping).await?;
+        tx.next(work::at(host), Step::MapDisks { host, tried })
+            .await
+    }
+
     async fn map_disks(&self, host: HostId, input: &Input, cx: &StepCx) -> Result<(), StepError> {
-        let instance = work::read(cx, input.instance_id).await?;
-        let spec = spec::guest(&self.0, &instance, input.admin_pass.as_deref())
+        let (instance, cards) = work::read_with_cards(cx, input.instance_id).await?;
+        let spec = spec::guest(&self.0, &instance, cards, input.admin_pass.as_deref())
             .map_err(|refusal| StepError::Fail(refusal.message))?;
         if let Some(image) = &spec.image {
             work::perform(
@@ -225,6 +227,13 @@ impl CreateInstance {
             .await?;
         }
         work::perform(&self.0, cx, host, Task::CreateGuest { spec }).await?;
+        Ok(())
+    }
+
+    async fn spawn(&self, host: HostId, input: &Input, cx: &StepCx) -> Result<(), StepError> {
+        let id = input.instance_id;
+        work::wired(&self.0, &work::read(cx, id).await?).await?;
+        work::perform(&self.0, cx, host, Task::Start { id }).await?;
         Ok(())
     }
 
@@ -284,43 +293,14 @@ impl CreateInstance {
         instance.host_id = None;
         instance.host_name = None;
         match give_up {
-            Some(cause) => {
-                work::fail(
-                    &mut tx,
-                    cx,
-                    &mut instance,
-                    Command::Create,
-                    Outcome::Failed,
-                    &cause,
-                )
-                .await?;
-                tx.failed(&cause).await
-            }
+            Some(cause) => self.fail(tx, cx, instance, &cause).await,
             None => {
+                ports::leave(&mut tx, &self.0, &instance, &cx.origin()).await?;
                 work::enter(&mut tx, cx, &mut instance, TaskState::Scheduling).await?;
                 tx.next(Place::Control, Step::Schedule { tried }).await
             }
         }
     }
-}
-
-async fn accept(
-    host: HostId,
-    tried: Tried,
-    input: &Input,
-    cx: &StepCx,
-) -> Result<Committed, StepError> {
-    let mut tx = cx.commit().await?;
-    let mut instance = work::lock(&mut tx, input.instance_id).await?;
-    for task in [
-        TaskState::Accepted,
-        TaskState::Networking,
-        TaskState::BlockDeviceMapping,
-    ] {
-        work::enter(&mut tx, cx, &mut instance, task).await?;
-    }
-    tx.next(work::at(host), Step::MapDisks { host, tried })
-        .await
 }
 
 async fn finish(input: &Input, cx: &StepCx) -> Result<Committed, StepError> {

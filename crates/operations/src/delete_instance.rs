@@ -1,5 +1,5 @@
-//! Deleting an instance: its guest and every trace of it on the host, then its capacity, the image it may be shelved to,
-//! and its row.
+//! Deleting an instance: its guest and every trace of it on the host, then its capacity, its ports, the image it may be
+//! shelved to, and its row.
 //!
 //! ```text
 //!  PowerOff (at the host) ──▶ Reclaim, after a time ──▶ Destroy (at the host) ──▶ Release ──▶ done (Deleted)
@@ -12,7 +12,7 @@
 //! deleted, and the guest is removed when its host is heard of again ([`crate::watch`], K57).
 
 use crate::context::Context;
-use crate::instance::work;
+use crate::instance::{ports, work};
 use crate::shelve_instance::{drop_shelved_image, remove_shelved_file};
 use crate::snapshot_instance;
 use async_trait::async_trait;
@@ -125,6 +125,7 @@ impl DeleteInstance {
         .await?;
         let mut tx = cx.commit().await?;
         let mut instance = work::lock(&mut tx, input.instance_id).await?;
+        ports::release_public(&mut tx, &self.0, &instance, &cx.origin()).await?;
         work::succeed(&mut tx, cx, &mut instance, Command::SoftDelete).await?;
         let seconds = self.0.settings.compute.reclaim_instance_interval_secs;
         let until = cx.now().plus(Duration::from_secs(seconds));
@@ -144,6 +145,7 @@ impl DeleteInstance {
         let mut tx = cx.commit().await?;
         hosts::release(&mut tx, input.instance_id, None).await?;
         let mut instance = work::lock(&mut tx, input.instance_id).await?;
+        ports::release(&mut tx, &self.0, &instance, &cx.origin()).await?;
         let why = "its shelved server was deleted";
         drop_shelved_image(&mut tx, &mut instance, why, &cx.origin(), cx.now()).await?;
         work::succeed(&mut tx, cx, &mut instance, Command::Delete).await?;

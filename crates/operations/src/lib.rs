@@ -6,11 +6,13 @@
 
 pub mod aggregate;
 pub mod apply_network;
+pub mod attach_interface;
 pub mod command_instance;
 pub mod confirm_resize;
 pub mod context;
 pub mod create_instance;
 pub mod delete_instance;
+pub mod detach_interface;
 pub mod extra_specs;
 pub mod flavor;
 pub mod host;

@@ -6,7 +6,7 @@
 //! ```
 
 use crate::context::Context;
-use crate::instance::work;
+use crate::instance::{ports, work};
 use async_trait::async_trait;
 use corten_engine::{Committed, GiveUp, StepCx, StepError, Workflow};
 use corten_host::Task;
@@ -60,20 +60,27 @@ impl Workflow for OffloadInstance {
 
 /// Removes a shelved guest from its host, and with it what the instance holds there.
 pub async fn give_back(
-    context: &Context,
+    context: &Arc<Context>,
     cx: &StepCx,
     host: HostId,
     id: InstanceId,
     command: Command,
 ) -> Result<Committed, StepError> {
     work::perform(context, cx, host, Task::DeleteGuest { id }).await?;
-    release(cx, id, command).await
+    release(context, cx, id, command).await
 }
 
-async fn release(cx: &StepCx, id: InstanceId, command: Command) -> Result<Committed, StepError> {
+async fn release(
+    context: &Arc<Context>,
+    cx: &StepCx,
+    id: InstanceId,
+    command: Command,
+) -> Result<Committed, StepError> {
     let mut tx = cx.commit().await?;
     hosts::release(&mut tx, id, None).await?;
     let mut instance = work::lock(&mut tx, id).await?;
+    ports::release_public(&mut tx, context, &instance, &cx.origin()).await?;
+    ports::leave(&mut tx, context, &instance, &cx.origin()).await?;
     instance.host_id = None;
     instance.host_name = None;
     work::succeed(&mut tx, cx, &mut instance, command).await?;
@@ -82,7 +89,7 @@ async fn release(cx: &StepCx, id: InstanceId, command: Command) -> Result<Commit
 
 /// The host did not let go of the guest, so the instance stays Shelved; unless the guest is gone after all.
 pub async fn keep(
-    context: &Context,
+    context: &Arc<Context>,
     cx: &StepCx,
     id: InstanceId,
     command: Command,
@@ -90,7 +97,7 @@ pub async fn keep(
 ) -> Result<Committed, StepError> {
     let seen = work::look(context, &work::read(cx, id).await?).await;
     if seen == Some(PowerState::NoState) {
-        return release(cx, id, command).await;
+        return release(context, cx, id, command).await;
     }
     let mut tx = cx.commit().await?;
     let mut instance = work::lock(&mut tx, id).await?;

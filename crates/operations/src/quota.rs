@@ -11,7 +11,8 @@ pub use check::{
 };
 
 use crate::context::Context;
-use crate::settings;
+use crate::network::quota as network;
+use crate::settings::{self, Settings};
 use corten_iam::action::compute::{LIMITS_READ, QUOTAS_READ, QUOTAS_WRITE};
 use corten_iam::actor::Actor;
 use corten_iam::policy::Target;
@@ -26,9 +27,14 @@ use std::collections::BTreeMap;
 /// The class whose limits every project starts from.
 pub const DEFAULT_CLASS: &str = "default";
 
-/// Every resource that has a quota, by Nova's names, with the operator's limit. The network's are kept for old clients
-/// of the compute API; the network service enforces its own.
-fn operators_limits(settings: &settings::Quota) -> Limits {
+/// Every resource that has a quota, by Nova's names, with the operator's limit. The network's are shown to old clients
+/// of the compute API; the network service enforces them.
+fn operators_limits(settings: &Settings) -> Limits {
+    let Settings {
+        quota,
+        network_quota,
+        ..
+    } = settings;
     let settings::Quota {
         instances,
         cores,
@@ -40,7 +46,7 @@ fn operators_limits(settings: &settings::Quota) -> Limits {
         injected_files,
         injected_file_content_bytes,
         injected_file_path_bytes,
-    } = settings;
+    } = quota;
     [
         ("instances", *instances),
         ("cores", *cores),
@@ -53,9 +59,9 @@ fn operators_limits(settings: &settings::Quota) -> Limits {
         ("injected_file_content_bytes", *injected_file_content_bytes),
         ("injected_file_path_bytes", *injected_file_path_bytes),
         ("fixed_ips", -1),
-        ("floating_ips", -1),
-        ("security_groups", -1),
-        ("security_group_rules", -1),
+        ("floating_ips", network_quota.floating_ips),
+        ("security_groups", network_quota.security_groups),
+        ("security_group_rules", network_quota.security_group_rules),
     ]
     .into_iter()
     .map(|(name, limit)| (name.to_owned(), limit))
@@ -83,7 +89,7 @@ fn limit_of(limits: &Limits, name: &str) -> i64 {
 
 /// The resources that have a quota, with the operator's limits.
 pub fn known(cx: &Context) -> Limits {
-    operators_limits(&cx.settings.quota)
+    operators_limits(&cx.settings)
 }
 
 /// The limits that hold for a project, or for a user in it.
@@ -109,7 +115,7 @@ pub async fn limits(
 }
 
 async fn class_limits(cx: &Context, tx: &mut Tx, class: &str) -> Result<Limits, Failure> {
-    let mut limits = operators_limits(&cx.settings.quota);
+    let mut limits = operators_limits(&cx.settings);
     if let Some(class) = record::get::<QuotaClass>(tx, class).await? {
         limits.extend(class.limits);
     }
@@ -123,6 +129,10 @@ pub async fn in_use(
     user: Option<&UserId>,
 ) -> Result<BTreeMap<String, i64>, Failure> {
     let amount = servers_of(tx, project, user).await?;
+    let networks = [
+        ("floating_ips", network::FLOATING_IP),
+        ("security_groups", network::SECURITY_GROUP),
+    ];
     let mut used: BTreeMap<_, _> = named(amount)
         .into_iter()
         .map(|(name, count)| (name.to_owned(), count))
@@ -131,6 +141,9 @@ pub async fn in_use(
         "server_groups".to_owned(),
         server_groups::count(tx, project, user).await?,
     );
+    for (name, resource) in networks {
+        used.insert(name.to_owned(), network::used(tx, project, resource).await?);
+    }
     if let Some(user) = user {
         used.insert("key_pairs".to_owned(), keypairs::count(tx, user).await?);
     }

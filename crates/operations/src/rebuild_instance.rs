@@ -56,7 +56,8 @@ impl Workflow for RebuildInstance {
         let (task, next) = match step {
             Step::Prepare => (TaskState::RebuildBlockDeviceMapping, Step::MapDisks),
             Step::MapDisks => {
-                let spec = spec::guest(&self.0, &instance, input.admin_pass.as_deref())
+                let (_, cards) = work::read_with_cards(cx, instance.id).await?;
+                let spec = spec::guest(&self.0, &instance, cards, input.admin_pass.as_deref())
                     .map_err(|refusal| StepError::Fail(refusal.message))?;
                 if let Some(image) = &spec.image {
                     work::perform(

@@ -42,7 +42,7 @@ impl Workflow for RescueInstance {
     }
 
     async fn run(&self, _: Step, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
-        let instance = work::read(cx, input.instance_id).await?;
+        let (instance, cards) = work::read_with_cards(cx, input.instance_id).await?;
         let host = work::host_of(&instance)?;
         let image = spec::image_ref(&self.0, &input.image)
             .map_err(|refusal| StepError::Fail(refusal.message))?;
@@ -55,7 +55,8 @@ impl Workflow for RescueInstance {
             },
         )
         .await?;
-        let config_drive = Some(spec::config_drive(&instance, input.admin_pass.as_deref()));
+        let admin_pass = input.admin_pass.as_deref();
+        let config_drive = Some(spec::config_drive(&self.0, &instance, cards, admin_pass));
         work::perform(
             &self.0,
             cx,

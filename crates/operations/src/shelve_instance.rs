@@ -11,7 +11,7 @@
 
 use crate::context::Context;
 use crate::image::{self, files};
-use crate::instance::work;
+use crate::instance::{ports, work};
 use crate::offload_instance::{give_back, keep};
 use crate::snapshot_instance::{self, FORMAT, capture_file, remove_capture};
 use async_trait::async_trait;
@@ -128,6 +128,7 @@ impl ShelveInstance {
         }
         let mut tx = cx.commit().await?;
         let mut instance = work::lock(&mut tx, id).await?;
+        ports::release_public(&mut tx, &self.0, &instance, &cx.origin()).await?;
         let task = TaskState::ShelvingImagePendingUpload;
         work::enter(&mut tx, cx, &mut instance, task).await?;
         tx.next(work::at(host), Step::Capture { host }).await

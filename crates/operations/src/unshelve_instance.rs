@@ -14,7 +14,7 @@
 use crate::context::Context;
 use crate::create_instance::Tried;
 use crate::image::{self, files};
-use crate::instance::{new, spec, work};
+use crate::instance::{new, ports, spec, work};
 use crate::placement;
 use crate::shelve_instance::drop_shelved_image;
 use async_trait::async_trait;
@@ -113,6 +113,7 @@ impl Workflow for UnshelveInstance {
             },
             Step::Spawn { host, tried } => {
                 let id = input.instance_id;
+                work::wired(&self.0, &work::read(cx, id).await?).await?;
                 match work::perform(&self.0, cx, host, Task::Start { id }).await {
                     Ok(_) => forget_image(host, input, cx).await,
                     Err(error) => self.next_host(error, host, tried, cx).await,
@@ -196,6 +197,7 @@ impl UnshelveInstance {
                 }
                 instance.host_id = Some(host);
                 instance.host_name = chosen.map(|view| view.name);
+                ports::join(&mut tx, &self.0, &instance, &cx.origin()).await?;
                 work::enter(&mut tx, cx, &mut instance, TaskState::Spawning).await?;
                 tx.next(work::at(host), Step::MapDisks { host, tried })
                     .await
@@ -223,13 +225,13 @@ impl UnshelveInstance {
     /// The guest as it was, with its disk from the image it was shelved to.
     async fn guest(&self, input: &Input, cx: &StepCx) -> Result<GuestSpec, StepError> {
         let mut tx = cx.read().await?;
-        let instance = work::read(cx, input.instance_id).await?;
+        let (instance, cards) = work::read_with_cards(cx, input.instance_id).await?;
         let image = shelved_image(&mut tx, &instance)
             .await?
             .map_err(StepError::Fail)?;
         let refused = |refusal: Refusal| StepError::Fail(refusal.message);
         let image = spec::image_ref(&self.0, &new::image_row(image)).map_err(refused)?;
-        let spec = spec::guest(&self.0, &instance, None).map_err(refused)?;
+        let spec = spec::guest(&self.0, &instance, cards, None).map_err(refused)?;
         Ok(GuestSpec {
             image: Some(image),
             ..spec
@@ -277,6 +279,7 @@ impl UnshelveInstance {
         let mut tx = cx.commit().await?;
         hosts::release(&mut tx, id, None).await?;
         let mut instance = work::lock(&mut tx, id).await?;
+        ports::leave(&mut tx, &self.0, &instance, &cx.origin()).await?;
         instance.host_id = None;
         instance.host_name = None;
         match give_up {

@@ -5,10 +5,10 @@
 //! operation alone moves its state. The host's image cache is tidied in passing.
 
 use crate::context::Context;
-use crate::instance::{reshape, work};
+use crate::instance::{ports, reshape, work};
 use corten_host::{Fence, GuestChange, GuestEvent, Hands, HostError, Observation, Task};
 use corten_model::ids::{HostId, InstanceId, OperationId};
-use corten_model::lifecycle::{PowerAction, apply, reconcile};
+use corten_model::lifecycle::{PowerAction, VmState, apply, reconcile};
 use corten_model::origin::Origin;
 use corten_store::instances::{self, Instance};
 use corten_store::{Failure, images, operations, record};
@@ -40,7 +40,7 @@ pub async fn watch(cx: Arc<Context>, host: HostId, hands: Arc<dyn Hands>) {
     }
 }
 
-async fn seen(cx: &Context, host: HostId, hands: &dyn Hands, event: GuestEvent) {
+async fn seen(cx: &Arc<Context>, host: HostId, hands: &dyn Hands, event: GuestEvent) {
     let why = match &event.change {
         GuestChange::Started { .. }
         | GuestChange::Paused
@@ -108,7 +108,7 @@ async fn drop_orphans(cx: &Context, hands: &dyn Hands) -> Result<(), Failure> {
 }
 
 async fn settle(
-    cx: &Context,
+    cx: &Arc<Context>,
     host: HostId,
     hands: &dyn Hands,
     id: InstanceId,
@@ -121,7 +121,7 @@ async fn settle(
 }
 
 async fn try_settle(
-    cx: &Context,
+    cx: &Arc<Context>,
     host: HostId,
     hands: &dyn Hands,
     id: InstanceId,
@@ -163,6 +163,9 @@ async fn try_settle(
         instance.fault = Some(work::fault(why, cx.now()));
     }
     let state = apply(action, instance.state, power);
+    if state.vm == VmState::Stopped {
+        ports::release_public(&mut tx, cx, &instance, &Origin::system()).await?;
+    }
     instances::change_state(
         &mut tx,
         &mut instance,

@@ -1,11 +1,13 @@
 //! Every kind of operation there is: what a worker registers.
 
 use crate::apply_network::ApplyNetwork;
+use crate::attach_interface::AttachInterface;
 use crate::command_instance::CommandInstance;
 use crate::confirm_resize::ConfirmResize;
 use crate::context::Context;
 use crate::create_instance::CreateInstance;
 use crate::delete_instance::DeleteInstance;
+use crate::detach_interface::DetachInterface;
 use crate::import_image::ImportImage;
 use crate::offload_instance::OffloadInstance;
 use crate::rebuild_instance::RebuildInstance;
@@ -31,6 +33,8 @@ pub fn registry(cx: &Arc<Context>) -> Registry {
         .with(ShelveInstance(cx.clone()))
         .with(OffloadInstance(cx.clone()))
         .with(UnshelveInstance(cx.clone()))
+        .with(AttachInterface(cx.clone()))
+        .with(DetachInterface(cx.clone()))
         .with(ImportImage(cx.clone()))
         .with(ApplyNetwork(cx.clone()));
     let registry = SnapshotInstance::COMMANDS

@@ -8,7 +8,8 @@ use crate::error::{Error, Result, classify};
 use crate::record::{self, Query, Record, Value};
 use crate::transitions::{self, Transition};
 use corten_model::ids::{
-    FlavorId, HostId, ImageId, InstanceId, ProjectId, ServerGroupId, TransitionId, UserId,
+    FlavorId, HostId, ImageId, InstanceId, NetworkId, PortId, ProjectId, SecurityGroupId,
+    ServerGroupId, TransitionId, UserId,
 };
 use corten_model::lifecycle::{InstanceClass, InstanceState, VmState};
 use corten_model::origin::Origin;
@@ -16,6 +17,7 @@ use corten_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// The kind of subject that instances are, in operations and transitions.
 pub const SUBJECT: &str = "instance";
@@ -72,6 +74,9 @@ pub struct Intent {
     /// `AUTO` or `MANUAL`.
     pub disk_config: String,
     pub security_groups: Vec<String>,
+    /// Its network cards, in the order in which its guest has them.
+    #[serde(default)]
+    pub nics: Vec<Nic>,
     pub server_group_id: Option<ServerGroupId>,
     pub scheduler_hints: BTreeMap<String, serde_json::Value>,
     /// Files for the config drive: path and base64 content.
@@ -101,6 +106,22 @@ impl Flavor {
     pub fn disk_gib(&self) -> i64 {
         self.root_gib + self.ephemeral_gib + (self.swap_mib + 1023) / 1024
     }
+}
+
+/// A network card: the port that it is joined to, and what that port was asked to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nic {
+    /// Chosen when the card was asked for, so that whoever makes the port again finds it.
+    pub port_id: PortId,
+    pub network_id: NetworkId,
+    /// The port goes with the card; otherwise it was given, and is given back.
+    pub own: bool,
+    /// The address that was asked for, of a port of its own.
+    pub fixed_ip: Option<IpAddr>,
+    /// The groups of a port of its own; empty for the project's default group.
+    pub security_groups: BTreeSet<SecurityGroupId>,
+    /// What the guest is told to know the card by.
+    pub tag: Option<String>,
 }
 
 /// A change of flavor that can be taken back.

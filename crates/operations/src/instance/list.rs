@@ -3,6 +3,7 @@
 //! What the database has a column for, it does; a filter or an order by anything else is done here, over all rows that
 //! the rest of the filter leaves.
 
+use super::addresses::{self, Wiring};
 use crate::context::Context;
 use corten_iam::action::compute::{SERVERS_READ, SERVERS_READ_ALL};
 use corten_iam::actor::Actor;
@@ -11,9 +12,9 @@ use corten_model::ids::{InstanceId, ProjectId};
 use corten_model::lifecycle::{TaskState, VmState};
 use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
-use corten_store::Failure;
 use corten_store::instances::Instance;
 use corten_store::record::{self, Direction, Query, Record, Value};
+use corten_store::{Failure, Tx};
 use regex::Regex;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -105,6 +106,9 @@ pub struct Filter {
     /// Patterns found anywhere in an attribute, as Nova has it.
     pub patterns: Vec<(Attribute, Regex)>,
     pub host: Option<String>,
+    /// Patterns that one of its IPv4, or IPv6, addresses begins with.
+    pub ipv4: Option<Regex>,
+    pub ipv6: Option<Regex>,
     pub locked: Option<bool>,
     pub tags: BTreeSet<String>,
     pub tags_any: BTreeSet<String>,
@@ -126,11 +130,40 @@ impl Filter {
             || self.task_states.is_some()
             || !self.patterns.is_empty()
             || self.host.is_some()
+            || self.is_by_address()
             || !(self.tags.is_empty() && self.tags_any.is_empty())
             || !(self.not_tags.is_empty() && self.not_tags_any.is_empty())
             || self.created_at.is_some()
             || self.launched_at.is_some()
             || self.terminated_at.is_some()
+    }
+
+    fn is_by_address(&self) -> bool {
+        self.ipv4.is_some() || self.ipv6.is_some()
+    }
+
+    /// Leaves the instances that pass everything the database does not answer by itself.
+    async fn sift(&self, tx: &mut Tx, found: &mut Vec<Instance>) -> Result<(), Failure> {
+        found.retain(|instance| self.matches(instance));
+        if self.is_by_address() {
+            let wirings = addresses::read(tx, found).await?;
+            found.retain(|instance| {
+                let wiring = wirings.get(&instance.id);
+                wiring.is_some_and(|wiring| self.has_address(wiring))
+            });
+        }
+        Ok(())
+    }
+
+    fn has_address(&self, wiring: &Wiring) -> bool {
+        let fits = |pattern: &Option<Regex>, is_ipv4: bool| {
+            pattern.as_ref().is_none_or(|pattern| {
+                let of_family = wiring.all().filter(|one| one.address.is_ipv4() == is_ipv4);
+                let mut texts = of_family.map(|one| one.address.to_string());
+                texts.any(|text| pattern.find(&text).is_some_and(|found| found.start() == 0))
+            })
+        };
+        fits(&self.ipv4, true) && fits(&self.ipv6, false)
     }
 
     fn matches(&self, instance: &Instance) -> bool {
@@ -273,7 +306,7 @@ pub async fn list(cx: &Context, filter: &Filter, page: &Page) -> Result<Vec<Inst
         .collect();
     let Some(columns) = columns else {
         let mut found = filter.query().all(&mut tx).await?;
-        found.retain(|instance| filter.matches(instance));
+        filter.sift(&mut tx, &mut found).await?;
         return Ok(sorted(found, page, marker.as_ref()));
     };
     let mut query = filter.query();
@@ -287,7 +320,7 @@ pub async fn list(cx: &Context, filter: &Filter, page: &Page) -> Result<Vec<Inst
         return Ok(query.limit(page.limit as i64).all(&mut tx).await?);
     }
     let mut found = query.all(&mut tx).await?;
-    found.retain(|instance| filter.matches(instance));
+    filter.sift(&mut tx, &mut found).await?;
     found.truncate(page.limit);
     Ok(found)
 }

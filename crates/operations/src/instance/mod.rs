@@ -7,17 +7,25 @@
 //! * [`history`] tells what was done, [`migrations`] how changes of the flavor went; [`console`] what the guest prints and
 //!   who may talk to it.
 //! * [`query`] finds one, [`list`] many; [`edit`] changes what needs no host (name, metadata, tags, lock).
+//! * [`networks`] decides which networks it is joined to, [`ports`] keeps its ports, [`interface`] attaches and detaches
+//!   cards, [`public_ip`] leads public IPs to them, [`addresses`] shows them, [`metadata`] describes the instance to its guest.
 //! * [`spec`] turns an instance into what a host needs to make its guest.
 //! * [`work`] is what the steps of the operations have in common.
 
+pub mod addresses;
 pub mod capture;
 pub mod command;
 pub mod console;
 pub mod edit;
 pub mod history;
+pub mod interface;
 pub mod list;
+pub mod metadata;
 pub mod migrations;
+pub mod networks;
 pub mod new;
+pub mod ports;
+pub mod public_ip;
 pub mod query;
 pub mod reshape;
 pub mod spec;

@@ -1,7 +1,8 @@
 //! Accepting a create: everything is checked that can be checked at once, then the instances, their first state and
 //! their operations are committed together.
 
-use super::command;
+use super::networks::{self, Asker, Networks, wrong_request};
+use super::{command, ports};
 use crate::context::Context;
 use crate::create_instance::{CreateInstance, Input, Step, Tried};
 use crate::{flavor, image, quota};
@@ -14,7 +15,7 @@ use corten_model::lifecycle::{InstanceClass, InstanceState};
 use corten_model::refusal::{Reason, Refusal};
 use corten_store::flavors::Flavor;
 use corten_store::images::Image;
-use corten_store::instances::{self, Instance, Intent, Key, Observed};
+use corten_store::instances::{self, Instance, Intent, Key, Nic, Observed};
 use corten_store::keypairs::KeyPair;
 use corten_store::server_groups::ServerGroup;
 use corten_store::{Failure, Tx, aggregates, hosts, record};
@@ -41,7 +42,9 @@ pub struct NewInstances {
     /// Only on this host; for administrators.
     pub host: Option<String>,
     pub disk_config: Option<String>,
+    /// By name or id, for the ports that are made.
     pub security_groups: Vec<String>,
+    pub networks: Networks,
     pub scheduler_hints: BTreeMap<String, Value>,
     pub personality: Vec<(String, String)>,
     pub trusted_image_certificates: Option<Vec<String>>,
@@ -77,7 +80,6 @@ pub async fn create(
         cx.policy
             .check(actor, compute::SERVERS_CREATE_ON_HOST, &target)?;
     }
-    check_security_groups(&new.security_groups)?;
     if new.hostname.is_some() && new.max_count > 1 {
         return Err(
             Refusal::invalid("Unable to allocate a single hostname to multiple instances").into(),
@@ -118,7 +120,8 @@ pub async fn create(
         return Err(Refusal::invalid(format!("Compute host {host} could not be found.")).into());
     }
     let group = group_of(&mut tx, &project, &new.scheduler_hints).await?;
-    let count = grant(cx, &mut tx, actor, &project, &flavor, &new).await?;
+    let cards = cards_of(cx, &mut tx, actor, &project, &new).await?;
+    let count = grant(cx, &mut tx, actor, &project, &flavor, &new, &cards).await?;
     if let Some(group) = &group {
         quota::check_group_members(&mut tx, cx, group, i64::from(count)).await?;
     }
@@ -129,6 +132,7 @@ pub async fn create(
         } else {
             new.name.clone()
         };
+        let nics = networks::for_instance(&cards);
         let instance = Instance {
             launch_index: i64::from(index),
             reservation_id: reservation_id.clone(),
@@ -139,10 +143,14 @@ pub async fn create(
                 image.clone(),
                 key.clone(),
                 group.as_ref().map(|g| g.id),
+                nics,
             ),
             ..blank(cx, actor, &project)
         };
         instances::insert(&mut tx, &instance, "create", &actor.origin()).await?;
+        for nic in &instance.intent.nics {
+            ports::take(&mut tx, cx, &instance, nic).await?;
+        }
         let input = Input {
             instance_id: instance.id,
             host: new.host.clone(),
@@ -174,7 +182,36 @@ pub async fn create(
     })
 }
 
-/// How many of the wanted instances the quota grants; refused below the least that is wanted.
+/// The cards of each instance.
+async fn cards_of(
+    cx: &Context,
+    tx: &mut Tx,
+    actor: &Actor,
+    project: &ProjectId,
+    new: &NewInstances,
+) -> Result<Vec<Nic>, Failure> {
+    let asker = Asker { cx, actor, project };
+    let groups = asker.groups(tx, &new.security_groups).await;
+    let groups = groups.map_err(wrong_request)?;
+    let cards = asker.cards(tx, &new.networks, &groups).await;
+    let cards = cards.map_err(wrong_request)?;
+    if new.max_count > 1 && cards.iter().any(|card| !card.own) {
+        return Err(Refusal::invalid(
+            "Failed to launch instances: Unable to launch multiple instances with a single configured port ID. Please \
+             launch your instance one by one with different ports.",
+        )
+        .into());
+    }
+    if new.max_count > 1 && cards.iter().any(|card| card.fixed_ip.is_some()) {
+        return Err(Refusal::invalid(
+            "Failed to launch instances: max_count cannot be greater than 1 if an fixed_ip is specified.",
+        )
+        .into());
+    }
+    Ok(cards)
+}
+
+/// How many of the wanted instances the quotas grant; refused below the least that is wanted.
 async fn grant(
     cx: &Context,
     tx: &mut Tx,
@@ -182,9 +219,16 @@ async fn grant(
     project: &ProjectId,
     flavor: &instances::Flavor,
     new: &NewInstances,
+    cards: &[Nic],
 ) -> Result<u32, Failure> {
     let least = new.min_count.max(1);
-    let most = new.max_count.max(least);
+    let mut most = new.max_count.max(least);
+    if let Some(room) = (Asker { cx, actor, project }).room(tx, cards).await? {
+        if room < i64::from(least) {
+            return Err(networks::too_many_ports().into());
+        }
+        most = most.min(u32::try_from(room).unwrap_or(most));
+    }
     let mut refusal = None;
     for count in (least..=most).rev() {
         let more = instances::Usage {
@@ -238,6 +282,7 @@ fn intent(
     image: Option<Image>,
     key: Option<Key>,
     server_group_id: Option<ServerGroupId>,
+    nics: Vec<Nic>,
 ) -> Intent {
     let hostname = match &new.hostname {
         Some(hostname) => hostname.clone(),
@@ -253,7 +298,7 @@ fn intent(
         metadata: new.metadata.clone(),
         tags: new.tags.clone(),
         user_data: new.user_data.clone(),
-        // Without networks there is no metadata service to ask: a guest gets a config drive unless it is told not to.
+        // A guest without a network cannot ask the metadata service: each gets a config drive unless it is told not to.
         config_drive: new.config_drive.unwrap_or(true),
         availability_zone: new.availability_zone.clone(),
         disk_config: new
@@ -261,6 +306,7 @@ fn intent(
             .clone()
             .unwrap_or_else(|| "MANUAL".to_owned()),
         security_groups: new.security_groups.clone(),
+        nics,
         server_group_id,
         scheduler_hints: new.scheduler_hints.clone(),
         personality: new.personality.clone(),
@@ -431,16 +477,6 @@ pub async fn check_metadata(
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), Failure> {
     quota::check_metadata_items(tx, cx, project, metadata.len() as i64).await
-}
-
-/// Every project has one security group, which allows nothing in: without networks there is nothing to guard.
-fn check_security_groups(names: &[String]) -> Result<(), Refusal> {
-    match names.iter().find(|name| *name != "default") {
-        None => Ok(()),
-        Some(name) => Err(Refusal::invalid(format!(
-            "Security group {name} could not be found. This cloud has no networks yet, and only the group 'default'."
-        ))),
-    }
 }
 
 pub(super) async fn check_zone(

@@ -1,21 +1,20 @@
-//! From an instance to what a host needs: the guest's shape and its config drive.
-//!
-//! The config drive follows "Metadata service / config drive" of Nova's user guide: `openstack/latest/meta_data.json`,
-//! `user_data`, `network_data.json`, `vendor_data.json`, and the EC2 form of the metadata.
+//! From an instance to what a host needs: the guest's shape, its network cards and its config drive.
 
+use super::metadata::{Card, Metadata};
 use crate::context::Context;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use corten_host::{ConfigDrive, ConfigDriveFile, DiskFormat, Firmware, GuestSpec, ImageRef, Shape};
+use crate::network::port::mac_of;
+use corten_host::{
+    ConfigDrive, ConfigDriveFile, DiskFormat, Firmware, GuestSpec, ImageRef, NicSpec, Shape,
+};
 use corten_model::refusal::Refusal;
 use corten_store::instances::{Flavor, Image, Instance};
-use serde_json::json;
 use std::collections::BTreeMap;
 
 /// The guest of an instance. `admin_pass` goes to the config drive and nowhere else.
 pub fn guest(
     cx: &Context,
     instance: &Instance,
+    cards: Vec<Card>,
     admin_pass: Option<&str>,
 ) -> Result<GuestSpec, Refusal> {
     let intent = &instance.intent;
@@ -49,11 +48,11 @@ pub fn guest(
             .map(|image| image_ref(cx, image))
             .transpose()?,
         firmware,
-        nics: Vec::new(),
+        nics: cards.iter().map(nic).collect::<Result<_, _>>()?,
         disks: Vec::new(),
         config_drive: intent
             .config_drive
-            .then(|| config_drive(instance, admin_pass)),
+            .then(|| config_drive(cx, instance, cards, admin_pass)),
         machine_properties: machine_properties(properties),
     })
 }
@@ -95,79 +94,31 @@ fn machine_properties(properties: BTreeMap<String, String>) -> BTreeMap<String, 
 }
 
 /// The files of an instance's config drive.
-pub fn config_drive(instance: &Instance, admin_pass: Option<&str>) -> ConfigDrive {
-    let intent = &instance.intent;
-    let mut files = Vec::new();
-    let mut add = |path: String, content: Vec<u8>| files.push(ConfigDriveFile { path, content });
-    let mut meta_data = json!({
-        "uuid": instance.id,
-        "name": intent.name,
-        "hostname": intent.hostname,
-        "availability_zone": intent.availability_zone,
-        "launch_index": instance.launch_index,
-        "project_id": instance.project_id,
-        "meta": intent.metadata,
-        "devices": [],
-        "dedicated_cpus": [],
-    });
-    if let Some(key) = &intent.key {
-        meta_data["public_keys"] = json!({ &key.name: key.public_key });
-        meta_data["keys"] = json!([{"name": key.name, "type": key.kind, "data": key.public_key}]);
+pub fn config_drive(
+    cx: &Context,
+    instance: &Instance,
+    cards: Vec<Card>,
+    admin_pass: Option<&str>,
+) -> ConfigDrive {
+    let metadata = Metadata {
+        instance: instance.clone(),
+        cards,
+        admin_pass: admin_pass.map(str::to_owned),
+        default_zone: cx.settings.compute.default_availability_zone.clone(),
+    };
+    let files = metadata.files().into_iter();
+    ConfigDrive {
+        files: files
+            .map(|(path, content)| ConfigDriveFile { path, content })
+            .collect(),
     }
-    if let Some(password) = admin_pass {
-        meta_data["admin_pass"] = json!(password);
-    }
-    let mut listed = Vec::new();
-    for (index, (path, content)) in intent.personality.iter().enumerate() {
-        let content_path = format!("/content/{index:04}");
-        listed.push(json!({"path": path, "content_path": content_path}));
-        add(
-            format!("openstack{content_path}"),
-            STANDARD.decode(content).unwrap_or_default(),
-        );
-    }
-    if !listed.is_empty() {
-        meta_data["files"] = json!(listed);
-    }
-    let ec2 = json!({
-        "instance-id": format!("i-{}", &instance.id.0.simple().to_string()[..8]),
-        "hostname": intent.hostname,
-        "local-hostname": intent.hostname,
-        "instance-type": intent.flavor.name,
-        "placement": {"availability-zone": intent.availability_zone},
-        "reservation-id": instance.reservation_id,
-        "ami-launch-index": instance.launch_index,
-        "public-keys": intent.key.as_ref().map(|key| json!({"0": {"openssh-key": key.public_key}})),
-    });
-    add(
-        "openstack/latest/meta_data.json".to_owned(),
-        meta_data.to_string().into_bytes(),
-    );
-    add(
-        "openstack/latest/network_data.json".to_owned(),
-        json!({"links": [], "networks": [], "services": []})
-            .to_string()
-            .into_bytes(),
-    );
-    add(
-        "openstack/latest/vendor_data.json".to_owned(),
-        b"{}".to_vec(),
-    );
-    add(
-        "openstack/latest/vendor_data2.json".to_owned(),
-        b"{}".to_vec(),
-    );
-    add(
-        "ec2/latest/meta-data.json".to_owned(),
-        ec2.to_string().into_bytes(),
-    );
-    if let Some(user_data) = intent
-        .user_data
-        .as_ref()
-        .and_then(|text| STANDARD.decode(text).ok())
-    {
-        add("openstack/latest/user_data".to_owned(), user_data.clone());
-        add("ec2/latest/user-data".to_owned(), user_data);
-    }
-    ConfigDrive { files }
+}
+
+/// A network card, as a host makes it.
+pub fn nic(card: &Card) -> Result<NicSpec, Refusal> {
+    Ok(NicSpec {
+        port: card.port.id,
+        mac: mac_of(&card.port)?,
+        mtu: card.network.mtu,
+    })
 }

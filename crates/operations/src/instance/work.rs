@@ -1,6 +1,9 @@
 //! What the steps of all instance operations have in common: reaching a host, moving the state, ending well or badly.
 
+use super::metadata::Card;
+use super::ports;
 use crate::context::Context;
+use crate::network;
 use corten_engine::{Place, StepCx, StepError};
 use corten_host::{Fence, HostError, Observation, Power, Report, Task};
 use corten_model::ids::{HostId, InstanceId};
@@ -54,6 +57,26 @@ pub async fn read(step: &StepCx, id: InstanceId) -> Result<Instance, StepError> 
     let mut tx = step.read().await?;
     let instance = instances::get(&mut tx, id).await?;
     instance.ok_or_else(|| StepError::Fail(format!("Instance {id} is gone.")))
+}
+
+/// The instance an operation works on with its network cards, for reading.
+pub async fn read_with_cards(
+    step: &StepCx,
+    id: InstanceId,
+) -> Result<(Instance, Vec<Card>), StepError> {
+    let instance = read(step, id).await?;
+    let cards = ports::cards(&mut step.read().await?, &instance).await?;
+    Ok((instance, cards))
+}
+
+/// Waits a little until the fabric was told of the instance's ports. A fabric that is away does not keep a guest from
+/// running: its network works when the fabric is back.
+pub async fn wired(cx: &Context, instance: &Instance) -> Result<(), StepError> {
+    let patience = cx.settings.network.patience();
+    if !network::told(cx, &ports::units(instance), patience).await? {
+        tracing::warn!(instance = %instance.id, "the fabric was not told of the instance's ports yet");
+    }
+    Ok(())
 }
 
 /// The host an instance is on.

@@ -325,7 +325,7 @@ pub async fn delete(cx: &Arc<Context>, actor: &Actor, id: FloatingIpId) -> Resul
 }
 
 /// Takes a floating IP away with the port that holds its address. The caller notes its router.
-async fn release(
+pub(crate) async fn release(
     cx: &Context,
     tx: &mut Tx,
     origin: &Origin,

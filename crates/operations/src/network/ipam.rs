@@ -279,7 +279,11 @@ pub(super) async fn ipv4_subnet_with_room(
 }
 
 /// The lowest address of the pools that nobody has.
-async fn next_free(tx: &mut Tx, port: &Port, subnet: &Subnet) -> Result<Option<FixedIp>, Failure> {
+pub(crate) async fn next_free(
+    tx: &mut Tx,
+    port: &Port,
+    subnet: &Subnet,
+) -> Result<Option<FixedIp>, Failure> {
     let is_ipv4 = subnet.cidr.addr().is_ipv4();
     let taken = taken(tx, subnet).await?;
     for candidate in untaken(subnet, &taken) {
@@ -296,7 +300,7 @@ async fn next_free(tx: &mut Tx, port: &Port, subnet: &Subnet) -> Result<Option<F
 }
 
 /// What changes when a port's addresses are to be others: each wish keeps one that fulfils it, and the rest go.
-pub(super) async fn change(
+pub(crate) async fn change(
     tx: &mut Tx,
     port: &Port,
     wanted: &[Wanted],

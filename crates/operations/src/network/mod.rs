@@ -22,7 +22,7 @@ pub mod ipam;
 pub mod network;
 pub mod plan;
 pub mod port;
-mod port_check;
+pub(crate) mod port_check;
 pub mod port_forwarding;
 pub mod qos_policy;
 pub mod quota;

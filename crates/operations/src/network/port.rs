@@ -30,6 +30,8 @@ const MAC_TRIES: usize = 8;
 
 #[derive(Debug, Clone)]
 pub struct NewPort {
+    /// Chosen beforehand by who may have to look whether it was made; absent for any.
+    pub id: Option<PortId>,
     pub project_id: Option<ProjectId>,
     pub network_id: NetworkId,
     pub name: String,
@@ -58,6 +60,7 @@ impl NewPort {
     /// A port on a network, with everything as it comes.
     pub fn on(network_id: NetworkId) -> Self {
         Self {
+            id: None,
             project_id: None,
             network_id,
             name: String::new(),
@@ -171,6 +174,7 @@ pub(crate) async fn insert(
     new: NewPort,
 ) -> Result<Port, Failure> {
     let NewPort {
+        id,
         project_id: _,
         network_id: _,
         name,
@@ -206,7 +210,7 @@ pub(crate) async fn insert(
     check::dhcp_options(&dhcp_options)?;
     check::dns_name(&dns_name)?;
     let mut port = Port {
-        id: PortId::random(),
+        id: id.unwrap_or_else(PortId::random),
         standard: Standard {
             tags,
             ..Standard::new(project, name, description, cx.now())

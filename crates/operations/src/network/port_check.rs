@@ -32,7 +32,7 @@ pub(super) fn mac(text: &str) -> Result<Mac, Refusal> {
 }
 
 /// On a network of another project, a port takes what it is given.
-pub(super) fn asked(
+pub(crate) fn asked(
     cx: &Context,
     actor: &Actor,
     network: &Network,
@@ -154,7 +154,7 @@ pub(super) fn dhcp_options(options: &[DhcpOption]) -> Result<(), Refusal> {
 }
 
 /// A label, or a name with dots; the network's domain is put behind it.
-pub(super) fn dns_name(name: &str) -> Result<(), Refusal> {
+pub(crate) fn dns_name(name: &str) -> Result<(), Refusal> {
     let legal = |label: &str| {
         !label.is_empty()
             && label.len() <= 63

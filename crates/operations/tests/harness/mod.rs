@@ -1,7 +1,9 @@
 //! The fault harness: runs an operation once undisturbed, then again and again with one disturbance at each point of
-//! each step, and holds the ends against each other. Nothing may leak: no row, allocation, guest, disk or process.
+//! each step, and holds the ends against each other. Nothing may leak: no row, allocation, guest, disk, process, port, address or tap.
 
 #![allow(dead_code)]
+
+pub mod network;
 
 use corten_engine::{Clock, Fault, Faults, ManualClock, Place, Point, Worker, WorkerConfig};
 use corten_host::Hands;
@@ -15,7 +17,7 @@ use corten_model::time::Timestamp;
 use corten_operations::context::Hosts;
 use corten_operations::instance::{command, new, query};
 use corten_operations::{Context, Settings, flavor, host, placement, watch, workflows};
-use corten_sim::{SimConfig, SimHost};
+use corten_sim::{SimConfig, SimFabric, SimHost};
 use corten_store::hosts::Allocation;
 use corten_store::images::{Content, Image, Visibility};
 use corten_store::instances::{self, Instance};
@@ -121,6 +123,7 @@ pub struct Cloud {
     pub cx: Arc<Context>,
     pub clock: Arc<ManualClock>,
     pub hosts: Vec<(HostId, Arc<SimHost>)>,
+    pub fabric: Arc<SimFabric>,
     pub saboteur: Arc<Saboteur>,
     worker: Worker,
     _images: tempfile::TempDir,
@@ -136,19 +139,22 @@ impl Cloud {
         Self::with(settings).await
     }
 
-    pub async fn with(settings: Settings) -> Self {
+    pub async fn with(mut settings: Settings) -> Self {
+        // The harness runs one operation after the other: who waited for the fabric would keep it from being told.
+        settings.network.patience_millis = 0;
         let store = testing::sqlite().await;
         let clock = Arc::new(ManualClock::starting_at(
             Timestamp::parse_iso8601("2026-01-01T00:00:00Z").unwrap(),
         ));
         let images = tempfile::tempdir().unwrap();
+        let fabric = Arc::new(SimFabric::default());
         let cx = Arc::new(Context {
             store: (*store).clone(),
             policy: POLICY.clone(),
             settings,
             clock: clock.clone(),
             hosts: Hosts::default(),
-            fabric: Arc::new(corten_sim::SimFabric::default()),
+            fabric: fabric.clone(),
             image_dir: images.path().to_owned(),
         });
         flavor::seed(&cx).await.unwrap();
@@ -186,11 +192,13 @@ impl Cloud {
             cx,
             clock,
             hosts,
+            fabric,
             saboteur,
             worker,
             _images: images,
         };
         cloud.add_image().await;
+        network::make(&cloud).await;
         cloud
     }
 
@@ -234,6 +242,7 @@ impl Cloud {
             name: "guest".to_owned(),
             flavor_id: Some(FlavorId::from("1")),
             image_id: Some(image_id()),
+            networks: network::two_cards(),
             min_count: 1,
             max_count: 1,
             ..new::NewInstances::default()
@@ -306,7 +315,8 @@ impl Cloud {
             on_a_host: instance.host_id.is_some() && !instance.deleted,
             guest: seen.map(|seen| format!("{:?}, rescued {}", seen.power, seen.rescued)),
             fault: instance.fault.is_some(),
-            flavor: instance.intent.flavor.name,
+            flavor: instance.intent.flavor.name.clone(),
+            cards: network::cards(self, &instance).await,
         }
     }
 
@@ -350,6 +360,7 @@ impl Cloud {
             );
         }
         self.assert_no_image_leaked(&mut tx, &all, context).await;
+        network::assert_nothing_leaked(self, &mut tx, &all, context).await;
         for instance in &all {
             assert_eq!(
                 instance.state.task, None,
@@ -418,6 +429,7 @@ pub struct End {
     pub guest: Option<String>,
     pub fault: bool,
     pub flavor: String,
+    pub cards: Vec<network::CardEnd>,
 }
 
 pub fn image_id() -> ImageId {

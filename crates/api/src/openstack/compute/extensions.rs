@@ -66,6 +66,11 @@ const EXTENSIONS: &[(&str, &str, &str)] = &[
         "Admin-only aggregate administration.",
     ),
     (
+        "os-attach-interfaces",
+        "AttachInterfaces",
+        "Attach interface support.",
+    ),
+    (
         "os-availability-zone",
         "AvailabilityZone",
         "Add availability_zone to the Create Server API and list zones.",
@@ -123,6 +128,12 @@ const EXTENSIONS: &[(&str, &str, &str)] = &[
         "FlavorSwap",
         "Support to show the swap status of a flavor.",
     ),
+    (
+        "os-floating-ip-pools",
+        "FloatingIpPools",
+        "Floating IPs support.",
+    ),
+    ("os-floating-ips", "FloatingIps", "Floating IPs support."),
     ("os-hosts", "Hosts", "Admin-only host administration."),
     (
         "os-hypervisor-status",
@@ -151,10 +162,16 @@ const EXTENSIONS: &[(&str, &str, &str)] = &[
         "Enable lock/unlock server actions.",
     ),
     ("os-migrations", "Migrations", "Provide data on migrations."),
+    ("os-multinic", "Multinic", "Multiple network support."),
     (
         "os-multiple-create",
         "MultipleCreate",
         "Allow multiple create in the Create Server v2.1 API.",
+    ),
+    (
+        "os-networks",
+        "Networks",
+        "Admin-only Network Management Extension.",
     ),
     (
         "os-pause-server",
@@ -169,6 +186,11 @@ const EXTENSIONS: &[(&str, &str, &str)] = &[
     ),
     ("os-quota-sets", "Quotas", "Quotas management support."),
     ("os-rescue", "Rescue", "Instance rescue mode."),
+    (
+        "os-security-groups",
+        "SecurityGroups",
+        "Security group support.",
+    ),
     (
         "os-server-diagnostics",
         "ServerDiagnostics",
@@ -210,6 +232,11 @@ const EXTENSIONS: &[(&str, &str, &str)] = &[
         "os-suspend-server",
         "SuspendServer",
         "Enable suspend/resume server actions.",
+    ),
+    (
+        "os-tenant-networks",
+        "OSTenantNetworks",
+        "Tenant-based Network Management Extension.",
     ),
     (
         "os-used-limits",

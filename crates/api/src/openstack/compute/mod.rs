@@ -13,6 +13,7 @@ mod external_events;
 mod flavor_access;
 mod flavor_extra_specs;
 mod flavors;
+mod floating_ips;
 mod hosts;
 mod hypervisors;
 mod images;
@@ -21,10 +22,12 @@ mod keypairs;
 mod limits;
 pub mod microversion;
 mod migrations;
+mod networks;
 pub mod paging;
 mod quota_class_sets;
 mod quota_sets;
 mod quotas;
+mod security_groups;
 mod server_groups;
 pub mod servers;
 mod services;
@@ -59,14 +62,17 @@ fn resources() -> Router<App> {
         .merge(flavor_access::routes())
         .merge(flavor_extra_specs::routes())
         .merge(flavors::routes())
+        .merge(floating_ips::routes())
         .merge(hosts::routes())
         .merge(hypervisors::routes())
         .merge(images::routes())
         .merge(keypairs::routes())
         .merge(limits::routes())
         .merge(migrations::routes())
+        .merge(networks::routes())
         .merge(quota_class_sets::routes())
         .merge(quota_sets::routes())
+        .merge(security_groups::routes())
         .merge(server_groups::routes())
         .merge(servers::routes())
         .merge(services::routes())

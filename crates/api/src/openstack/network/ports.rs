@@ -352,6 +352,7 @@ impl CreatePort {
             tags,
         } = self;
         Ok(NewPort {
+            id: None,
             project_id: kit::project(project_id, tenant_id)?,
             network_id,
             name: kit::text("name", name)?.unwrap_or_default(),

@@ -1,7 +1,9 @@
 //! `POST /servers/{id}/action`: one key names the action, its value are the arguments.
 
 use super::view::Mode;
-use super::{capture, console, fields, parse_id, rebuild, reshape, viewer};
+use super::{
+    capture, console, fields, interface_actions as interface, parse_id, rebuild, reshape, viewer,
+};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::{self, Body};
@@ -91,6 +93,14 @@ async fn dispatch(name: &str, action: Action<'_>) -> Answer<Response> {
         "os-resetState" => action.reset_state().await,
         "restore" => action.restore().await,
         "changePassword" => action.change_password().await,
+        "addSecurityGroup" => interface::set_group(&action, true).await,
+        "removeSecurityGroup" => interface::set_group(&action, false).await,
+        "addFixedIp" if !action.mv.at_least(44) => interface::add_fixed_ip(&action).await,
+        "removeFixedIp" if !action.mv.at_least(44) => interface::remove_fixed_ip(&action).await,
+        "addFloatingIp" if !action.mv.at_least(44) => interface::add_floating_ip(&action).await,
+        "removeFloatingIp" if !action.mv.at_least(44) => {
+            interface::remove_floating_ip(&action).await
+        }
         "injectNetworkInfo" => action.inject_network_info().await,
         "resetNetwork" => {
             Err(Refusal::gone("The action resetNetwork was for a hypervisor that is gone.").into())
@@ -105,7 +115,7 @@ async fn dispatch(name: &str, action: Action<'_>) -> Answer<Response> {
     }
 }
 
-fn accepted() -> Response {
+pub(super) fn accepted() -> Response {
     StatusCode::ACCEPTED.into_response()
 }
 
@@ -188,7 +198,8 @@ impl Action<'_> {
         let change = rebuild::request(self.mv, self.arguments()?)?;
         let (instance, admin_pass) =
             command::rebuild(&self.app.cx, self.actor, self.id, change).await?;
-        let mut server = viewer(self.app, self.actor, self.mv, self.base)
+        let shown = std::slice::from_ref(&instance);
+        let mut server = viewer(self.app, self.actor, self.mv, self.base, shown)
             .await?
             .server(&instance, Mode::Rebuild);
         server["adminPass"] = json!(admin_pass);

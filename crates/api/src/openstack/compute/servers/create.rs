@@ -171,7 +171,7 @@ fn request(mv: Microversion, body: CreateBody) -> Result<NewInstances, Refusal> 
     )?;
     mv.takes_from(90, "hostname", server.hostname.is_some())?;
     mv.takes_until(56, "personality", server.personality.is_some())?;
-    networks::check(mv, server.networks)?;
+    let networks = networks::read(mv, server.networks)?;
     hints::check(&body.scheduler_hints)?;
     let image_id = match image_id(&server.image_ref.unwrap_or_default())? {
         Some(id) => Some(id),
@@ -209,6 +209,7 @@ fn request(mv: Microversion, body: CreateBody) -> Result<NewInstances, Refusal> 
         host,
         disk_config: server.disk_config.map(fields::disk_config).transpose()?,
         security_groups: security_groups(server.security_groups.unwrap_or_default())?,
+        networks,
         scheduler_hints: body.scheduler_hints,
         personality: fields::personality(server.personality.unwrap_or_default())?,
         trusted_image_certificates: fields::certificates(server.trusted_image_certificates)?

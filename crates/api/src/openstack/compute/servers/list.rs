@@ -80,7 +80,7 @@ async fn page(
         limit: asked.limit,
     };
     let found = instances::list(&app.cx, &filter, &page).await?;
-    let viewer = viewer(app, actor, mv, base).await?;
+    let viewer = viewer(app, actor, mv, base, &found).await?;
     let servers: Vec<_> = found
         .iter()
         .map(|instance| render(&viewer, instance))
@@ -435,11 +435,8 @@ fn apply(filter: &mut Filter, name: &str, value: &str) -> Result<(), Refusal> {
         "user_id" => filter.columns.push(("user_id", value.to_owned())),
         "uuid" => filter.ids = Some(vec![value.to_owned()]),
         "host" => filter.host = Some(value.to_owned()),
-        // No server has an address.
-        "ip" | "ip6" => {
-            pattern(name, value)?;
-            filter.nothing = true;
-        }
+        "ip" => filter.ipv4 = Some(pattern(name, value)?),
+        "ip6" => filter.ipv6 = Some(pattern(name, value)?),
         "changes-since" => filter.changed_since = Some(moment(name, value)?),
         "changes-before" => filter.changed_before = Some(moment(name, value)?),
         "tags" => filter.tags = tags(value),

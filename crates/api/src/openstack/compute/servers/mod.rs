@@ -10,6 +10,8 @@ mod create;
 mod fields;
 mod hints;
 mod instance_actions;
+mod interface_actions;
+mod interfaces;
 mod list;
 mod metadata;
 mod networks;
@@ -33,7 +35,7 @@ use axum::{Json, Router};
 use corten_iam::action::compute;
 use corten_iam::actor::Actor;
 use corten_model::ids::InstanceId;
-use corten_operations::instance::{command, edit, query};
+use corten_operations::instance::{addresses, command, edit, query};
 use corten_store::Failure;
 use corten_store::instances::Instance;
 use serde::Deserialize;
@@ -47,10 +49,6 @@ pub fn routes() -> Router<App> {
         .route("/servers/detail", get(list::detail))
         .route("/servers/{id}", get(show).put(update).delete(delete))
         .route("/servers/{id}/action", post(actions::act))
-        .route("/servers/{id}/ips", get(ips))
-        .route("/servers/{id}/ips/{network}", get(ips_of_network))
-        .route("/servers/{id}/os-security-groups", get(security_groups))
-        .route("/servers/{id}/os-interface", get(interfaces))
         .route(
             "/servers/{id}/os-volume_attachments",
             get(volume_attachments),
@@ -62,6 +60,7 @@ pub fn routes() -> Router<App> {
         .merge(metadata::routes())
         .merge(tags::routes())
         .merge(instance_actions::routes())
+        .merge(interfaces::routes())
         .merge(console::routes())
         .merge(reshape::routes())
 }
@@ -75,12 +74,13 @@ async fn find(app: &App, actor: &Actor, id: &str) -> Result<Instance, Failure> {
     query::show(&app.cx, actor, parse_id(id)?).await
 }
 
-/// What this caller may see of servers beyond their owner's view.
+/// What this caller may see of these servers, beyond their owner's view too.
 async fn viewer<'a>(
     app: &App,
     actor: &Actor,
     mv: Microversion,
     base: &'a str,
+    shown: &[Instance],
 ) -> Result<Viewer<'a>, Failure> {
     let target = corten_iam::policy::Target::cloud();
     let sees_hosts = app
@@ -99,7 +99,21 @@ async fn viewer<'a>(
         sees_hosts,
         host_statuses,
         default_zone,
+        wirings: addresses::of(&app.cx, shown).await?,
     })
+}
+
+/// The body that shows one server.
+async fn server(
+    app: &App,
+    actor: &Actor,
+    mv: Microversion,
+    base: &str,
+    instance: &Instance,
+    mode: Mode,
+) -> Answer<Json<Value>> {
+    let viewer = viewer(app, actor, mv, base, std::slice::from_ref(instance)).await?;
+    Ok(Json(json!({"server": viewer.server(instance, mode)})))
 }
 
 async fn show(
@@ -110,9 +124,7 @@ async fn show(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let instance = find(&app, &actor, &id).await?;
-    Ok(Json(
-        json!({"server": viewer(&app, &actor, mv, &base).await?.server(&instance, Mode::Show)}),
-    ))
+    server(&app, &actor, mv, &base, &instance, Mode::Show).await
 }
 
 #[derive(Deserialize)]
@@ -176,9 +188,7 @@ async fn update(
             .transpose()?,
     };
     let instance = edit::update(&app.cx, &actor, parse_id(&id)?, change).await?;
-    Ok(Json(
-        json!({"server": viewer(&app, &actor, mv, &base).await?.server(&instance, Mode::Update)}),
-    ))
+    server(&app, &actor, mv, &base, &instance, Mode::Update).await
 }
 
 async fn delete(
@@ -188,45 +198,6 @@ async fn delete(
 ) -> Answer<StatusCode> {
     command::delete(&app.cx, &actor, parse_id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn ips(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    Path(id): Path<String>,
-) -> Answer<Json<Value>> {
-    find(&app, &actor, &id).await?;
-    Ok(Json(json!({"addresses": {}})))
-}
-
-async fn ips_of_network(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    Path((id, network)): Path<(String, String)>,
-) -> Answer<Json<Value>> {
-    find(&app, &actor, &id).await?;
-    Err(corten_model::refusal::Refusal::not_found(format!(
-        "Network '{network}': server {id} has no network."
-    ))
-    .into())
-}
-
-async fn security_groups(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    Path(id): Path<String>,
-) -> Answer<Json<Value>> {
-    find(&app, &actor, &id).await?;
-    Ok(Json(json!({"security_groups": []})))
-}
-
-async fn interfaces(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    Path(id): Path<String>,
-) -> Answer<Json<Value>> {
-    find(&app, &actor, &id).await?;
-    Ok(Json(json!({"interfaceAttachments": []})))
 }
 
 async fn volume_attachments(

@@ -1,8 +1,11 @@
 //! A server as Nova's API shows it, field by field as of each microversion.
 
+use super::interfaces;
 use crate::openstack::compute::microversion::Microversion;
 use crate::openstack::compute::paging::links;
+use corten_model::ids::InstanceId;
 use corten_model::time::Timestamp;
+use corten_operations::instance::addresses::Wiring;
 use corten_store::instances::{Fault, Flavor, Image, Instance};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha224};
@@ -27,6 +30,8 @@ pub struct Viewer<'a> {
     /// Nova's word for the state of each host, by its name; only for who sees hosts.
     pub host_statuses: HashMap<String, &'static str>,
     pub default_zone: String,
+    /// The addresses and groups of the instances that have any.
+    pub wirings: HashMap<InstanceId, Wiring>,
 }
 
 /// Statuses with a progress.
@@ -85,7 +90,7 @@ impl Viewer<'_> {
             "flavor": self.flavor(&intent.flavor),
             "created": instance.created_at.seconds_z(),
             "updated": instance.updated_at.seconds_z(),
-            "addresses": {},
+            "addresses": self.wirings.get(&instance.id).map_or(json!({}), interfaces::addresses),
             "accessIPv4": intent.access_ip_v4,
             "accessIPv6": intent.access_ip_v6,
             "links": links(self.base, "servers", instance.id),
@@ -168,6 +173,13 @@ impl Viewer<'_> {
         });
         if let Value::Object(fields) = fields {
             body.extend(fields);
+        }
+        let wiring = self.wirings.get(&instance.id);
+        if let Some(groups) = wiring.map(|wiring| &wiring.security_groups)
+            && !groups.is_empty()
+        {
+            let groups = groups.iter().map(|name| json!({"name": name}));
+            body.insert("security_groups".to_owned(), groups.collect());
         }
         if self.sees_hosts {
             self.hosts(instance, mode, body);
