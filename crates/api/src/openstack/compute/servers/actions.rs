@@ -1,6 +1,6 @@
 //! `POST /servers/{id}/action`: one key names the action, its value are the arguments.
 
-use super::view::Mode;
+use super::view::{Mode, Server};
 use super::{capture, console, fields, parse_id, rebuild, reshape, viewer};
 use crate::app::App;
 use crate::auth::Caller;
@@ -17,8 +17,8 @@ use corten_model::ids::{ImageId, InstanceId};
 use corten_model::lifecycle::Command;
 use corten_model::refusal::Refusal;
 use corten_operations::instance::{command, edit};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// What every action gets.
@@ -105,6 +105,15 @@ async fn dispatch(name: &str, action: Action<'_>) -> Answer<Response> {
     }
 }
 
+/// The answer to a rebuild.
+#[derive(Serialize)]
+struct Rebuilt<'a> {
+    #[serde(flatten)]
+    server: Server<'a>,
+    #[serde(rename = "adminPass")]
+    admin_pass: String,
+}
+
 fn accepted() -> Response {
     StatusCode::ACCEPTED.into_response()
 }
@@ -188,10 +197,11 @@ impl Action<'_> {
         let change = rebuild::request(self.mv, self.arguments()?)?;
         let (instance, admin_pass) =
             command::rebuild(&self.app.cx, self.actor, self.id, change).await?;
-        let mut server = viewer(self.app, self.actor, self.mv, self.base)
-            .await?
-            .server(&instance, Mode::Rebuild);
-        server["adminPass"] = json!(admin_pass);
+        let viewer = viewer(self.app, self.actor, self.mv, self.base).await?;
+        let server = Rebuilt {
+            server: viewer.server(&instance, Mode::Rebuild),
+            admin_pass,
+        };
         let location = [(
             header::LOCATION,
             format!("{}/compute/v2.1/servers/{}", self.base, self.id),
