@@ -27,7 +27,7 @@ async fn collide(store: &TestStore, times: u32) {
     ];
     let mut tx = store.write().await.unwrap();
     for sql in sql {
-        sqlx::query(sqlx::AssertSqlSafe(sql))
+        corten_store::sql::query(sql)
             .execute(tx.conn())
             .await
             .unwrap();

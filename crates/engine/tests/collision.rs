@@ -62,7 +62,10 @@ async fn a_step_that_collided_is_run_again_at_once() {
     let store = testing::postgres().await;
     let mut tx = store.write().await.unwrap();
     for sql in COLLIDE {
-        sqlx::query(sql).execute(tx.conn()).await.unwrap();
+        corten_store::sql::query(sql)
+            .execute(tx.conn())
+            .await
+            .unwrap();
     }
     tx.commit().await.unwrap();
     let craft = Craft::default();

@@ -39,32 +39,47 @@ impl DiskMaker<'_> {
     /// Everything a guest of this spec boots from.
     pub async fn make_all(&self, directory: &Path, spec: &GuestSpec) -> Result<(), HostError> {
         files::require_space(directory, METADATA_BYTES, self.config.disk_reserve_bytes)?;
-        if spec.image.is_some() || spec.root_gib > 0 {
-            self.make_root(
-                directory,
-                guest_dir::ROOT,
-                spec.image.as_ref(),
-                spec.root_gib,
-            )
-            .await?;
-        }
-        if spec.ephemeral_gib > 0 {
-            self.make_ephemeral(directory, spec.ephemeral_gib).await?;
-        }
-        if spec.swap_mib > 0 {
-            self.make_swap(directory, spec.swap_mib).await?;
-        }
         if spec.firmware == Firmware::Uefi {
             let variables = directory.join(guest_dir::UEFI_VARIABLES);
             let (_, template) = ovmf()?;
             fs::copy(template, &variables).map_err(HostError::io("write", &variables))?;
             self.hand_over(&variables)?;
         }
-        if let Some(config_drive) = &spec.config_drive {
-            self.make_config_drive(directory, guest_dir::CONFIG_DRIVE, config_drive)
-                .await?;
-        }
-        Ok(())
+        let root = async {
+            match (&spec.image, spec.root_gib) {
+                (None, 0) => Ok(()),
+                (image, gib) => {
+                    self.make_root(directory, guest_dir::ROOT, image.as_ref(), gib)
+                        .await
+                }
+            }
+        };
+        let ephemeral = async {
+            match spec.ephemeral_gib {
+                0 => Ok(()),
+                gib => self.make_ephemeral(directory, gib).await,
+            }
+        };
+        let swap = async {
+            match spec.swap_mib {
+                0 => Ok(()),
+                mib => self.make_swap(directory, mib).await,
+            }
+        };
+        let config_drive = async {
+            match &spec.config_drive {
+                None => Ok(()),
+                Some(drive) => {
+                    self.make_config_drive(directory, guest_dir::CONFIG_DRIVE, drive)
+                        .await
+                }
+            }
+        };
+        // Each is a program of its own that spends its time starting: together they take as long as the slowest. All
+        // are waited for, so that none still writes when the caller removes the directory of one that failed.
+        let (root, ephemeral, swap, config_drive) =
+            tokio::join!(root, ephemeral, swap, config_drive);
+        root.and(ephemeral).and(swap).and(config_drive)
     }
 
     /// An overlay of an image, or a blank disk. `gib` 0 means the image's own size.

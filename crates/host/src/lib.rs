@@ -40,5 +40,5 @@ pub use spec::{
     ConfigDrive, ConfigDriveFile, DiskFormat, DiskSpec, Firmware, GuestSpec, ImageRef, NicSpec,
     Shape,
 };
-pub use user::guest_uid;
 pub use task::{Fence, ImageRecord, RebootKind, Report, StopKind, Task};
+pub use user::guest_uid;

@@ -19,6 +19,7 @@ pub mod catalog;
 pub mod config;
 pub mod consumer;
 pub mod credential;
+mod decisions;
 pub mod domain;
 pub mod domain_config;
 pub mod endpoint;

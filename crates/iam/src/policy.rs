@@ -2,6 +2,7 @@
 
 use crate::action::{self, Action, Rule};
 use crate::actor::{Actor, Scope};
+use crate::decisions::{Decisions, Question};
 use crate::policy_source::{self, PolicyError, Source};
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid,
@@ -13,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// What an action is done to, as far as policies look at it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Target {
     pub project_id: Option<ProjectId>,
     pub domain_id: Option<DomainId>,
@@ -71,6 +72,7 @@ pub struct Policy {
     target_uid: EntityUid,
     /// By name: the action as Cedar sees it, inside the group of its rule.
     actions: HashMap<&'static str, Entity>,
+    decisions: Decisions,
 }
 
 impl Policy {
@@ -105,6 +107,7 @@ impl Policy {
             actor_type: type_name("Actor")?,
             target_uid: uid(&type_name("Target")?, ""),
             actions,
+            decisions: Decisions::default(),
         })
     }
 
@@ -137,6 +140,25 @@ impl Policy {
     }
 
     fn allows(&self, actor: &Actor, action: Action, target: &Target) -> Result<bool, PolicyError> {
+        let question = Question::of(actor, action.name, target);
+        if let Some(allowed) = self.decisions.get(&question) {
+            return Ok(allowed);
+        }
+        let (allowed, sound) = self.decide(actor, action, target)?;
+        // What a broken policy answered is asked again, so that the log tells of it each time.
+        if sound {
+            self.decisions.put(question, allowed);
+        }
+        Ok(allowed)
+    }
+
+    /// Cedar's answer, and whether every policy could be evaluated.
+    fn decide(
+        &self,
+        actor: &Actor,
+        action: Action,
+        target: &Target,
+    ) -> Result<(bool, bool), PolicyError> {
         let principal = uid(&self.actor_type, actor.user_id.as_str());
         let action_entity = self
             .actions
@@ -167,10 +189,12 @@ impl Policy {
         let answer = self
             .authorizer
             .is_authorized(&request, &self.policies, &entities);
+        let mut sound = true;
         for error in answer.diagnostics().errors() {
             tracing::error!(%error, action = action.name, "a policy failed and was not counted");
+            sound = false;
         }
-        Ok(answer.decision() == Decision::Allow)
+        Ok((answer.decision() == Decision::Allow, sound))
     }
 }
 

@@ -424,3 +424,53 @@ fn an_operators_directory_takes_the_place_of_the_shipped_policies() {
         .to_string();
     assert!(error.contains("mine.cedar:2: "), "{error}");
 }
+
+/// Decisions are remembered. If the memory held less than a decision depends on, the order of questions would matter.
+#[test]
+fn the_order_of_questions_does_not_matter() {
+    let nothing = Target::cloud();
+    let targets = [
+        nothing.clone(),
+        ours(),
+        Target::project(&ProjectId::from("ours")),
+        Target::project(&ProjectId::from("theirs")),
+        Target::domain(&DomainId::from("default")),
+        Target::domain(&DomainId::from("other")),
+        Target::user(&UserId::from("a")),
+        Target::user(&UserId::from("d")),
+    ];
+    // Each differs from another in one attribute alone.
+    let mut actors = people().to_vec();
+    actors.push(actor("a", Some("admin"), in_domain("default")));
+    actors.push(actor("a", Some("admin"), in_domain("other")));
+    actors.push(actor("a", Some("reader"), on("ours")));
+    actors.push(actor("a", Some("reader"), on("theirs")));
+    actors.push(Actor {
+        user_domain_id: DomainId::from("other"),
+        ..actor("a", Some("reader"), on("ours"))
+    });
+    let questions: Vec<_> = actors
+        .iter()
+        .flat_map(|actor| targets.iter().map(move |target| (actor, target)))
+        .flat_map(|(actor, target)| {
+            action::ALL
+                .iter()
+                .map(move |action| (actor, target, *action))
+        })
+        .collect();
+    let ask = |policy: &Policy, (actor, target, action): &(&Actor, &Target, Action)| {
+        allows(policy, actor, *action, target)
+    };
+    let (forward, backward) = (Policy::shipped().unwrap(), Policy::shipped().unwrap());
+    let first: Vec<_> = questions.iter().map(|one| ask(&forward, one)).collect();
+    let mut reversed: Vec<_> = questions
+        .iter()
+        .rev()
+        .map(|one| ask(&backward, one))
+        .collect();
+    reversed.reverse();
+    let again: Vec<_> = questions.iter().map(|one| ask(&forward, one)).collect();
+    assert!(first.contains(&true) && first.contains(&false));
+    assert_eq!(first, reversed);
+    assert_eq!(first, again);
+}

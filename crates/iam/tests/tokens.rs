@@ -506,7 +506,8 @@ async fn a_bad_setting_is_refused_at_the_start() {
         },
     ] {
         let directory = tempfile::tempdir().unwrap();
-        let store = corten_store::Store::open("sqlite::memory:").await.unwrap();
+        let url = format!("sqlite:{}", directory.path().join("corten.db").display());
+        let store = corten_store::Store::open(&url).await.unwrap();
         let config = IamConfig {
             key_directory: directory.path().into(),
             ..config

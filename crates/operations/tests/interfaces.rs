@@ -17,7 +17,6 @@ use corten_store::{Failure, Query, record, transitions};
 use harness::network::{add_public_ip, given_id, network_id, public_ips, spare_id};
 use harness::{Cloud, image_id, member, survive_everything};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 async fn attach(cloud: &Cloud, id: InstanceId, asked: Asked) {
     interface::accept_attach(&cloud.cx, &member(), id, asked)
@@ -247,32 +246,6 @@ async fn metadata_is_found_by_network_and_address() {
     );
 }
 
-/// Counts the statements that the database is asked.
-#[derive(Clone, Default)]
-struct Statements(Arc<AtomicUsize>);
-
-impl tracing::Subscriber for Statements {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "sqlx::query"
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
 /// However many servers a page has, their addresses are read with the same few statements.
 #[tokio::test]
 async fn the_addresses_of_a_page_are_a_few_statements() {
@@ -291,10 +264,9 @@ async fn the_addresses_of_a_page_are_a_few_statements() {
     let mut tx = cloud.store.read().await.unwrap();
     let page: Vec<Instance> = Query::new().all(&mut tx).await.unwrap();
     drop(tx);
-    let statements = Statements::default();
-    tracing::subscriber::set_global_default(statements.clone()).unwrap();
+    let before = cloud.store.statements();
     let shown = addresses::of(&cloud.cx, &page).await.unwrap();
-    let asked = statements.0.load(Ordering::SeqCst);
+    let asked = cloud.store.statements() - before;
     assert!((1..=8).contains(&asked), "{asked} statements");
     let all = |id: &InstanceId| shown[id].all().count();
     assert!(page.iter().all(|one| all(&one.id) == 2), "{shown:?}");

@@ -1,11 +1,11 @@
-//! What a record costs: through the store, and by the same statements on the engines' own drivers.
+//! What a record costs: through the store, and by the same statements on sqlx's drivers of the engines.
 //!
 //! `scripts/with-postgres cargo run --release -p corten-store --features testing --example measure`
 #![allow(clippy::unwrap_used)]
 
 use corten_store::record::{self, Direction};
 use corten_store::testing::{self, TestStore};
-use corten_store::{Query, Record, Store, Value};
+use corten_store::{Query, Record, Store, Value, sql};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::SqlitePoolOptions;
@@ -99,8 +99,8 @@ struct Figures {
 
 async fn through_the_store(store: &Store) -> Figures {
     let mut tx = store.write().await.unwrap();
-    for sql in [TABLE, INDEX] {
-        sqlx::query(sql).execute(tx.conn()).await.unwrap();
+    for text in [TABLE, INDEX] {
+        sql::query(text).execute(tx.conn()).await.unwrap();
     }
     tx.commit().await.unwrap();
     let things: Vec<_> = (0..ROWS).map(thing).collect();
@@ -263,7 +263,7 @@ async fn open(url: &str) -> sqlx::SqlitePool {
 }
 
 async fn measure(name: &str, store: &TestStore, own: Figures) {
-    print(&format!("{name}, own driver"), &own);
+    print(&format!("{name}, sqlx's driver"), &own);
     print(
         &format!("{name}, through the store"),
         &through_the_store(store).await,

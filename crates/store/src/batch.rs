@@ -1,20 +1,26 @@
 //! Group commit for SQLite: transactions that queue for the one writer share one disk flush.
 //!
 //! A transaction is a savepoint inside a batch, which is one SQLite transaction. When it commits, its savepoint is
-//! released; then it waits until its batch is durable. The batch is flushed by the first of its members that gets the
-//! writer again, and since the writer is handed out in order, that is after everyone who was already queueing has had
-//! their turn. Alone, a transaction flushes at once. Nobody is told of a commit that is not on disk.
+//! released; then it waits until its batch is durable. The batch is flushed when nobody queues for the writer, or else
+//! after everyone who was already queueing has had their turn: the writer is handed out in order, and the first member
+//! that found a queue queues once more for the flush. Alone, a transaction flushes at once. Nobody is told of a commit
+//! that is not on disk.
 
 use crate::error::{Error, Result};
-use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Executor};
+use crate::sql::SqlError;
+use crate::sqlite::Connection;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use tokio::time::Instant;
 
 /// How long a transaction queues for the writer before something must be wrong.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is tried again while another process writes.
+const RETRY: Duration = Duration::from_millis(5);
 
 /// The one writer of a SQLite database.
 #[derive(Clone)]
@@ -25,10 +31,18 @@ pub struct Writer {
 }
 
 struct State {
-    pool: AnyPool,
-    connection: Option<PoolConnection<Any>>,
-    /// The batch that is open, told when it ends.
-    batch: Option<watch::Sender<Option<Ending>>>,
+    path: PathBuf,
+    connection: Option<Connection>,
+    batch: Option<Batch>,
+    closed: bool,
+}
+
+/// The transactions that are flushed together.
+struct Batch {
+    /// Told when it ends.
+    members: watch::Sender<Option<Ending>>,
+    /// A task queues for the writer to flush it.
+    has_flusher: bool,
 }
 
 /// How a batch ended.
@@ -60,28 +74,17 @@ impl Drop for InQueue<'_> {
     }
 }
 
-fn trouble(doing: &'static str) -> impl Fn(sqlx::Error) -> Error {
+fn trouble(doing: &'static str) -> impl Fn(SqlError) -> Error {
     move |source| Error::Database { doing, source }
 }
 
-/// Runs to its end even if the caller stops waiting: a half-begun or half-flushed batch would hold up everyone.
-async fn to_the_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T>> + Send + 'static,
-) -> Result<T> {
-    match tokio::spawn(work).await {
-        Ok(outcome) => outcome,
-        Err(error) => Err(Error::CommitLost {
-            why: error.to_string(),
-        }),
-    }
-}
-
 impl Writer {
-    pub fn new(pool: AnyPool) -> Self {
+    pub fn new(path: PathBuf) -> Self {
         let state = State {
-            pool,
+            path,
             connection: None,
             batch: None,
+            closed: false,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -91,35 +94,25 @@ impl Writer {
 
     /// Waits for the writer and opens a savepoint.
     pub async fn begin(&self) -> Result<Turn> {
-        to_the_end(self.clone().open_turn()).await
-    }
-
-    async fn open_turn(self) -> Result<Turn> {
+        let busy = || Error::WriterBusy {
+            secs: PATIENCE.as_secs(),
+        };
+        let deadline = Instant::now() + PATIENCE;
         let mut guard = {
             let _queueing = InQueue::enter(&self.queueing);
-            let turn = tokio::time::timeout(PATIENCE, self.state.clone().lock_owned()).await;
-            turn.map_err(|_| Error::WriterBusy {
-                secs: PATIENCE.as_secs(),
-            })?
+            let turn = tokio::time::timeout_at(deadline, self.state.clone().lock_owned()).await;
+            turn.map_err(|_| busy())?
         };
-        let failed = trouble("beginning a transaction");
-        if guard.batch.is_none() {
-            if guard.connection.is_none() {
-                guard.connection = Some(guard.pool.acquire().await.map_err(&failed)?);
+        loop {
+            match guard.open_turn() {
+                Ok(()) => break,
+                Err(error) if error.is_busy() && Instant::now() < deadline => {
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err(error) if error.is_busy() => return Err(busy()),
+                Err(error) => return Err(trouble("beginning a transaction")(error)),
             }
-            // SQLite must take its write lock at once, or another process could get between reading and writing.
-            guard
-                .connection()
-                .execute("BEGIN IMMEDIATE")
-                .await
-                .map_err(&failed)?;
-            guard.batch = Some(watch::channel(None).0);
         }
-        guard
-            .connection()
-            .execute("SAVEPOINT turn")
-            .await
-            .map_err(&failed)?;
         Ok(Turn {
             guard: Some(guard),
             writer: self.clone(),
@@ -129,94 +122,135 @@ impl Writer {
     /// Ends what is open and gives the connection back.
     pub async fn close(&self) {
         let mut state = self.state.lock().await;
-        state.end().await;
+        state.end();
         state.connection = None;
-        state.pool.close().await;
+        state.closed = true;
     }
 
-    /// Ends the open batch, if there still is one.
-    async fn flush(&self) {
-        self.state.lock().await.end().await;
+    /// The end of a turn: the batch is flushed now, or when those who queue have had their turn.
+    fn leave(&self, mut guard: OwnedMutexGuard<State>) {
+        let Ok(runtime) = Handle::try_current() else {
+            // Dropped outside of everything, at the end of the program.
+            return guard.end();
+        };
+        let Some(batch) = &mut guard.batch else {
+            return;
+        };
+        if self.queueing.load(Ordering::SeqCst) == 0 {
+            flush(&runtime, guard);
+        } else if !batch.has_flusher {
+            batch.has_flusher = true;
+            let state = self.state.clone();
+            let blocking = runtime.clone();
+            runtime.spawn(async move {
+                let guard = state.lock_owned().await;
+                if guard.batch.is_some() {
+                    flush(&blocking, guard);
+                }
+            });
+        }
     }
 }
 
+/// Flushes in a thread that may wait for the disk. Nothing stops it on the way, so a batch always ends.
+fn flush(runtime: &Handle, mut guard: OwnedMutexGuard<State>) {
+    runtime.spawn_blocking(move || guard.end());
+}
+
 impl State {
-    fn connection(&mut self) -> &mut AnyConnection {
-        match &mut self.connection {
+    fn open_turn(&mut self) -> std::result::Result<(), SqlError> {
+        if self.closed {
+            return Err(SqlError::Closed);
+        }
+        let connection = match &self.connection {
             Some(connection) => connection,
-            None => unreachable!("the writer's connection is opened before a batch and kept"),
+            None => {
+                let connection = Connection::open(&self.path)?;
+                connection.never_wait()?;
+                self.connection.insert(connection)
+            }
+        };
+        if self.batch.is_none() {
+            // SQLite must take its write lock at once, or another process could get between reading and writing.
+            connection.control("BEGIN IMMEDIATE")?;
+            self.batch = Some(Batch {
+                members: watch::channel(None).0,
+                has_flusher: false,
+            });
+        }
+        connection.control("SAVEPOINT turn")
+    }
+
+    fn control(&self, text: &str) -> std::result::Result<(), SqlError> {
+        match &self.connection {
+            Some(connection) => connection.control(text),
+            None => Err(SqlError::Closed),
         }
     }
 
     /// Makes the batch durable and tells its members.
-    async fn end(&mut self) {
-        let Some(members) = self.batch.take() else {
+    fn end(&mut self) {
+        let Some(batch) = self.batch.take() else {
             return;
         };
-        let ending = match self.connection().execute("COMMIT").await {
-            Ok(_) => Ending::Durable,
+        let ending = match self.control("COMMIT") {
+            Ok(()) => Ending::Durable,
             Err(error) => {
                 // The connection may be in any state: the next batch gets a new one.
                 self.connection = None;
                 Ending::Lost(error.to_string())
             }
         };
-        members.send_replace(Some(ending));
+        batch.members.send_replace(Some(ending));
     }
 
     /// Undoes the present turn; the batch's earlier turns stay.
-    async fn undo(&mut self) {
-        let undone = self
-            .connection()
-            .execute("ROLLBACK TO turn; RELEASE turn")
-            .await;
-        let Err(error) = undone else { return };
+    fn undo(&mut self) {
+        let undone = self.control("ROLLBACK TO turn");
+        let Err(error) = undone.and_then(|()| self.control("RELEASE turn")) else {
+            return;
+        };
         // SQLite rolled everything back by itself (a full disk, say): all turns of the batch are lost.
         self.connection = None;
-        if let Some(members) = self.batch.take() {
-            members.send_replace(Some(Ending::Lost(error.to_string())));
+        if let Some(batch) = self.batch.take() {
+            batch
+                .members
+                .send_replace(Some(Ending::Lost(error.to_string())));
         }
     }
 }
 
 impl Turn {
-    pub fn connection(&mut self) -> &mut AnyConnection {
-        match &mut self.guard {
-            Some(guard) => guard.connection(),
+    pub fn connection(&mut self) -> &mut Connection {
+        let connection = self
+            .guard
+            .as_mut()
+            .and_then(|guard| guard.connection.as_mut());
+        match connection {
+            Some(connection) => connection,
             None => unreachable!("a turn gives the writer back only at its end"),
         }
     }
 
     /// Returns when what this turn wrote is on disk.
-    pub async fn commit(self) -> Result<()> {
-        to_the_end(self.release()).await
-    }
-
-    async fn release(mut self) -> Result<()> {
+    pub async fn commit(mut self) -> Result<()> {
         let Some(mut guard) = self.guard.take() else {
             return Ok(());
         };
-        let failed = trouble("committing");
-        if let Err(error) = guard.connection().execute("RELEASE turn").await {
-            guard.undo().await;
-            return Err(failed(error));
+        if let Err(error) = guard.control("RELEASE turn") {
+            guard.undo();
+            self.writer.leave(guard);
+            return Err(trouble("committing")(error));
         }
-        let Some(mut ended) = guard.batch.as_ref().map(watch::Sender::subscribe) else {
+        let members = guard.batch.as_ref().map(|batch| batch.members.subscribe());
+        self.writer.leave(guard);
+        let Some(mut ended) = members else {
             return Ok(());
         };
-        if self.writer.queueing.load(Ordering::SeqCst) == 0 {
-            guard.end().await;
-        }
-        drop(guard);
-        let told = async {
-            let _ = ended.wait_for(Option::is_some).await;
+        let ending = match ended.wait_for(Option::is_some).await {
+            Ok(ending) => ending.clone(),
+            Err(_) => None,
         };
-        tokio::select! {
-            biased;
-            () = told => {}
-            mut state = self.writer.state.lock() => state.end().await,
-        }
-        let ending = ended.borrow().clone();
         match ending {
             Some(Ending::Durable) => Ok(()),
             Some(Ending::Lost(why)) => Err(Error::CommitLost { why }),
@@ -228,15 +262,11 @@ impl Turn {
 }
 
 impl Drop for Turn {
-    /// A turn that was not committed is undone, by a task of its own, as undoing has to wait.
+    /// A turn that was not committed is undone.
     fn drop(&mut self) {
         if let Some(mut guard) = self.guard.take() {
-            let writer = self.writer.clone();
-            tokio::spawn(async move {
-                guard.undo().await;
-                drop(guard);
-                writer.flush().await;
-            });
+            guard.undo();
+            self.writer.leave(guard);
         }
     }
 }

@@ -23,8 +23,7 @@ impl Error {
         let Self::Database { source, .. } = self else {
             return false;
         };
-        let code = source.as_database_error().and_then(|error| error.code());
-        matches!(code.as_deref(), Some("40P01" | "40001"))
+        matches!(source.code().as_deref(), Some("40P01" | "40001"))
     }
 }
 

@@ -6,9 +6,14 @@
 use crate::batch::{Turn, Writer};
 use crate::collision;
 use crate::error::{Error, Result};
-use sqlx::any::AnyPoolOptions;
-use sqlx::{Any, AnyConnection, AnyPool, Executor, Transaction};
+use crate::sql::{self, Connection, SqlError};
+use crate::sqlite::{self, Readers, Reading};
+use sqlx::migrate::Migrator;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool, Postgres, Transaction};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::broadcast;
 
@@ -20,14 +25,6 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// Starts a transaction that only reads, on one snapshot.
-    fn begin_read(self) -> &'static str {
-        match self {
-            Self::Sqlite => "BEGIN",
-            Self::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        }
-    }
-
     /// Ends a sub-select that claims rows: rows that another worker is claiming are passed over, not waited for.
     /// SQLite has one writer, so nothing can be locked by another.
     pub fn skip_locked(self) -> &'static str {
@@ -52,17 +49,25 @@ pub struct Store {
 
 struct Inner {
     dialect: Dialect,
-    readers: AnyPool,
-    writers: Writers,
+    engine: Engine,
+    statements: AtomicU64,
     wake_ups: broadcast::Sender<WakeUp>,
     url: String,
 }
 
-/// Where transactions that write come from.
-enum Writers {
-    Pool(AnyPool),
-    One(Writer),
+/// Where transactions come from.
+enum Engine {
+    Sqlite {
+        readers: Arc<Readers>,
+        writer: Writer,
+    },
+    Postgres(PgPool),
 }
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// Starts a PostgreSQL transaction that only reads, on one snapshot.
+const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// The channel name of PostgreSQL's LISTEN and NOTIFY.
 const WAKE_CHANNEL: &str = "corten_wake";
@@ -70,51 +75,17 @@ const WAKE_CHANNEL: &str = "corten_wake";
 impl Store {
     /// Opens `sqlite:PATH` (made if absent) or `postgres://…`, and brings its schema up to date.
     pub async fn open(url: &str) -> Result<Self> {
-        sqlx::any::install_default_drivers();
-        let dialect = if url.starts_with("postgres") {
-            Dialect::Postgres
+        let (dialect, engine) = if url.starts_with("postgres") {
+            (Dialect::Postgres, open_postgres(url).await?)
         } else {
-            Dialect::Sqlite
+            (Dialect::Sqlite, open_sqlite(url).await?)
         };
-        let opening = |source| Error::Database {
-            doing: "opening the database",
-            source,
-        };
-        let (pool, writers, readers) = match dialect {
-            Dialect::Postgres => {
-                let pool = pool_options(dialect, 16)
-                    .connect(url)
-                    .await
-                    .map_err(opening)?;
-                (pool.clone(), Writers::Pool(pool.clone()), pool)
-            }
-            Dialect::Sqlite => {
-                let url = if url.contains('?') {
-                    url.to_owned()
-                } else {
-                    format!("{url}?mode=rwc")
-                };
-                let pool = pool_options(dialect, 1)
-                    .connect(&url)
-                    .await
-                    .map_err(opening)?;
-                let readers = pool_options(dialect, 4)
-                    .connect(&url)
-                    .await
-                    .map_err(opening)?;
-                (pool.clone(), Writers::One(Writer::new(pool)), readers)
-            }
-        };
-        sqlx::migrate!("./migrations")
-            .run(&pool)
-            .await
-            .map_err(Error::Migration)?;
         let (wake_ups, _) = broadcast::channel(1024);
         let store = Self {
             inner: Arc::new(Inner {
                 dialect,
-                readers,
-                writers,
+                engine,
+                statements: AtomicU64::new(0),
                 wake_ups,
                 url: url.to_owned(),
             }),
@@ -129,18 +100,24 @@ impl Store {
         self.inner.dialect
     }
 
+    /// How many statements were run since the store was opened: what a request costs, for tests and measurements.
+    pub fn statements(&self) -> u64 {
+        self.inner.statements.load(Ordering::Relaxed)
+    }
+
     /// A transaction that only reads, on one snapshot. Dropping it ends it.
     pub async fn read(&self) -> Result<Tx> {
-        let begin = self.inner.dialect.begin_read();
-        let inner = begin_in(&self.inner.readers, begin).await?;
-        Ok(self.tx(Inside::Alone(inner)))
+        Ok(self.tx(match &self.inner.engine {
+            Engine::Sqlite { readers, .. } => Inside::Reading(readers.begin().await?),
+            Engine::Postgres(pool) => Inside::Postgres(begin_in(pool, BEGIN_READ).await?),
+        }))
     }
 
     /// A transaction that writes. It must be committed; dropping it undoes it.
     pub async fn write(&self) -> Result<Tx> {
-        Ok(self.tx(match &self.inner.writers {
-            Writers::Pool(pool) => Inside::Alone(begin_in(pool, "BEGIN").await?),
-            Writers::One(writer) => Inside::Batch(writer.begin().await?),
+        Ok(self.tx(match &self.inner.engine {
+            Engine::Sqlite { writer, .. } => Inside::Turn(writer.begin().await?),
+            Engine::Postgres(pool) => Inside::Postgres(begin_in(pool, "BEGIN").await?),
         }))
     }
 
@@ -161,17 +138,19 @@ impl Store {
 
     /// Closes all connections; SQLite then merges its write-ahead log.
     pub async fn close(&self) {
-        self.inner.readers.close().await;
-        match &self.inner.writers {
-            Writers::Pool(pool) => pool.close().await,
-            Writers::One(writer) => writer.close().await,
+        match &self.inner.engine {
+            Engine::Sqlite { readers, writer } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Engine::Postgres(pool) => pool.close().await,
         }
     }
 
     async fn listen(&self) -> Result<()> {
-        let listening = |source| Error::Database {
+        let listening = |source: sqlx::Error| Error::Database {
             doing: "listening for wake-ups",
-            source,
+            source: source.into(),
         };
         let mut listener = sqlx::postgres::PgListener::connect(&self.inner.url)
             .await
@@ -198,43 +177,67 @@ impl Store {
     }
 }
 
-fn pool_options(dialect: Dialect, connections: u32) -> AnyPoolOptions {
-    AnyPoolOptions::new()
-        .max_connections(connections)
+fn opening(source: sqlx::Error) -> Error {
+    Error::Database {
+        doing: "opening the database",
+        source: source.into(),
+    }
+}
+
+async fn open_postgres(url: &str) -> Result<Engine> {
+    let pool = PgPoolOptions::new()
+        .max_connections(16)
         .min_connections(1)
         .acquire_timeout(Duration::from_secs(30))
         .idle_timeout(None)
         .max_lifetime(None)
-        .test_before_acquire(dialect == Dialect::Postgres)
-        .after_connect(move |connection, _| {
-            Box::pin(async move {
-                if dialect == Dialect::Sqlite {
-                    connection
-                        .execute(
-                            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-                             PRAGMA busy_timeout = 30000; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8192;",
-                        )
-                        .await?;
-                }
-                Ok(())
-            })
-        })
+        .connect(url)
+        .await
+        .map_err(opening)?;
+    MIGRATIONS.run(&pool).await.map_err(Error::Migration)?;
+    Ok(Engine::Postgres(pool))
 }
 
-async fn begin_in(pool: &AnyPool, statement: &'static str) -> Result<Transaction<'static, Any>> {
+/// Makes the file if it is absent. Migrations run over sqlx, which knows which of them a file has seen.
+async fn open_sqlite(url: &str) -> Result<Engine> {
+    let path = sqlite::path_of(url);
+    let mut connection = SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .busy_timeout(Duration::from_secs(30))
+        .connect()
+        .await
+        .map_err(opening)?;
+    MIGRATIONS
+        .run(&mut connection)
+        .await
+        .map_err(Error::Migration)?;
+    connection.close().await.map_err(opening)?;
+    Ok(Engine::Sqlite {
+        readers: Readers::new(path.clone()),
+        writer: Writer::new(path),
+    })
+}
+
+async fn begin_in(
+    pool: &PgPool,
+    statement: &'static str,
+) -> Result<Transaction<'static, Postgres>> {
     let begun = pool.begin_with(statement).await;
     begun.map_err(|source| Error::Database {
         doing: "beginning a transaction",
-        source,
+        source: source.into(),
     })
 }
 
 /// What carries a transaction.
 enum Inside {
-    /// A transaction of the database.
-    Alone(Transaction<'static, Any>),
+    /// Reads SQLite.
+    Reading(Reading),
     /// A turn in SQLite's present batch.
-    Batch(Turn),
+    Turn(Turn),
+    Postgres(Transaction<'static, Postgres>),
 }
 
 /// One transaction.
@@ -248,10 +251,13 @@ pub struct Tx {
 
 impl Tx {
     /// The connection, for a query.
-    pub fn conn(&mut self) -> &mut AnyConnection {
+    pub fn conn(&mut self) -> Connection<'_> {
+        let statements = &self.store.inner.statements;
+        statements.fetch_add(1, Ordering::Relaxed);
         match &mut self.inner {
-            Inside::Alone(transaction) => transaction,
-            Inside::Batch(turn) => turn.connection(),
+            Inside::Reading(reading) => Connection::Sqlite(reading.connection()),
+            Inside::Turn(turn) => Connection::Sqlite(turn.connection()),
+            Inside::Postgres(transaction) => Connection::Postgres(transaction),
         }
     }
 
@@ -283,7 +289,7 @@ impl Tx {
         }
         if self.dialect() == Dialect::Postgres {
             for wake_up in std::mem::take(&mut self.wake_ups) {
-                sqlx::query("SELECT pg_notify($1, $2)")
+                sql::query("SELECT pg_notify($1, $2)")
                     .bind(WAKE_CHANNEL)
                     .bind(wake_up.place)
                     .execute(self.conn())
@@ -292,11 +298,12 @@ impl Tx {
             }
         }
         match self.inner {
-            Inside::Alone(transaction) => {
-                let committed = transaction.commit().await;
+            Inside::Reading(_) => {}
+            Inside::Turn(turn) => turn.commit().await?,
+            Inside::Postgres(transaction) => {
+                let committed = transaction.commit().await.map_err(SqlError::from);
                 committed.map_err(|source| Error::Database { doing, source })?;
             }
-            Inside::Batch(turn) => turn.commit().await?,
         }
         collision::note_commit();
         for wake_up in self.wake_ups {

@@ -1,5 +1,6 @@
 //! What can go wrong below the rules: the database, a row that cannot be read, a constraint.
 
+use crate::sql::SqlError;
 use corten_model::refusal::Refusal;
 
 /// Trouble in the store.
@@ -9,13 +10,15 @@ pub enum Error {
     Database {
         doing: &'static str,
         #[source]
-        source: sqlx::Error,
+        source: SqlError,
     },
     /// The transactions that were to be flushed together are not on disk; all of them are undone.
     #[error("the commit is lost, nothing of it was kept: {why}")]
     CommitLost { why: String },
     #[error("the database's writer was busy for {secs} s")]
     WriterBusy { secs: u64 },
+    #[error("every connection that reads was busy for {secs} s")]
+    ReadersBusy { secs: u64 },
     #[error("the schema could not be brought up to date")]
     Migration(#[source] sqlx::migrate::MigrateError),
     /// A unique constraint: the row, its name or its key exists.
@@ -81,11 +84,11 @@ impl Failure {
     }
 }
 
-/// Turns sqlx's error into ours, naming the table for constraint violations.
-pub(crate) fn classify(table: &'static str, doing: &'static str) -> impl Fn(sqlx::Error) -> Error {
-    move |source| match source.as_database_error() {
-        Some(error) if error.is_unique_violation() => Error::Exists { table },
-        Some(error) if error.is_foreign_key_violation() => Error::Referenced { table },
-        _ => Error::Database { doing, source },
+/// Names the table where a constraint was violated.
+pub(crate) fn classify(table: &'static str, doing: &'static str) -> impl Fn(SqlError) -> Error {
+    move |source| match source {
+        error if error.is_unique_violation() => Error::Exists { table },
+        error if error.is_foreign_key_violation() => Error::Referenced { table },
+        source => Error::Database { doing, source },
     }
 }

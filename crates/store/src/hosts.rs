@@ -7,11 +7,10 @@ use crate::db::Tx;
 use crate::error::{Error, Result, classify};
 use crate::record::{Direction, Query, Record, Value, insert, lock};
 use crate::services::{self, Seen, ServiceId};
+use crate::sql::{self, Row, SqlError};
 use corten_model::ids::{HostId, InstanceId, ProjectId, UserId};
 use corten_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::Row;
-use sqlx::any::AnyRow;
 
 /// An amount of what instances need from a host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,7 +174,7 @@ impl HostUsage {
 /// Every host with its agent and its usage, in one query, oldest first.
 pub async fn with_usage(tx: &mut Tx) -> Result<Vec<HostUsage>> {
     let failed = classify(Host::TABLE, "listing hosts with their usage");
-    let rows = sqlx::query(
+    let rows = sql::query(
         "SELECT h.body AS host, h.generation AS generation, s.body AS service, s.seen_at AS seen_at, \
                 COALESCE(a.instances, 0) AS instances, COALESCE(a.vcpus, 0) AS vcpus, \
                 COALESCE(a.memory_mib, 0) AS memory_mib, COALESCE(a.disk_gib, 0) AS disk_gib \
@@ -212,12 +211,12 @@ pub async fn with_usage(tx: &mut Tx) -> Result<Vec<HostUsage>> {
         .collect()
 }
 
-fn unsigned(row: &AnyRow, column: &str) -> Result<u64, sqlx::Error> {
+fn unsigned(row: &Row, column: &str) -> Result<u64, SqlError> {
     let number: i64 = row.try_get(column)?;
     Ok(u64::try_from(number).unwrap_or(0))
 }
 
-fn resources(row: &AnyRow) -> Result<Resources, sqlx::Error> {
+fn resources(row: &Row) -> Result<Resources, SqlError> {
     Ok(Resources {
         vcpus: unsigned(row, "vcpus")?,
         memory_mib: unsigned(row, "memory_mib")?,
@@ -240,7 +239,7 @@ pub async fn claim(
         return Ok(false);
     };
     let failed = classify(Allocation::TABLE, "adding up a host's allocations");
-    let row = sqlx::query(sqlx::AssertSqlSafe(format!("{SUM} WHERE host_id = $1")))
+    let row = sql::query(format!("{SUM} WHERE host_id = $1"))
         .bind(allocation.host_id.to_string())
         .fetch_one(tx.conn())
         .await
@@ -290,7 +289,7 @@ pub async fn held_by(
         "project_id = $1"
     };
     let sql = format!("{SUM} WHERE {condition}");
-    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(project.to_string());
+    let mut query = sql::query(sql).bind(project.to_string());
     if let Some(user) = user {
         query = query.bind(user);
     }

@@ -6,6 +6,7 @@
 use crate::db::Tx;
 use crate::error::{Error, Result, classify};
 use crate::record::{self, Query, Record, Value};
+use crate::sql;
 use crate::transitions::{self, Transition};
 use corten_model::ids::{
     FlavorId, HostId, ImageId, InstanceId, NetworkId, PortId, ProjectId, SecurityGroupId,
@@ -15,7 +16,6 @@ use corten_model::lifecycle::{InstanceClass, InstanceState, VmState};
 use corten_model::origin::Origin;
 use corten_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::Row;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -382,7 +382,7 @@ pub struct Usage {
 /// Counts a project's living instances.
 pub async fn usage(tx: &mut Tx, project: &ProjectId) -> Result<Usage> {
     // PostgreSQL sums BIGINT to NUMERIC, which is cast back.
-    let row = sqlx::query(
+    let row = sql::query(
         "SELECT COUNT(*) AS instances, CAST(COALESCE(SUM(vcpus), 0) AS BIGINT) AS vcpus, \
              CAST(COALESCE(SUM(memory_mib), 0) AS BIGINT) AS memory_mib \
          FROM instances WHERE project_id = $1 AND deleted = 0",
@@ -392,7 +392,7 @@ pub async fn usage(tx: &mut Tx, project: &ProjectId) -> Result<Usage> {
     .await
     .map_err(classify(Instance::TABLE, "counting usage"))?;
     let number = |column: &'static str| {
-        row.try_get::<i64, _>(column)
+        row.try_get::<i64>(column)
             .map_err(|source| Error::Database {
                 doing: "counting usage",
                 source,

@@ -26,6 +26,8 @@ pub mod record;
 pub mod sequences;
 pub mod server_groups;
 pub mod services;
+pub mod sql;
+mod sqlite;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transitions;
@@ -33,4 +35,5 @@ pub mod transitions;
 pub use collision::again;
 pub use db::{Dialect, Store, Tx, WakeUp};
 pub use error::{Error, Failure, Result};
-pub use record::{Query, Record, Value};
+pub use record::{Query, Record};
+pub use sql::{SqlError, Value};

@@ -7,11 +7,10 @@
 use crate::db::Tx;
 use crate::error::{Error, Result, classify};
 use crate::record::spoiling;
+use crate::sql::{self, Row, SqlError};
 use corten_model::ids::{OperationId, ProjectId, RequestId, UserId};
 use corten_model::origin::Origin;
 use corten_model::time::Timestamp;
-use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
 
 const TABLE: &str = "operations";
 const COLUMNS: &str = "id, kind, subject_kind, subject_id, project_id, user_id, request_id, place, step, input, attempt, \
@@ -126,11 +125,11 @@ pub struct NewOperation {
     pub deadline: Timestamp,
 }
 
-fn read(row: &AnyRow) -> Result<Operation> {
-    let text = |column: &str| row.try_get::<String, _>(column);
-    let optional = |column: &str| row.try_get::<Option<String>, _>(column);
-    let number = |column: &str| row.try_get::<i64, _>(column);
-    let columns = || -> Result<(Operation, String, String), sqlx::Error> {
+fn read(row: &Row) -> Result<Operation> {
+    let text = |column: &str| row.try_get::<String>(column);
+    let optional = |column: &str| row.try_get::<Option<String>>(column);
+    let number = |column: &str| row.try_get::<i64>(column);
+    let columns = || -> Result<(Operation, String, String), SqlError> {
         let operation = Operation {
             id: OperationId(uuid::Uuid::nil()),
             kind: text("kind")?,
@@ -153,7 +152,7 @@ fn read(row: &AnyRow) -> Result<Operation> {
             note: text("note")?,
             created_at: Timestamp(number("created_at")?),
             updated_at: Timestamp(number("updated_at")?),
-            finished_at: row.try_get::<Option<i64>, _>("finished_at")?.map(Timestamp),
+            finished_at: row.try_get::<Option<i64>>("finished_at")?.map(Timestamp),
         };
         Ok((operation, text("id")?, text("status")?))
     };
@@ -191,7 +190,7 @@ pub async fn record(
 async fn add(tx: &mut Tx, new: NewOperation, status: Status, note: &str) -> Result<OperationId> {
     let id = OperationId::random();
     let is_over = !matches!(status, Status::Running | Status::Unwinding);
-    let outcome = sqlx::query(
+    let outcome = sql::query(
         "INSERT INTO operations (id, kind, subject_kind, subject_id, project_id, user_id, request_id, place, step, \
              input, attempt, run_at, lease_owner, lease_until, epoch, deadline, cancel_requested, status, note, \
              created_at, updated_at, finished_at) \
@@ -248,7 +247,7 @@ pub async fn claim(
         wanted.join(", "),
         tx.dialect().skip_locked(),
     );
-    let mut query = sqlx::query(AssertSqlSafe(sql))
+    let mut query = sql::query(sql)
         .bind(owner)
         .bind(lease_until.micros())
         .bind(now.micros());
@@ -272,7 +271,7 @@ pub async fn next_due(tx: &mut Tx, places: &[String]) -> Result<Option<Timestamp
          FROM operations WHERE finished_at IS NULL AND place IN ({})",
         wanted.join(", "),
     );
-    let mut query = sqlx::query(AssertSqlSafe(sql));
+    let mut query = sql::query(sql);
     for place in places {
         query = query.bind(place);
     }
@@ -321,7 +320,7 @@ pub async fn advance(
     progress: Progress,
 ) -> Result<()> {
     let released = progress.lease_until.is_none();
-    let done = sqlx::query(
+    let done = sql::query(
         "UPDATE operations SET place = $3, step = $4, attempt = $5, run_at = $6, lease_until = $7, deadline = $8, \
              note = $9, updated_at = $10, status = $11 \
          WHERE id = $1 AND epoch = $2 AND finished_at IS NULL",
@@ -353,7 +352,7 @@ pub async fn extend_lease(
     epoch: i64,
     until: Timestamp,
 ) -> Result<()> {
-    let done = sqlx::query("UPDATE operations SET lease_until = $3 WHERE id = $1 AND epoch = $2 AND finished_at IS NULL")
+    let done = sql::query("UPDATE operations SET lease_until = $3 WHERE id = $1 AND epoch = $2 AND finished_at IS NULL")
         .bind(operation.to_string())
         .bind(epoch)
         .bind(until.micros())
@@ -365,7 +364,7 @@ pub async fn extend_lease(
 
 /// Takes the row's lock for a step's commit, and proves that `epoch` still holds it.
 pub async fn hold(tx: &mut Tx, operation: OperationId, epoch: i64) -> Result<()> {
-    let done = sqlx::query(
+    let done = sql::query(
         "UPDATE operations SET epoch = epoch WHERE id = $1 AND epoch = $2 AND finished_at IS NULL",
     )
     .bind(operation.to_string())
@@ -385,7 +384,7 @@ pub async fn finish(
     note: &str,
     now: Timestamp,
 ) -> Result<()> {
-    let done = sqlx::query(
+    let done = sql::query(
         "UPDATE operations SET status = $3, note = $4, updated_at = $5, finished_at = $5, lease_until = 0, input = '' \
          WHERE id = $1 AND epoch = $2 AND finished_at IS NULL",
     )
@@ -414,7 +413,7 @@ pub async fn supersede(
              epoch = epoch + 1, lease_until = 0, input = '' \
          WHERE subject_kind = $1 AND subject_id = $2 AND finished_at IS NULL RETURNING {COLUMNS}"
     );
-    let row = sqlx::query(AssertSqlSafe(sql))
+    let row = sql::query(sql)
         .bind(subject_kind)
         .bind(subject_id)
         .bind(note)
@@ -427,7 +426,7 @@ pub async fn supersede(
 
 /// Asks a running operation to stop at its next step. False if it is not running.
 pub async fn request_cancel(tx: &mut Tx, operation: OperationId, now: Timestamp) -> Result<bool> {
-    let row = sqlx::query(
+    let row = sql::query(
         "UPDATE operations SET cancel_requested = 1, run_at = $2, updated_at = $2 \
          WHERE id = $1 AND finished_at IS NULL RETURNING place",
     )
@@ -487,9 +486,7 @@ pub async fn list(tx: &mut Tx, filter: Filter) -> Result<Vec<Operation>> {
     );
     let query = values
         .into_iter()
-        .fold(sqlx::query(AssertSqlSafe(sql)), |query, value| {
-            query.bind(value)
-        });
+        .fold(sql::query(sql), |query, value| query.bind(value));
     let rows = query
         .fetch_all(tx.conn())
         .await
@@ -523,7 +520,7 @@ pub async fn running_on(tx: &mut Tx, kind: &str, id: &str) -> Result<Option<Oper
 
 /// The highest epoch that any operation on a subject ever had.
 pub async fn last_epoch(tx: &mut Tx, kind: &str, id: &str) -> Result<i64> {
-    let row = sqlx::query(
+    let row = sql::query(
         "SELECT COALESCE(MAX(epoch), 0) AS epoch FROM operations WHERE subject_kind = $1 AND subject_id = $2",
     )
     .bind(kind)

@@ -3,6 +3,7 @@
 use crate::db::Tx;
 use crate::error::{Error, Result, classify};
 use crate::record::{Query, Record, Value};
+use crate::sql;
 use corten_model::ids::{ProjectId, UserId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -65,7 +66,7 @@ pub async fn serialize(tx: &mut Tx, project: &ProjectId) -> Result<()> {
         user_id: None,
         limits: Limits::new(),
     };
-    sqlx::query(
+    sql::query(
         "INSERT INTO quotas (id, generation, body, project_id, user_id) VALUES ($1, 1, $2, $3, '') \
          ON CONFLICT (id) DO UPDATE SET generation = quotas.generation + 1",
     )

@@ -6,13 +6,13 @@
 
 use crate::db::Tx;
 use crate::error::{Error, Result, classify};
+use crate::sql::{self, Row, SqlError, Statement};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::any::{AnyArguments, AnyRow};
-use sqlx::query::Query as SqlQuery;
-use sqlx::{Any, AssertSqlSafe, Row};
 use std::fmt::Write as _;
 use std::marker::PhantomData;
+
+pub use crate::sql::Value;
 
 /// A value that can stand in a row of its own table.
 pub trait Record: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -23,56 +23,6 @@ pub trait Record: Serialize + DeserializeOwned + Send + Sync + 'static {
     fn id(&self) -> String;
     /// The values of [`Self::COLUMNS`], in that order.
     fn columns(&self) -> Vec<Value>;
-}
-
-/// A column's value.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    Text(Option<String>),
-    Int(Option<i64>),
-}
-
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Self::Text(Some(text.to_owned()))
-    }
-}
-
-impl From<String> for Value {
-    fn from(text: String) -> Self {
-        Self::Text(Some(text))
-    }
-}
-
-impl From<Option<String>> for Value {
-    fn from(text: Option<String>) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<i64> for Value {
-    fn from(number: i64) -> Self {
-        Self::Int(Some(number))
-    }
-}
-
-impl From<Option<i64>> for Value {
-    fn from(number: Option<i64>) -> Self {
-        Self::Int(number)
-    }
-}
-
-/// Truth is kept as 0 or 1.
-impl From<bool> for Value {
-    fn from(truth: bool) -> Self {
-        Self::Int(Some(i64::from(truth)))
-    }
-}
-
-impl From<corten_model::time::Timestamp> for Value {
-    fn from(moment: corten_model::time::Timestamp) -> Self {
-        Self::Int(Some(moment.micros()))
-    }
 }
 
 macro_rules! value_from_ids {
@@ -92,16 +42,7 @@ value_from_ids! {
     SecurityGroupId SecurityGroupRuleId AddressGroupId QosPolicyId QosRuleId RbacPolicyId
 }
 
-type Bound<'q> = SqlQuery<'q, Any, AnyArguments>;
-
-fn bind(query: Bound<'_>, value: Value) -> Bound<'_> {
-    match value {
-        Value::Text(text) => query.bind(text),
-        Value::Int(number) => query.bind(number),
-    }
-}
-
-fn decode<T: Record>(row: &AnyRow) -> Result<T> {
+fn decode<T: Record>(row: &Row) -> Result<T> {
     let body: &str = row.try_get("body").map_err(|source| Error::Database {
         doing: "reading a body",
         source,
@@ -132,11 +73,9 @@ pub async fn insert<T: Record>(tx: &mut Tx, value: &T) -> Result<()> {
         let _ = write!(sql, ", ${}", index + 3);
     }
     sql.push_str(") ON CONFLICT DO NOTHING");
-    let mut query = sqlx::query(AssertSqlSafe(sql))
-        .bind(value.id())
-        .bind(encode(value)?);
+    let mut query = sql::query(sql).bind(value.id()).bind(encode(value)?);
     for column in value.columns() {
-        query = bind(query, column);
+        query = query.bind(column);
     }
     let outcome = query.execute(tx.conn()).await;
     match spoiling(tx, outcome, T::TABLE, "inserting a row")?.rows_affected() {
@@ -148,7 +87,7 @@ pub async fn insert<T: Record>(tx: &mut Tx, value: &T) -> Result<()> {
 /// What became of a write; a failure forbids the transaction's commit.
 pub(crate) fn spoiling<O>(
     tx: &mut Tx,
-    outcome: sqlx::Result<O>,
+    outcome: std::result::Result<O, SqlError>,
     table: &'static str,
     doing: &'static str,
 ) -> Result<O> {
@@ -160,7 +99,7 @@ pub(crate) fn spoiling<O>(
 /// The row with this id, for reading.
 pub async fn get<T: Record>(tx: &mut Tx, id: impl ToString) -> Result<Option<T>> {
     let sql = format!("SELECT id, body FROM {} WHERE id = $1", T::TABLE);
-    let row = sqlx::query(AssertSqlSafe(sql))
+    let row = sql::query(sql)
         .bind(id.to_string())
         .fetch_optional(tx.conn())
         .await
@@ -174,7 +113,7 @@ pub async fn lock<T: Record>(tx: &mut Tx, id: impl ToString) -> Result<Option<T>
         "UPDATE {} SET generation = generation + 1 WHERE id = $1 RETURNING id, body",
         T::TABLE
     );
-    let row = sqlx::query(AssertSqlSafe(sql))
+    let row = sql::query(sql)
         .bind(id.to_string())
         .fetch_optional(tx.conn())
         .await
@@ -192,11 +131,9 @@ pub async fn update<T: Record>(tx: &mut Tx, value: &T) -> Result<bool> {
         let _ = write!(sql, ", {column} = ${}", index + 3);
     }
     sql.push_str(" WHERE id = $1");
-    let mut query = sqlx::query(AssertSqlSafe(sql))
-        .bind(value.id())
-        .bind(encode(value)?);
+    let mut query = sql::query(sql).bind(value.id()).bind(encode(value)?);
     for column in value.columns() {
-        query = bind(query, column);
+        query = query.bind(column);
     }
     let outcome = query.execute(tx.conn()).await;
     let done = spoiling(tx, outcome, T::TABLE, "updating a row")?;
@@ -206,7 +143,7 @@ pub async fn update<T: Record>(tx: &mut Tx, value: &T) -> Result<bool> {
 /// Removes a row. False if it was gone.
 pub async fn delete<T: Record>(tx: &mut Tx, id: impl ToString) -> Result<bool> {
     let sql = format!("DELETE FROM {} WHERE id = $1", T::TABLE);
-    let outcome = sqlx::query(AssertSqlSafe(sql))
+    let outcome = sql::query(sql)
         .bind(id.to_string())
         .execute(tx.conn())
         .await;
@@ -416,7 +353,7 @@ impl<T: Record> Query<T> {
         let query = self
             .values
             .into_iter()
-            .fold(sqlx::query(AssertSqlSafe(sql)), bind);
+            .fold(sql::query(sql), Statement::bind);
         let rows = query
             .fetch_all(tx.conn())
             .await
@@ -437,7 +374,7 @@ impl<T: Record> Query<T> {
         let query = self
             .values
             .into_iter()
-            .fold(sqlx::query(AssertSqlSafe(sql)), bind);
+            .fold(sql::query(sql), Statement::bind);
         let row = query
             .fetch_one(tx.conn())
             .await
@@ -454,7 +391,7 @@ impl<T: Record> Query<T> {
         let query = self
             .values
             .into_iter()
-            .fold(sqlx::query(AssertSqlSafe(sql)), bind);
+            .fold(sql::query(sql), Statement::bind);
         let outcome = query.execute(tx.conn()).await;
         let done = spoiling(tx, outcome, T::TABLE, "deleting rows")?;
         Ok(done.rows_affected())

@@ -2,12 +2,12 @@
 
 use crate::db::Tx;
 use crate::error::{Result, classify};
-use sqlx::Row;
+use crate::sql;
 
 /// The next number of a sequence, from 1. The sequence stays locked until the transaction ends.
 pub async fn next(tx: &mut Tx, sequence: &'static str) -> Result<i64> {
     let failed = |source| classify("sequences", "taking the next number")(source);
-    let row = sqlx::query(
+    let row = sql::query(
         "INSERT INTO sequences (name, last) VALUES ($1, 1) \
          ON CONFLICT (name) DO UPDATE SET last = sequences.last + 1 RETURNING last",
     )
@@ -20,7 +20,7 @@ pub async fn next(tx: &mut Tx, sequence: &'static str) -> Result<i64> {
 
 /// No number of this sequence was ever given.
 pub async fn is_untouched(tx: &mut Tx, sequence: &'static str) -> Result<bool> {
-    let row = sqlx::query("SELECT last FROM sequences WHERE name = $1")
+    let row = sql::query("SELECT last FROM sequences WHERE name = $1")
         .bind(sequence)
         .fetch_optional(tx.conn())
         .await

@@ -6,9 +6,9 @@
 use crate::db::Tx;
 use crate::error::{Error, Result, classify};
 use crate::record::{Record, Value};
+use crate::sql;
 use corten_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::Row;
 use std::fmt;
 use std::time::Duration;
 use uuid::Uuid;
@@ -94,7 +94,7 @@ pub(crate) fn decode(text: &str) -> Result<Service> {
 /// Every service, oldest first.
 pub async fn all(tx: &mut Tx) -> Result<Vec<Seen>> {
     let failed = classify(Service::TABLE, "listing services");
-    let rows = sqlx::query("SELECT body, seen_at FROM compute_services ORDER BY number")
+    let rows = sql::query("SELECT body, seen_at FROM compute_services ORDER BY number")
         .fetch_all(tx.conn())
         .await
         .map_err(&failed)?;
@@ -121,7 +121,7 @@ pub async fn find(tx: &mut Tx, program: &str, host: &str) -> Result<Option<Servi
 
 /// The service is alive at this moment.
 pub async fn heartbeat(tx: &mut Tx, id: ServiceId, now: Timestamp) -> Result<()> {
-    sqlx::query("UPDATE compute_services SET seen_at = $2 WHERE id = $1")
+    sql::query("UPDATE compute_services SET seen_at = $2 WHERE id = $1")
         .bind(id.to_string())
         .bind(now.micros())
         .execute(tx.conn())

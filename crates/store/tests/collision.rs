@@ -88,9 +88,10 @@ async fn work_that_met_a_deadlock_is_done_again() {
 /// The same error as a deadlock's, from a statement.
 async fn collide(store: &Store) -> Error {
     let mut tx = store.write().await.unwrap();
-    let raised = sqlx::query("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$")
-        .execute(tx.conn())
-        .await;
+    let raised =
+        corten_store::sql::query("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$")
+            .execute(tx.conn())
+            .await;
     Error::Database {
         doing: "a test",
         source: raised.unwrap_err(),

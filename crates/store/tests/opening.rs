@@ -116,7 +116,7 @@ async fn on_postgres_a_listener_that_lost_its_connection_hears_again() {
     let store = testing::postgres().await;
     let mut heard = store.wake_ups();
     let mut tx = store.write().await.unwrap();
-    sqlx::query(
+    corten_store::sql::query(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() \
              AND pid <> pg_backend_pid() AND query LIKE 'LISTEN%'",
     )

@@ -135,7 +135,7 @@ on_both_engines! {
         make_table(store).await;
         add(store, &[Gadget::new("g1", "wheel", 1)]).await;
         let mut tx = store.write().await.unwrap();
-        sqlx::query("INSERT INTO parts (id, gadget_id) VALUES ('p1', 'g1')").execute(tx.conn()).await.unwrap();
+        corten_store::sql::query("INSERT INTO parts (id, gadget_id) VALUES ('p1', 'g1')").execute(tx.conn()).await.unwrap();
         tx.commit().await.unwrap();
         let mut tx = store.write().await.unwrap();
         let error = record::delete::<Gadget>(&mut tx, "g1").await.unwrap_err();

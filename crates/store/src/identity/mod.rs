@@ -22,7 +22,7 @@ pub mod user;
 
 use crate::db::Tx;
 use crate::error::{Error, Result};
-use sqlx::Row;
+use crate::sql;
 
 /// Attributes that Keystone keeps for its callers without knowing what they mean (`email` of a user, say).
 pub type Extra = serde_json::Map<String, serde_json::Value>;
@@ -34,7 +34,7 @@ pub fn name_key(name: &str) -> String {
 
 /// How many changes identity has seen. Two equal numbers mean that nothing changed between them.
 pub async fn generation(tx: &mut Tx) -> Result<i64> {
-    let row = sqlx::query("SELECT generation FROM identity_generation WHERE id = 'identity'")
+    let row = sql::query("SELECT generation FROM identity_generation WHERE id = 'identity'")
         .fetch_one(tx.conn())
         .await
         .map_err(|source| Error::Database {
@@ -49,7 +49,7 @@ pub async fn generation(tx: &mut Tx) -> Result<i64> {
 
 /// Counts a change, so that what other replicas remember is read again.
 pub async fn bump_generation(tx: &mut Tx) -> Result<()> {
-    sqlx::query("UPDATE identity_generation SET generation = generation + 1 WHERE id = 'identity'")
+    sql::query("UPDATE identity_generation SET generation = generation + 1 WHERE id = 'identity'")
         .execute(tx.conn())
         .await
         .map_err(|source| Error::Database {

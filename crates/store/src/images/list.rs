@@ -4,8 +4,8 @@ use super::{Image, MemberStatus, Visibility};
 use crate::db::Tx;
 use crate::error::{Error, Result, classify};
 use crate::record::{Direction, Record, Value};
+use crate::sql;
 use corten_model::ids::ProjectId;
-use sqlx::{AssertSqlSafe, Row};
 
 /// On whose behalf a list is made.
 #[derive(Debug, Clone)]
@@ -286,12 +286,9 @@ impl ListQuery {
             keys.join(", "),
             self.limit
         );
-        let mut query = sqlx::query(AssertSqlSafe(text));
+        let mut query = sql::query(text);
         for value in sql.values {
-            query = match value {
-                Value::Text(text) => query.bind(text),
-                Value::Int(number) => query.bind(number),
-            };
+            query = query.bind(value);
         }
         let rows = query
             .fetch_all(tx.conn())

@@ -20,6 +20,7 @@ pub use words::{MemberStatus, Visibility};
 use crate::db::Tx;
 use crate::error::{Result, classify};
 use crate::record::{self, Query, Record, Value};
+use crate::sql;
 use corten_model::ids::{ImageId, OperationId, ProjectId};
 use corten_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -172,9 +173,8 @@ pub async fn update(tx: &mut Tx, image: &Image) -> Result<bool> {
         return Ok(false);
     }
     for table in ["image_tags", "image_properties"] {
-        let sql = sqlx::AssertSqlSafe(format!("DELETE FROM {table} WHERE image_id = $1"));
-        let query = sqlx::query(sql).bind(image.id());
-        query
+        sql::query(format!("DELETE FROM {table} WHERE image_id = $1"))
+            .bind(image.id())
             .execute(tx.conn())
             .await
             .map_err(classify(table, "rewriting a projection"))?;
@@ -198,7 +198,7 @@ pub async fn in_status(tx: &mut Tx, statuses: &[ImageStatus]) -> Result<Vec<Imag
 
 async fn write_projections(tx: &mut Tx, image: &Image) -> Result<()> {
     for tag in &image.tags {
-        sqlx::query("INSERT INTO image_tags (image_id, tag) VALUES ($1, $2)")
+        sql::query("INSERT INTO image_tags (image_id, tag) VALUES ($1, $2)")
             .bind(image.id())
             .bind(tag)
             .execute(tx.conn())
@@ -206,7 +206,7 @@ async fn write_projections(tx: &mut Tx, image: &Image) -> Result<()> {
             .map_err(classify("image_tags", "writing a tag"))?;
     }
     for (name, value) in &image.properties {
-        sqlx::query("INSERT INTO image_properties (image_id, name, value) VALUES ($1, $2, $3)")
+        sql::query("INSERT INTO image_properties (image_id, name, value) VALUES ($1, $2, $3)")
             .bind(image.id())
             .bind(name)
             .bind(value)

@@ -6,7 +6,7 @@
 use crate::db::Tx;
 use crate::error::{Error, Result, classify};
 use crate::record::spoiling;
-use sqlx::Row;
+use crate::sql;
 
 const TABLE: &str = "network_changes";
 /// The row that makes writers of changes and their reader follow one another; it names no unit.
@@ -23,7 +23,7 @@ pub struct Pending {
 /// Notes that a unit changed.
 pub async fn note(tx: &mut Tx, unit: &str) -> Result<()> {
     for id in [TURN, unit] {
-        let outcome = sqlx::query(
+        let outcome = sql::query(
             "INSERT INTO network_changes (id, generation) VALUES ($1, 1) \
              ON CONFLICT (id) DO UPDATE SET generation = network_changes.generation + 1",
         )
@@ -37,7 +37,7 @@ pub async fn note(tx: &mut Tx, unit: &str) -> Result<()> {
 
 /// Everything that changed and was not told, in a fixed order.
 pub async fn pending(tx: &mut Tx) -> Result<Vec<Pending>> {
-    let rows = sqlx::query("SELECT id, generation FROM network_changes WHERE id <> $1 ORDER BY id")
+    let rows = sql::query("SELECT id, generation FROM network_changes WHERE id <> $1 ORDER BY id")
         .bind(TURN)
         .fetch_all(tx.conn())
         .await
@@ -58,7 +58,7 @@ pub async fn pending(tx: &mut Tx) -> Result<Vec<Pending>> {
 
 /// The generation at which a unit waits to be told, if it does.
 pub async fn generation(tx: &mut Tx, unit: &str) -> Result<Option<i64>> {
-    let row = sqlx::query("SELECT generation FROM network_changes WHERE id = $1")
+    let row = sql::query("SELECT generation FROM network_changes WHERE id = $1")
         .bind(unit)
         .fetch_optional(tx.conn())
         .await
@@ -76,13 +76,13 @@ pub async fn generation(tx: &mut Tx, unit: &str) -> Result<Option<i64>> {
 /// for, so whoever ends the work on this answer loses none.
 pub async fn told(tx: &mut Tx, done: &[Pending]) -> Result<bool> {
     let outcome =
-        sqlx::query("UPDATE network_changes SET generation = generation + 1 WHERE id = $1")
+        sql::query("UPDATE network_changes SET generation = generation + 1 WHERE id = $1")
             .bind(TURN)
             .execute(tx.conn())
             .await;
     spoiling(tx, outcome, TABLE, "taking the turn")?;
     for change in done {
-        let outcome = sqlx::query("DELETE FROM network_changes WHERE id = $1 AND generation = $2")
+        let outcome = sql::query("DELETE FROM network_changes WHERE id = $1 AND generation = $2")
             .bind(change.unit.as_str())
             .bind(change.generation)
             .execute(tx.conn())

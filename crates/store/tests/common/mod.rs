@@ -55,7 +55,10 @@ pub async fn make_table(store: &Store) {
         "CREATE UNIQUE INDEX gadgets_name ON gadgets (owner, name)",
         "CREATE TABLE parts (id TEXT PRIMARY KEY, gadget_id TEXT NOT NULL REFERENCES gadgets (id))",
     ] {
-        sqlx::query(sql).execute(tx.conn()).await.unwrap();
+        corten_store::sql::query(sql)
+            .execute(tx.conn())
+            .await
+            .unwrap();
     }
     tx.commit().await.unwrap();
 }

@@ -2,7 +2,7 @@
 
 use super::input::{self, Sent, Truth, Whole, WordOrNumber};
 use super::microversion::Microversion;
-use super::paging::{Page, links, only};
+use super::paging::{Link, Page, links, only};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Body;
@@ -33,7 +33,7 @@ pub fn routes() -> Router<App> {
 struct View<'f> {
     id: &'f str,
     name: &'f str,
-    links: Value,
+    links: [Link; 2],
     #[serde(flatten)]
     detail: Option<Detail>,
     #[serde(skip_serializing_if = "Option::is_none")]

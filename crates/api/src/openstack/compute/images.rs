@@ -50,15 +50,13 @@ fn image_id(text: &str) -> Result<ImageId, Refusal> {
 }
 
 fn brief(image: &Image, base: &str) -> Value {
-    let mut links = links(base, "images", image.id);
-    if let Some(links) = links.as_array_mut() {
-        links.push(json!({
-            "rel": "alternate",
-            "type": "application/vnd.openstack.image",
-            "href": format!("{base}/image/images/{}", image.id),
-        }));
-    }
-    json!({"id": image.id, "name": image.name, "links": links})
+    let [with_version, bookmark] = links(base, "images", image.id);
+    let alternate = json!({
+        "rel": "alternate",
+        "type": "application/vnd.openstack.image",
+        "href": format!("{base}/image/images/{}", image.id),
+    });
+    json!({"id": image.id, "name": image.name, "links": [with_version, bookmark, alternate]})
 }
 
 fn full(image: &Image, base: &str) -> Value {

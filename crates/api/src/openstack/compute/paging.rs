@@ -2,7 +2,9 @@
 
 use crate::params::Params;
 use corten_model::refusal::Refusal;
+use serde::Serialize;
 use serde_json::{Value, json};
+use std::fmt::Display;
 
 /// The most items a page has, whatever `limit` says.
 pub const MAX_LIMIT: usize = 1000;
@@ -58,12 +60,30 @@ pub fn no_marker(marker: &str) -> Refusal {
     Refusal::invalid(format!("marker [{marker}] not found"))
 }
 
+/// One of a resource's `links`.
+#[derive(Debug, Serialize)]
+pub struct Link {
+    rel: &'static str,
+    href: String,
+}
+
+impl Link {
+    /// The address without a version.
+    pub fn bookmark(base: &str, collection: &str, id: impl Display) -> Self {
+        Self {
+            rel: "bookmark",
+            href: format!("{base}/compute/{collection}/{id}"),
+        }
+    }
+}
+
 /// The `links` of one resource: `self` with the version, `bookmark` without.
-pub fn links(base: &str, collection: &str, id: impl std::fmt::Display) -> Value {
-    json!([
-        {"rel": "self", "href": format!("{base}{PREFIX}/{collection}/{id}")},
-        {"rel": "bookmark", "href": format!("{base}/compute/{collection}/{id}")},
-    ])
+pub fn links(base: &str, collection: &str, id: impl Display) -> [Link; 2] {
+    let with_version = Link {
+        rel: "self",
+        href: format!("{base}{PREFIX}/{collection}/{id}"),
+    };
+    [with_version, Link::bookmark(base, collection, id)]
 }
 
 /// Refuses query parameters that a list does not know (Nova does so from 2.75 on).

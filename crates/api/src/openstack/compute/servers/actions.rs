@@ -1,6 +1,6 @@
 //! `POST /servers/{id}/action`: one key names the action, its value are the arguments.
 
-use super::view::Mode;
+use super::view::{Mode, Server};
 use super::{
     capture, console, fields, interface_actions as interface, parse_id, rebuild, reshape, viewer,
 };
@@ -19,8 +19,8 @@ use corten_model::ids::{ImageId, InstanceId};
 use corten_model::lifecycle::Command;
 use corten_model::refusal::Refusal;
 use corten_operations::instance::{command, edit};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// What every action gets.
@@ -115,6 +115,15 @@ async fn dispatch(name: &str, action: Action<'_>) -> Answer<Response> {
     }
 }
 
+/// The answer to a rebuild.
+#[derive(Serialize)]
+struct Rebuilt<'a> {
+    #[serde(flatten)]
+    server: Server<'a>,
+    #[serde(rename = "adminPass")]
+    admin_pass: String,
+}
+
 pub(super) fn accepted() -> Response {
     StatusCode::ACCEPTED.into_response()
 }
@@ -199,10 +208,11 @@ impl Action<'_> {
         let (instance, admin_pass) =
             command::rebuild(&self.app.cx, self.actor, self.id, change).await?;
         let shown = std::slice::from_ref(&instance);
-        let mut server = viewer(self.app, self.actor, self.mv, self.base, shown)
-            .await?
-            .server(&instance, Mode::Rebuild);
-        server["adminPass"] = json!(admin_pass);
+        let viewer = viewer(self.app, self.actor, self.mv, self.base, shown).await?;
+        let server = Rebuilt {
+            server: viewer.server(&instance, Mode::Rebuild),
+            admin_pass,
+        };
         let location = [(
             header::LOCATION,
             format!("{}/compute/v2.1/servers/{}", self.base, self.id),

@@ -10,6 +10,7 @@ use crate::params::{BaseUrl, Params, parse_truth};
 use crate::problem::Answer;
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
 use corten_iam::action::compute;
 use corten_iam::actor::Actor;
 use corten_iam::policy::Target;
@@ -19,10 +20,27 @@ use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
 use corten_operations::instance::list::{self as instances, Attribute, Filter, SortKey};
 use corten_store::Failure;
+use corten_store::instances::Instance;
 use corten_store::record::Direction;
 use regex::Regex;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeSet;
+
+/// The body of a list.
+#[derive(Serialize)]
+struct Servers<T> {
+    servers: Vec<T>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    servers_links: Option<Value>,
+}
+
+/// A page, and who looks at it.
+struct Found<'a> {
+    viewer: Viewer<'a>,
+    instances: Vec<Instance>,
+    next: Option<Value>,
+}
 
 pub(super) async fn list(
     State(app): State<App>,
@@ -30,17 +48,9 @@ pub(super) async fn list(
     mv: Microversion,
     BaseUrl(base): BaseUrl,
     params: Params,
-) -> Answer<Json<Value>> {
-    page(
-        &app,
-        &actor,
-        mv,
-        &base,
-        &params,
-        "servers",
-        |viewer, instance| viewer.brief(instance),
-    )
-    .await
+) -> Answer {
+    let found = page(&app, &actor, mv, &base, &params, "servers").await?;
+    Ok(found.show(Viewer::brief))
 }
 
 pub(super) async fn detail(
@@ -49,20 +59,35 @@ pub(super) async fn detail(
     mv: Microversion,
     BaseUrl(base): BaseUrl,
     params: Params,
-) -> Answer<Json<Value>> {
-    let render = |viewer: &Viewer<'_>, instance: &_| viewer.server(instance, Mode::Detail);
-    page(&app, &actor, mv, &base, &params, "servers/detail", render).await
+) -> Answer {
+    let found = page(&app, &actor, mv, &base, &params, "servers/detail").await?;
+    Ok(found.show(|viewer, instance| viewer.server(instance, Mode::Detail)))
 }
 
-async fn page(
+impl<'a> Found<'a> {
+    fn show<'i, T: Serialize>(
+        &'i self,
+        view: impl Fn(&'i Viewer<'a>, &'i Instance) -> T,
+    ) -> Response {
+        let instances = self.instances.iter();
+        let body = Servers {
+            servers: instances
+                .map(|instance| view(&self.viewer, instance))
+                .collect(),
+            servers_links: self.next.clone(),
+        };
+        Json(body).into_response()
+    }
+}
+
+async fn page<'a>(
     app: &App,
     actor: &Actor,
     mv: Microversion,
-    base: &str,
+    base: &'a str,
     params: &Params,
     path: &str,
-    render: impl Fn(&Viewer<'_>, &corten_store::instances::Instance) -> Value,
-) -> Answer<Json<Value>> {
+) -> Answer<Found<'a>> {
     if mv.at_least(75) {
         only_known(params)?;
     }
@@ -79,18 +104,13 @@ async fn page(
         marker,
         limit: asked.limit,
     };
-    let found = instances::list(&app.cx, &filter, &page).await?;
-    let viewer = viewer(app, actor, mv, base, &found).await?;
-    let servers: Vec<_> = found
-        .iter()
-        .map(|instance| render(&viewer, instance))
-        .collect();
-    let last = found.last().map(|instance| instance.id.to_string());
-    let mut body = json!({"servers": servers});
-    if let Some(links) = asked.next(base, path, params, found.len(), last) {
-        body["servers_links"] = links;
-    }
-    Ok(Json(body))
+    let instances = instances::list(&app.cx, &filter, &page).await?;
+    let last = instances.last().map(|instance| instance.id.to_string());
+    Ok(Found {
+        viewer: viewer(app, actor, mv, base, &instances).await?,
+        next: asked.next(base, path, params, instances.len(), last),
+        instances,
+    })
 }
 
 fn sees_all(app: &App, actor: &Actor) -> bool {

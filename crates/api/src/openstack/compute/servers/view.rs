@@ -1,15 +1,19 @@
 //! A server as Nova's API shows it, field by field as of each microversion.
+//!
+//! The answer is a struct that serde writes as it is: a list of a thousand servers makes no tree of values first.
 
 use super::interfaces;
 use crate::openstack::compute::microversion::Microversion;
-use crate::openstack::compute::paging::links;
-use corten_model::ids::InstanceId;
+use crate::openstack::compute::paging::{Link, links};
+use corten_model::ids::{ImageId, InstanceId, ProjectId, ServerGroupId, UserId};
+use corten_model::lifecycle::{TaskState, VmState};
 use corten_model::time::Timestamp;
 use corten_operations::instance::addresses::Wiring;
-use corten_store::instances::{Fault, Flavor, Image, Instance};
-use serde_json::{Map, Value, json};
+use corten_store::instances::{Fault, Flavor, Image, Instance, Lock};
+use serde::Serialize;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha224};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Which answer the server stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,218 +48,356 @@ const IN_PROGRESS: [&str; 6] = [
     "MIGRATING",
 ];
 
+/// `{"id", "name", "links"}`, as in `/servers`.
+#[derive(Serialize)]
+pub struct Brief<'a> {
+    id: InstanceId,
+    name: &'a str,
+    links: [Link; 2],
+}
+
+/// A field that is left out (`None`) where the version, the answer or the viewer does not have it.
+type Field<T> = Option<T>;
+
+/// The whole server.
+#[derive(Serialize)]
+pub struct Server<'a> {
+    #[serde(flatten)]
+    basics: Basics<'a>,
+    #[serde(flatten)]
+    extended: Field<Extended<'a>>,
+    #[serde(flatten)]
+    host: Field<HostView<'a>>,
+    #[serde(flatten)]
+    newer: Newer<'a>,
+}
+
+#[derive(Serialize)]
+struct Basics<'a> {
+    id: InstanceId,
+    name: &'a str,
+    status: &'static str,
+    tenant_id: &'a ProjectId,
+    user_id: &'a UserId,
+    metadata: &'a BTreeMap<String, String>,
+    #[serde(rename = "hostId")]
+    host_id: String,
+    image: ImageView<'a>,
+    flavor: FlavorView<'a>,
+    created: String,
+    updated: String,
+    addresses: Value,
+    #[serde(rename = "accessIPv4")]
+    access_ip_v4: &'a str,
+    #[serde(rename = "accessIPv6")]
+    access_ip_v6: &'a str,
+    links: [Link; 2],
+    #[serde(rename = "OS-DCF:diskConfig")]
+    disk_config: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Field<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Field<FaultView<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ImageView<'a> {
+    /// Booted from a volume: an empty text.
+    None(&'static str),
+    Some {
+        id: ImageId,
+        links: [Link; 1],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        properties: Field<BTreeMap<&'a str, &'a str>>,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum FlavorView<'a> {
+    Named {
+        id: &'a str,
+        links: [Link; 1],
+    },
+    Embedded {
+        vcpus: i64,
+        ram: i64,
+        disk: i64,
+        ephemeral: i64,
+        swap: i64,
+        original_name: &'a str,
+        extra_specs: &'a BTreeMap<String, String>,
+    },
+}
+
+#[derive(Serialize)]
+struct FaultView<'a> {
+    code: i64,
+    message: &'a str,
+    created: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Field<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Extended<'a> {
+    config_drive: &'static str,
+    #[serde(rename = "OS-EXT-AZ:availability_zone")]
+    availability_zone: String,
+    #[serde(rename = "OS-EXT-STS:task_state")]
+    task_state: Option<&'static str>,
+    #[serde(rename = "OS-EXT-STS:vm_state")]
+    vm_state: VmState,
+    #[serde(rename = "OS-EXT-STS:power_state")]
+    power_state: u8,
+    #[serde(rename = "OS-SRV-USG:launched_at")]
+    launched_at: Option<String>,
+    #[serde(rename = "OS-SRV-USG:terminated_at")]
+    terminated_at: Option<String>,
+    #[serde(rename = "os-extended-volumes:volumes_attached")]
+    volumes_attached: [Value; 0],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    security_groups: Field<Vec<GroupName<'a>>>,
+}
+
+#[derive(Serialize)]
+struct GroupName<'a> {
+    name: &'a str,
+}
+
+/// What only administrators see.
+#[derive(Serialize)]
+struct HostView<'a> {
+    #[serde(rename = "OS-EXT-SRV-ATTR:host")]
+    host: Option<&'a str>,
+    #[serde(rename = "OS-EXT-SRV-ATTR:hypervisor_hostname")]
+    hypervisor_hostname: Option<&'a str>,
+    #[serde(rename = "OS-EXT-SRV-ATTR:instance_name")]
+    instance_name: String,
+    #[serde(flatten)]
+    since_3: Field<HostViewSince3<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_status: Field<&'static str>,
+}
+
+#[derive(Serialize)]
+struct HostViewSince3<'a> {
+    #[serde(rename = "OS-EXT-SRV-ATTR:reservation_id")]
+    reservation_id: &'a str,
+    #[serde(rename = "OS-EXT-SRV-ATTR:launch_index")]
+    launch_index: i64,
+    #[serde(rename = "OS-EXT-SRV-ATTR:kernel_id")]
+    kernel_id: &'static str,
+    #[serde(rename = "OS-EXT-SRV-ATTR:ramdisk_id")]
+    ramdisk_id: &'static str,
+    #[serde(rename = "OS-EXT-SRV-ATTR:root_device_name")]
+    root_device_name: &'static str,
+    #[serde(
+        rename = "OS-EXT-SRV-ATTR:user_data",
+        skip_serializing_if = "Option::is_none"
+    )]
+    user_data: Field<Option<&'a str>>,
+}
+
+/// What came with later versions, or stands in some answers only.
+#[derive(Serialize)]
+struct Newer<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_name: Field<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_data: Field<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locked: Field<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Field<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Field<&'a BTreeSet<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trusted_image_certificates: Field<Option<&'a Vec<String>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_groups: Field<Vec<ServerGroupId>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locked_reason: Field<Option<&'a str>>,
+    #[serde(
+        rename = "OS-EXT-SRV-ATTR:hostname",
+        skip_serializing_if = "Option::is_none"
+    )]
+    hostname: Field<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pinned_availability_zone: Field<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheduler_hints: Field<&'a BTreeMap<String, Value>>,
+}
+
 impl Viewer<'_> {
-    /// `{"id", "name", "links"}`, as in `/servers`.
-    pub fn brief(&self, instance: &Instance) -> Value {
-        json!({
-            "id": instance.id,
-            "name": instance.intent.name,
-            "links": links(self.base, "servers", instance.id),
-        })
+    pub fn brief<'a>(&self, instance: &'a Instance) -> Brief<'a> {
+        Brief {
+            id: instance.id,
+            name: &instance.intent.name,
+            links: links(self.base, "servers", instance.id),
+        }
     }
 
-    /// The whole server.
-    pub fn server(&self, instance: &Instance, mode: Mode) -> Value {
-        let mut body = Map::new();
-        self.basics(instance, &mut body);
+    pub fn server<'a>(&'a self, instance: &'a Instance, mode: Mode) -> Server<'a> {
         // PUT and rebuild answer the whole server only from 2.75 on.
         let whole = matches!(mode, Mode::Show | Mode::Detail) || self.mv.at_least(75);
-        if whole {
-            self.extended(instance, mode, &mut body);
+        let host = whole && self.sees_hosts;
+        Server {
+            basics: self.basics(instance),
+            extended: whole.then(|| self.extended(instance)),
+            host: host.then(|| self.host(instance, mode)),
+            newer: self.newer(instance, mode, whole),
         }
-        if mode == Mode::Rebuild {
-            if self.mv.at_least(54) {
-                body.insert("key_name".to_owned(), key_name(instance));
-            }
-            if self.mv.at_least(57) {
-                body.insert("user_data".to_owned(), json!(instance.intent.user_data));
-            }
-        }
-        self.newer(instance, mode, &mut body);
-        Value::Object(body)
     }
 
-    fn basics(&self, instance: &Instance, body: &mut Map<String, Value>) {
+    fn basics<'a>(&self, instance: &'a Instance) -> Basics<'a> {
         let intent = &instance.intent;
         let status = instance.state.api_status();
-        let fields = json!({
-            "id": instance.id,
-            "name": intent.name,
-            "status": status,
-            "tenant_id": instance.project_id,
-            "user_id": instance.user_id,
-            "metadata": intent.metadata,
-            "hostId": host_id(instance),
-            "image": intent.image.as_ref().map_or(json!(""), |image| self.image(image)),
-            "flavor": self.flavor(&intent.flavor),
-            "created": instance.created_at.seconds_z(),
-            "updated": instance.updated_at.seconds_z(),
-            "addresses": self.wirings.get(&instance.id).map_or(json!({}), interfaces::addresses),
-            "accessIPv4": intent.access_ip_v4,
-            "accessIPv6": intent.access_ip_v6,
-            "links": links(self.base, "servers", instance.id),
-            "OS-DCF:diskConfig": intent.disk_config,
-        });
-        if let Value::Object(fields) = fields {
-            body.extend(fields);
-        }
-        if IN_PROGRESS.contains(&status) {
-            body.insert("progress".to_owned(), json!(instance.progress));
-        }
-        if let Some(fault) = instance
-            .fault
-            .as_ref()
-            .filter(|_| matches!(status, "ERROR" | "DELETED"))
-        {
-            body.insert("fault".to_owned(), self.fault(fault));
+        let fault = instance.fault.as_ref();
+        let wiring = self.wirings.get(&instance.id);
+        Basics {
+            id: instance.id,
+            name: &intent.name,
+            status,
+            tenant_id: &instance.project_id,
+            user_id: &instance.user_id,
+            metadata: &intent.metadata,
+            host_id: host_id(instance),
+            image: match &intent.image {
+                Some(image) => self.image(image),
+                None => ImageView::None(""),
+            },
+            flavor: self.flavor(&intent.flavor),
+            created: instance.created_at.seconds_z(),
+            updated: instance.updated_at.seconds_z(),
+            addresses: wiring.map_or_else(|| json!({}), interfaces::addresses),
+            access_ip_v4: &intent.access_ip_v4,
+            access_ip_v6: &intent.access_ip_v6,
+            links: links(self.base, "servers", instance.id),
+            disk_config: &intent.disk_config,
+            progress: IN_PROGRESS.contains(&status).then_some(instance.progress),
+            fault: fault
+                .filter(|_| matches!(status, "ERROR" | "DELETED"))
+                .map(|fault| self.fault(fault)),
         }
     }
 
-    fn image(&self, image: &Image) -> Value {
-        let bookmark = format!("{}/compute/images/{}", self.base, image.id);
-        let mut body = json!({"id": image.id, "links": [{"rel": "bookmark", "href": bookmark}]});
-        if self.mv.at_least(98) {
-            let standard: BTreeMap<_, _> = image
-                .properties
-                .iter()
-                .filter(|(name, _)| is_standard_property(name))
-                .collect();
-            body["properties"] = json!(standard);
+    fn image<'a>(&self, image: &'a Image) -> ImageView<'a> {
+        let standard = || {
+            let all = image.properties.iter();
+            all.filter(|(name, _)| is_standard_property(name))
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect()
+        };
+        ImageView::Some {
+            id: image.id,
+            links: [Link::bookmark(self.base, "images", image.id)],
+            properties: self.mv.at_least(98).then(standard),
         }
-        body
     }
 
-    fn flavor(&self, flavor: &Flavor) -> Value {
-        if self.mv.at_least(47) {
-            return json!({
-                "vcpus": flavor.vcpus,
-                "ram": flavor.memory_mib,
-                "disk": flavor.root_gib,
-                "ephemeral": flavor.ephemeral_gib,
-                "swap": flavor.swap_mib,
-                "original_name": flavor.name,
-                "extra_specs": flavor.extra_specs,
-            });
+    fn flavor<'a>(&self, flavor: &'a Flavor) -> FlavorView<'a> {
+        if !self.mv.at_least(47) {
+            return FlavorView::Named {
+                id: flavor.id.as_str(),
+                links: [Link::bookmark(self.base, "flavors", &flavor.id)],
+            };
         }
-        let bookmark = format!("{}/compute/flavors/{}", self.base, flavor.id);
-        json!({"id": flavor.id, "links": [{"rel": "bookmark", "href": bookmark}]})
+        FlavorView::Embedded {
+            vcpus: flavor.vcpus,
+            ram: flavor.memory_mib,
+            disk: flavor.root_gib,
+            ephemeral: flavor.ephemeral_gib,
+            swap: flavor.swap_mib,
+            original_name: &flavor.name,
+            extra_specs: &flavor.extra_specs,
+        }
     }
 
-    fn fault(&self, fault: &Fault) -> Value {
-        let mut body = json!({
-            "code": fault.code,
-            "message": fault.message,
-            "created": fault.created_at.seconds_z(),
-        });
-        if self.sees_hosts || fault.code != 500 {
-            body["details"] = json!(fault.details);
+    fn fault<'a>(&self, fault: &'a Fault) -> FaultView<'a> {
+        FaultView {
+            code: fault.code,
+            message: &fault.message,
+            created: fault.created_at.seconds_z(),
+            details: (self.sees_hosts || fault.code != 500).then_some(&fault.details),
         }
-        body
     }
 
-    fn extended(&self, instance: &Instance, mode: Mode, body: &mut Map<String, Value>) {
+    fn extended(&self, instance: &Instance) -> Extended<'_> {
         let intent = &instance.intent;
         let zone = match (&intent.availability_zone, instance.host_id) {
             (Some(zone), _) => zone.as_str(),
             (None, Some(_)) => self.default_zone.as_str(),
             (None, None) => "",
         };
-        let fields = json!({
-            "key_name": key_name(instance),
-            "config_drive": if intent.config_drive { "True" } else { "" },
-            "OS-EXT-AZ:availability_zone": zone,
-            "OS-EXT-STS:task_state": instance.state.task.and_then(|task| task.nova()),
-            "OS-EXT-STS:vm_state": instance.state.vm,
-            "OS-EXT-STS:power_state": instance.state.power.code(),
-            "OS-SRV-USG:launched_at": instance.launched_at.map(Timestamp::micros_bare),
-            "OS-SRV-USG:terminated_at": instance.terminated_at.map(Timestamp::micros_bare),
-            "os-extended-volumes:volumes_attached": [],
-        });
-        if let Value::Object(fields) = fields {
-            body.extend(fields);
-        }
-        let wiring = self.wirings.get(&instance.id);
-        if let Some(groups) = wiring.map(|wiring| &wiring.security_groups)
-            && !groups.is_empty()
-        {
-            let groups = groups.iter().map(|name| json!({"name": name}));
-            body.insert("security_groups".to_owned(), groups.collect());
-        }
-        if self.sees_hosts {
-            self.hosts(instance, mode, body);
+        Extended {
+            config_drive: if intent.config_drive { "True" } else { "" },
+            availability_zone: zone.to_owned(),
+            task_state: instance.state.task.and_then(TaskState::nova),
+            vm_state: instance.state.vm,
+            power_state: instance.state.power.code(),
+            launched_at: instance.launched_at.map(Timestamp::micros_bare),
+            terminated_at: instance.terminated_at.map(Timestamp::micros_bare),
+            volumes_attached: [],
+            security_groups: self.groups(instance.id),
         }
     }
 
-    /// What only administrators see.
-    fn hosts(&self, instance: &Instance, mode: Mode, body: &mut Map<String, Value>) {
-        let intent = &instance.intent;
-        let mut add =
-            |name: &str, value: Value| body.insert(format!("OS-EXT-SRV-ATTR:{name}"), value);
-        add("host", json!(instance.host_name));
-        add("hypervisor_hostname", json!(instance.host_name));
-        add(
-            "instance_name",
-            json!(format!(
-                "instance-{}",
-                &instance.id.0.simple().to_string()[..8]
-            )),
-        );
-        if self.mv.at_least(3) {
-            add("reservation_id", json!(instance.reservation_id));
-            add("launch_index", json!(instance.launch_index));
-            add("hostname", json!(intent.hostname));
-            add("kernel_id", json!(""));
-            add("ramdisk_id", json!(""));
-            add("root_device_name", json!("/dev/vda"));
+    /// The names of the groups that guard the server; a server without any shows none.
+    fn groups(&self, id: InstanceId) -> Field<Vec<GroupName<'_>>> {
+        let wiring = self.wirings.get(&id)?;
+        let names = wiring.security_groups.iter();
+        let names: Vec<_> = names.map(|name| GroupName { name }).collect();
+        (!names.is_empty()).then_some(names)
+    }
+
+    fn host<'a>(&self, instance: &'a Instance, mode: Mode) -> HostView<'a> {
+        let host = instance.host_name.as_deref();
+        let since_3 = || HostViewSince3 {
+            reservation_id: &instance.reservation_id,
+            launch_index: instance.launch_index,
+            kernel_id: "",
+            ramdisk_id: "",
+            root_device_name: "/dev/vda",
             // A rebuild shows it under another name.
-            if mode != Mode::Rebuild {
-                add("user_data", json!(intent.user_data));
-            }
-        }
-        if self.mv.at_least(16) {
-            let host = instance.host_id.and(instance.host_name.as_ref());
-            let status = host.map_or("", |name| {
-                self.host_statuses.get(name).unwrap_or(&"UNKNOWN")
-            });
-            body.insert("host_status".to_owned(), json!(status));
+            user_data: (mode != Mode::Rebuild).then_some(instance.intent.user_data.as_deref()),
+        };
+        let host_status = || match instance.host_id.and(host) {
+            Some(name) => self.host_statuses.get(name).copied().unwrap_or("UNKNOWN"),
+            None => "",
+        };
+        HostView {
+            host,
+            hypervisor_hostname: host,
+            instance_name: format!("instance-{}", &instance.id.0.simple().to_string()[..8]),
+            since_3: self.mv.at_least(3).then(since_3),
+            host_status: self.mv.at_least(16).then(host_status),
         }
     }
 
-    /// What later versions added, each by its number.
-    fn newer(&self, instance: &Instance, mode: Mode, body: &mut Map<String, Value>) {
+    fn newer<'a>(&self, instance: &'a Instance, mode: Mode, whole: bool) -> Newer<'a> {
         let intent = &instance.intent;
-        let whole = matches!(mode, Mode::Show | Mode::Detail) || self.mv.at_least(75);
-        let mut add = |since: u16, name: &str, value: Value| {
-            if self.mv.at_least(since) {
-                body.insert(name.to_owned(), value);
-            }
-        };
-        add(9, "locked", json!(intent.locked.is_some()));
-        add(19, "description", json!(intent.description));
-        add(26, "tags", json!(intent.tags));
-        add(
-            63,
-            "trusted_image_certificates",
-            json!(intent.trusted_image_certificates),
-        );
-        if mode != Mode::Detail {
-            let groups: Vec<_> = intent.server_group_id.iter().collect();
-            add(71, "server_groups", json!(groups));
+        let since = |minor| self.mv.at_least(minor);
+        let rebuilt = mode == Mode::Rebuild;
+        let reason = |lock: &'a Lock| lock.reason.as_deref();
+        Newer {
+            key_name: (whole || rebuilt && since(54))
+                .then_some(intent.key.as_ref().map(|key| key.name.as_str())),
+            user_data: (rebuilt && since(57)).then_some(intent.user_data.as_deref()),
+            locked: since(9).then_some(intent.locked.is_some()),
+            description: since(19).then_some(intent.description.as_deref()),
+            tags: since(26).then_some(&intent.tags),
+            trusted_image_certificates: since(63)
+                .then_some(intent.trusted_image_certificates.as_ref()),
+            server_groups: (mode != Mode::Detail && since(71))
+                .then(|| intent.server_group_id.into_iter().collect()),
+            locked_reason: since(73).then_some(intent.locked.as_ref().and_then(reason)),
+            hostname: (whole && (since(90) || self.sees_hosts && since(3)))
+                .then_some(&intent.hostname),
+            pinned_availability_zone: since(96).then_some(intent.availability_zone.as_deref()),
+            scheduler_hints: since(100).then_some(&intent.scheduler_hints),
         }
-        add(
-            73,
-            "locked_reason",
-            json!(intent.locked.as_ref().and_then(|lock| lock.reason.clone())),
-        );
-        if whole {
-            add(90, "OS-EXT-SRV-ATTR:hostname", json!(intent.hostname));
-        }
-        add(
-            96,
-            "pinned_availability_zone",
-            json!(intent.availability_zone),
-        );
-        add(100, "scheduler_hints", json!(intent.scheduler_hints));
     }
 }
 
@@ -295,18 +437,14 @@ fn is_standard_property(name: &str) -> bool {
     name.starts_with("hw_") || name.starts_with("img_") || STANDARD_PROPERTIES.contains(&name)
 }
 
-fn key_name(instance: &Instance) -> Value {
-    json!(instance.intent.key.as_ref().map(|key| &key.name))
-}
-
 /// Tells tenants which of their servers share a host without naming it: SHA-224 of project and host.
 fn host_id(instance: &Instance) -> String {
     let Some(host) = &instance.host_name else {
         return String::new();
     };
-    hex(&Sha224::digest(format!("{}{host}", instance.project_id)))
+    hex::encode(Sha224::digest(format!("{}{host}", instance.project_id)))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;
