@@ -2,6 +2,10 @@
 
 use crate::config::Config;
 use anyhow::Context as _;
+use axum::Router;
+use axum::extract::{ConnectInfo, Request};
+use axum::middleware::{Next, from_fn};
+use corten_api::metadata::Asker;
 use corten_host::HostConfig;
 use corten_model::ids::NetworkId;
 use corten_network::chassis::{HostSwitch, MetadataListeners, SwitchConfig};
@@ -104,25 +108,19 @@ pub struct Keeper {
     switch: Arc<HostSwitch>,
     /// What serves each network's metadata; dropping it closes its listeners.
     services: HashMap<NetworkId, JoinSet<()>>,
-    metadata: MetadataRouter,
     held: Option<HostSide>,
 }
-
-/// The routes that answer a network's guests.
-pub type MetadataRouter = Box<dyn Fn(NetworkId) -> axum::Router + Send + Sync>;
 
 impl Keeper {
     /// Has the switch hold what the rows say before anything is plugged, and removes what nobody asked for.
     pub async fn start(
         cx: Arc<Context>,
         switch: Arc<HostSwitch>,
-        metadata: MetadataRouter,
     ) -> anyhow::Result<Self> {
         let keeper = Self {
             cx,
             switch,
             services: HashMap::new(),
-            metadata,
             held: None,
         };
         let wanted = keeper.wanted().await?;
@@ -192,8 +190,8 @@ impl Keeper {
             .await?;
         let mut serving = JoinSet::new();
         for listener in [v4, v6] {
-            let routes =
-                (self.metadata)(network).into_make_service_with_connect_info::<SocketAddr>();
+            let routes = metadata(self.cx.clone(), network)
+                .into_make_service_with_connect_info::<SocketAddr>();
             serving.spawn(async move {
                 if let Err(error) = axum::serve(listener, routes).await {
                     tracing::error!(%network, %error, "a metadata service ended");
@@ -203,6 +201,19 @@ impl Keeper {
         self.services.insert(network, serving);
         Ok(())
     }
+}
+
+/// The routes that answer a network's guests: who asks is known by the address, which port security makes true.
+fn metadata(cx: Arc<Context>, network_id: NetworkId) -> Router {
+    let say_who = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, mut request: Request, next: Next| {
+        let address = peer.ip();
+        request.extensions_mut().insert(Asker {
+            network_id,
+            address,
+        });
+        next.run(request)
+    };
+    corten_api::metadata::router(cx).layer(from_fn(say_who))
 }
 
 /// Removes everything of this cloud's networks from this machine. Guests must be gone.

@@ -76,12 +76,12 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}", config.server.listen))?;
     let (stop, stopped) = signal::channel(false);
     let http = tokio::spawn(
-        axum::serve(listener, corten_api::router(app.clone()))
+        axum::serve(listener, corten_api::router(app))
             .with_graceful_shutdown(until(stopped.clone()))
             .into_future(),
     );
     tracing::info!(listen = %config.server.listen, millis = started.elapsed().as_millis() as u64, "answering");
-    let places = open_hosts(&config, &cx, &networks, &app).await?;
+    let places = open_hosts(&config, &cx, &networks).await?;
     tokio::spawn(network::watch::watch(cx.clone()));
     let worker = Worker::new(
         store.clone(),
@@ -161,7 +161,6 @@ async fn open_hosts(
     config: &Config,
     cx: &Arc<Context>,
     networks: &Networks,
-    app: &App,
 ) -> anyhow::Result<Vec<String>> {
     let mut places = vec![Place::Control.to_string()];
     let mut alive = Vec::new();
@@ -173,9 +172,7 @@ async fn open_hosts(
         let host_config = config.host_config()?;
         let switch = networks.switch(config, &host_config).await;
         if let Some(switch) = &switch {
-            let _ = app;
-            let metadata = Box::new(|_| axum::Router::new());
-            let keeper = Keeper::start(cx.clone(), switch.clone(), metadata).await?;
+            let keeper = Keeper::start(cx.clone(), switch.clone()).await?;
             tokio::spawn(keeper.keep());
         }
         match QemuHost::open(host_config, switch).await {
