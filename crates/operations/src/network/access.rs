@@ -66,6 +66,11 @@ pub trait Lendable: Access {
     /// Writes down what follows from its policies, where its row says it too.
     fn follow(&mut self, _: &[RbacPolicy]) {}
 
+    /// Whether it can be lent to this project, or to everyone.
+    async fn check_target(&self, _: &mut Tx, _: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// The projects that use it as something lent to them by this action.
     async fn users(&self, tx: &mut Tx, action: &str) -> Result<BTreeSet<ProjectId>, Failure>;
 }
