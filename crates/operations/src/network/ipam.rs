@@ -297,30 +297,29 @@ pub(super) async fn change(
     port: &Port,
     wanted: &[Wanted],
 ) -> Result<Vec<FixedIp>, Failure> {
-    let keeps = |fixed: &FixedIp| {
-        wanted
-            .iter()
-            .any(|wish| match (wish.subnet_id, wish.ip_address) {
-                (_, Some(ip)) => ip == fixed.ip_address,
-                (Some(subnet), None) => subnet == fixed.subnet_id,
-                (None, None) => false,
-            })
-    };
-    let (kept, gone): (Vec<_>, Vec<_>) = port.addresses.iter().copied().partition(keeps);
+    let mut left = port.addresses.clone();
+    let mut more: Vec<Wanted> = Vec::new();
+    // Each address that the port has answers one wish; those that name theirs choose first.
+    let (named, others): (Vec<_>, Vec<_>) =
+        wanted.iter().partition(|wish| wish.ip_address.is_some());
+    for wish in named.into_iter().chain(others) {
+        let answers = |fixed: &FixedIp| match wish.ip_address {
+            Some(ip) => ip == fixed.ip_address,
+            None => wish.subnet_id == Some(fixed.subnet_id),
+        };
+        match left.iter().position(answers) {
+            Some(at) => drop(left.remove(at)),
+            None => more.push(*wish),
+        }
+    }
+    let (gone, kept): (Vec<_>, Vec<_>) = port
+        .addresses
+        .iter()
+        .copied()
+        .partition(|fixed| left.contains(fixed));
     for fixed in gone {
         port::release(tx, fixed).await?;
     }
-    let is_kept = |wish: &Wanted| {
-        kept.iter().any(|fixed| match wish.ip_address {
-            Some(ip) => ip == fixed.ip_address,
-            None => wish.subnet_id == Some(fixed.subnet_id),
-        })
-    };
-    let more: Vec<Wanted> = wanted
-        .iter()
-        .copied()
-        .filter(|wish| !is_kept(wish))
-        .collect();
     let mut addresses = kept;
     if !more.is_empty() {
         let all = subnet::of_network(tx, port.network_id).await?;

@@ -372,7 +372,9 @@ pub async fn update(
     network.standard.touch(cx.now());
     record::update(&mut tx, &network).await?;
     share(&mut tx, &network).await?;
-    commit(tx, cx, &actor.origin(), &[Unit::Network(id)]).await?;
+    let mut units = vec![Unit::Network(id)];
+    units.extend(super::subnet::routers_on(&mut tx, id).await?);
+    commit(tx, cx, &actor.origin(), &units).await?;
     show(cx, actor, id).await
 }
 

@@ -372,7 +372,8 @@ impl Collection<'_> {
             }
         }
         let Some(limit) = limit else { return Ok(None) };
-        let has_more = views.len() > limit;
+        // As Neutron has it: a page that is full may have a next one.
+        let has_more = views.len() >= limit;
         if is_reverse {
             views.drain(..views.len().saturating_sub(limit));
         } else {
