@@ -346,16 +346,16 @@ impl Fixture {
         let join = json!({"subnet_id": self.thing("subnet")});
         let path = format!("/network/v2.0/routers/{router}/add_router_interface");
         self.member.ask(Method::PUT, &path, Some(&join)).await.ok();
-        let floating = json!({"floating_network_id": outside});
+        let floating = json!({"floating_network_id": outside, "project_id": self.thing("project")});
         let floating = self
-            .network_thing(&self.manager, "floatingip", floating)
+            .network_thing(&self.admin, "floatingip", floating)
             .await;
         let forwarding = json!({"port_forwarding": {
             "internal_port_id": self.thing("port"), "internal_port": 22, "external_port": 2222, "protocol": "tcp",
         }});
         let path = format!("/network/v2.0/floatingips/{floating}/port_forwardings");
         let forwarding = self
-            .manager
+            .admin
             .post(&path, forwarding)
             .await
             .id("port_forwarding");

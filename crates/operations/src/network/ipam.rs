@@ -300,16 +300,16 @@ pub(super) async fn change(
     let mut left = port.addresses.clone();
     let mut more: Vec<Wanted> = Vec::new();
     // Each address that the port has answers one wish; those that name theirs choose first.
-    let (named, others): (Vec<_>, Vec<_>) =
-        wanted.iter().partition(|wish| wish.ip_address.is_some());
-    for wish in named.into_iter().chain(others) {
+    let mut wishes = wanted.to_vec();
+    wishes.sort_by_key(|wish| wish.ip_address.is_none());
+    for wish in wishes {
         let answers = |fixed: &FixedIp| match wish.ip_address {
             Some(ip) => ip == fixed.ip_address,
             None => wish.subnet_id == Some(fixed.subnet_id),
         };
         match left.iter().position(answers) {
             Some(at) => drop(left.remove(at)),
-            None => more.push(*wish),
+            None => more.push(wish),
         }
     }
     let (gone, kept): (Vec<_>, Vec<_>) = port
