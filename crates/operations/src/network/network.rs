@@ -417,7 +417,9 @@ pub async fn update(
     if network.external != before.external {
         set_external(&mut tx, &network, network.external).await?;
     }
-    commit(tx, cx, &actor.origin(), &[Unit::Network(id)]).await?;
+    let mut units = vec![Unit::Network(id)];
+    units.extend(super::subnet::routers_on(&mut tx, id).await?);
+    commit(tx, cx, &actor.origin(), &units).await?;
     show(cx, actor, id).await
 }
 

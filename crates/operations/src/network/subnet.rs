@@ -235,7 +235,7 @@ pub async fn update(
 }
 
 /// The routers that have a port in a network: what they do follows its subnets.
-async fn routers_on(tx: &mut Tx, network: NetworkId) -> Result<Vec<Unit>, Failure> {
+pub(super) async fn routers_on(tx: &mut Tx, network: NetworkId) -> Result<Vec<Unit>, Failure> {
     let ports = corten_store::network::port::of_network(tx, network).await?;
     Ok(ports
         .iter()
