@@ -342,16 +342,31 @@ async fn prefixes_of_an_address_scope_do_not_overlap() {
     let hidden =
         subnet_pool::create(cx, &member("bob"), vec![within(four, &["10.2.0.0/16"])]).await;
     assert_refused(hidden, Reason::NotFound, "AddressScopeNotFound");
-    // A pool of another project cannot join, even when the scope is lent.
-    rbac_policy::create(cx, &ann, grant("address_scope", four, "bob", SHARED))
+    // A pool of another project joins when the scope is lent, and is in the way of its return.
+    let lent = rbac_policy::create(cx, &ann, grant("address_scope", four, "bob", SHARED)).await;
+    let lent = lent.unwrap().id;
+    let of_bob = pool(&cloud, &member("bob"), within(four, &["10.2.0.0/16"])).await;
+    assert_refused(
+        rbac_policy::delete(cx, &ann, lent).await,
+        Reason::Conflict,
+        "RbacPolicyInUse",
+    );
+    // Who has no part in the scope cannot be lent the pool; nor does bob lend what is ann's.
+    let to_eve = grant("subnetpool", of_bob, "eve", SHARED);
+    assert_refused(
+        rbac_policy::create(cx, &member("bob"), to_eve).await,
+        Reason::Invalid,
+        "InvalidInput",
+    );
+    let not_his = grant("address_scope", four, "eve", SHARED);
+    assert_refused(
+        rbac_policy::create(cx, &member("bob"), not_his).await,
+        Reason::Invalid,
+        "InvalidInput",
+    );
+    subnet_pool::delete(cx, &member("bob"), of_bob)
         .await
         .unwrap();
-    let lent = subnet_pool::create(cx, &member("bob"), vec![within(four, &["10.2.0.0/16"])]).await;
-    assert_refused(
-        lent,
-        Reason::Invalid,
-        "IllegalSubnetPoolAssociationToAddressScope",
-    );
     subnet_pool::delete(cx, &ann, id).await.unwrap();
     address_scope::delete(cx, &ann, four).await.unwrap();
     assert_eq!(cloud.rows().await["rbac_policies"], 0);

@@ -62,6 +62,8 @@ impl Fixture {
         fixture.catalog().await;
         fixture.definitions().await;
         fixture.things_lent_on_networks().await;
+        fixture.things_of_networks().await;
+        fixture.things_of_public_ips().await;
         fixture
     }
 
@@ -356,6 +358,61 @@ impl Fixture {
         self.keep("subnetpool", pool);
         self.keep("qos_policy", policy);
         self.keep("qos_rule", rule);
+    }
+
+    async fn network_thing(&self, actor: &Actor, kind: &str, body: Value) -> String {
+        let path = format!("/network/v2.0/{}s", kind.replace('_', "-"));
+        actor.post(&path, json!({ kind: body })).await.id(kind)
+    }
+
+    async fn things_of_networks(&mut self) {
+        let member = &self.member;
+        let network = json!({"name": "own"});
+        let network = self.network_thing(member, "network", network).await;
+        let subnet = json!({"network_id": network, "ip_version": 4, "cidr": "10.9.0.0/24"});
+        let subnet = self.network_thing(member, "subnet", subnet).await;
+        let group = json!({"name": "own"});
+        let group = self.network_thing(member, "security_group", group).await;
+        let rule = json!({"security_group_id": group, "direction": "ingress", "protocol": "icmp"});
+        let rule = self
+            .network_thing(member, "security_group_rule", rule)
+            .await;
+        let port = json!({"network_id": network, "name": "own"});
+        let port = self.network_thing(member, "port", port).await;
+        self.keep("network", network);
+        self.keep("subnet", subnet);
+        self.keep("security_group", group);
+        self.keep("security_group_rule", rule);
+        self.keep("port", port);
+    }
+
+    async fn things_of_public_ips(&mut self) {
+        let outside = json!({"name": "outside", "router:external": true});
+        let outside = self.network_thing(&self.admin, "network", outside).await;
+        let subnet = json!({"network_id": outside, "ip_version": 4, "cidr": "203.0.113.0/24", "enable_dhcp": false});
+        self.network_thing(&self.admin, "subnet", subnet).await;
+        let router = json!({"name": "own", "external_gateway_info": {"network_id": outside}});
+        let router = self.network_thing(&self.member, "router", router).await;
+        let join = json!({"subnet_id": self.thing("subnet")});
+        let path = format!("/network/v2.0/routers/{router}/add_router_interface");
+        self.member.ask(Method::PUT, &path, Some(&join)).await.ok();
+        let floating = json!({"floating_network_id": outside, "project_id": self.thing("project")});
+        let floating = self
+            .network_thing(&self.admin, "floatingip", floating)
+            .await;
+        let forwarding = json!({"port_forwarding": {
+            "internal_port_id": self.thing("port"), "internal_port": 22, "external_port": 2222, "protocol": "tcp",
+        }});
+        let path = format!("/network/v2.0/floatingips/{floating}/port_forwardings");
+        let forwarding = self
+            .admin
+            .post(&path, forwarding)
+            .await
+            .id("port_forwarding");
+        self.keep("outside_network", outside);
+        self.keep("router", router);
+        self.keep("floating_ip", floating);
+        self.keep("forwarding", forwarding);
     }
 
     async fn definitions(&self) {

@@ -22,7 +22,7 @@ use corten_store::network::security_group::{Rule, SecurityGroup};
 use corten_store::network::subnet::Subnet;
 use corten_store::network::subnet_pool::SubnetPool;
 use corten_store::network::trunk::Trunk;
-use corten_store::{Failure, Query, Tx, record};
+use corten_store::{Failure, Query, Record, Tx, record};
 use std::collections::BTreeSet;
 
 /// What a list is narrowed to before it is read: columns, each with the values it may have.
@@ -66,6 +66,11 @@ pub trait Lendable: Access {
     /// Writes down what follows from its policies, where its row says it too.
     fn follow(&mut self, _: &[RbacPolicy]) {}
 
+    /// Whether it can be lent to this project, or to everyone.
+    async fn check_target(&self, _: &mut Tx, _: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// The projects that use it as something lent to them by this action.
     async fn users(&self, tx: &mut Tx, action: &str) -> Result<BTreeSet<ProjectId>, Failure>;
 }
@@ -103,7 +108,7 @@ impl Access for Subnet {
     /// operator's own business.
     async fn lent(tx: &mut Tx, project: &ProjectId) -> Result<Vec<String>, Failure> {
         let mut networks = granted_as(tx, "network", Some("access_as_shared"), project).await?;
-        networks.extend(networks_of(tx, project).await?);
+        networks.extend(owned::<Network>(tx, project).await?);
         let found: Vec<Subnet> = Query::new().any_of("network_id", networks).all(tx).await?;
         Ok(found
             .into_iter()
@@ -119,7 +124,7 @@ impl Access for Port {
 
     /// Everything that is plugged into a network is seen by who owns it.
     async fn lent(tx: &mut Tx, project: &ProjectId) -> Result<Vec<String>, Failure> {
-        let networks = networks_of(tx, project).await?;
+        let networks = owned::<Network>(tx, project).await?;
         let found: Vec<Port> = Query::new()
             .any_of("network_id", networks)
             .differs("project_id", project)
@@ -134,8 +139,10 @@ impl Access for Rule {
     const READ: Action = action::SECURITY_GROUPS_READ;
     const WRITE: Action = action::SECURITY_GROUPS_WRITE;
 
+    /// All rules of the groups that it owns or may use, whoever added them.
     async fn lent(tx: &mut Tx, project: &ProjectId) -> Result<Vec<String>, Failure> {
-        let groups = granted(tx, "security_group", project).await?;
+        let mut groups = granted(tx, "security_group", project).await?;
+        groups.extend(owned::<SecurityGroup>(tx, project).await?);
         let found: Vec<Rule> = Query::new()
             .any_of("security_group_id", groups)
             .all(tx)
@@ -144,12 +151,9 @@ impl Access for Rule {
     }
 }
 
-async fn networks_of(tx: &mut Tx, project: &ProjectId) -> Result<Vec<String>, Failure> {
-    let own: Vec<Network> = Query::new().equals("project_id", project).all(tx).await?;
-    Ok(own
-        .into_iter()
-        .map(|network| network.id.to_string())
-        .collect())
+async fn owned<T: Resource>(tx: &mut Tx, project: &ProjectId) -> Result<Vec<String>, Failure> {
+    let own: Vec<T> = Query::new().equals("project_id", project).all(tx).await?;
+    Ok(own.iter().map(Record::id).collect())
 }
 
 async fn granted(

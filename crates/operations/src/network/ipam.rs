@@ -306,23 +306,30 @@ pub(crate) async fn change(
     wanted: &[Wanted],
 ) -> Result<Vec<FixedIp>, Failure> {
     check_count(wanted)?;
-    let (named, open): (Vec<Wanted>, Vec<Wanted>) =
-        wanted.iter().partition(|wish| wish.ip_address.is_some());
-    let mut held = port.addresses.clone();
-    let (mut addresses, mut more) = (Vec::new(), Vec::new());
-    for wish in named.into_iter().chain(open) {
-        let at = held.iter().position(|fixed| match wish.ip_address {
+    let mut left = port.addresses.clone();
+    let mut more: Vec<Wanted> = Vec::new();
+    // Each address that the port has answers one wish; those that name theirs choose first.
+    let mut wishes = wanted.to_vec();
+    wishes.sort_by_key(|wish| wish.ip_address.is_none());
+    for wish in wishes {
+        let answers = |fixed: &FixedIp| match wish.ip_address {
             Some(ip) => ip == fixed.ip_address,
             None => wish.subnet_id == Some(fixed.subnet_id),
-        });
-        match at {
-            Some(at) => addresses.push(held.remove(at)),
+        };
+        match left.iter().position(answers) {
+            Some(at) => drop(left.remove(at)),
             None => more.push(wish),
         }
     }
-    for fixed in held {
+    let (gone, kept): (Vec<_>, Vec<_>) = port
+        .addresses
+        .iter()
+        .copied()
+        .partition(|fixed| left.contains(fixed));
+    for fixed in gone {
         port::release(tx, fixed).await?;
     }
+    let mut addresses = kept;
     if !more.is_empty() {
         let all = subnet::of_network(tx, port.network_id).await?;
         let subnets = serving(all, &port.device_owner);

@@ -3,7 +3,7 @@
 use super::access::{self, Lendable, Narrow, list as visible, lock, missing, owner};
 use super::rbac_policy::{self, EXTERNAL, SHARED, is_everyones};
 use super::segment::{self, Provider};
-use super::{commit, invalid_input, qos_policy, quota};
+use super::{commit, invalid_input, qos_policy, quota, subnet_check};
 use crate::context::Context;
 use async_trait::async_trait;
 use corten_iam::action::network::{NETWORKS_OPERATE, NETWORKS_WRITE};
@@ -389,9 +389,7 @@ pub async fn update(
     if external == Some(false) && network.external {
         check_no_gateway(&mut tx, &network).await?;
     }
-    if let Some(Some(id)) = qos_policy_id {
-        access::get::<QosPolicy>(cx, actor, &mut tx, id).await?;
-    }
+    qos_policy::check_change(cx, actor, &mut tx, network.qos_policy_id, qos_policy_id).await?;
     let standard = &mut network.standard;
     standard.name = name.unwrap_or(std::mem::take(&mut standard.name));
     standard.description = description.unwrap_or(std::mem::take(&mut standard.description));
@@ -402,6 +400,9 @@ pub async fn update(
     network.port_security = port_security.unwrap_or(network.port_security);
     if mtu.is_some() {
         network.mtu = checked_mtu(cx, mtu, &network.segment)?;
+        for subnet in subnet::of_network(&mut tx, id).await? {
+            subnet_check::mtu(&subnet, network.mtu)?;
+        }
     }
     if let Some(domain) = dns_domain {
         network.dns_domain = checked_domain(domain)?;
@@ -416,7 +417,9 @@ pub async fn update(
     if network.external != before.external {
         set_external(&mut tx, &network, network.external).await?;
     }
-    commit(tx, cx, &actor.origin(), &[Unit::Network(id)]).await?;
+    let mut units = vec![Unit::Network(id)];
+    units.extend(super::subnet::routers_on(&mut tx, id).await?);
+    commit(tx, cx, &actor.origin(), &units).await?;
     show(cx, actor, id).await
 }
 

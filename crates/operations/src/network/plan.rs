@@ -361,7 +361,7 @@ async fn router_gateway(tx: &mut Tx, cx: &Context, port: &Port) -> Result<Router
         port: port.id,
         mac: mac_of(port)?,
         addresses: with_prefixes(port, &subnets),
-        next_hops: subnets.iter().filter_map(|subnet| subnet.gateway).collect(),
+        next_hops: next_hops(&subnets),
         chassis: gateway_hosts(tx, cx).await?,
         mtu: network.map_or(cx.settings.network.physical_mtu, |network| network.mtu),
     })
@@ -377,6 +377,13 @@ async fn gateway_hosts(tx: &mut Tx, cx: &Context) -> Result<Vec<String>, Failure
     let mut names: Vec<String> = hosts.into_iter().map(|host| host.name).collect();
     names.sort_unstable();
     Ok(names)
+}
+
+/// The gateways of the external subnets: one of each family, of the oldest subnet.
+fn next_hops(subnets: &[Subnet]) -> Vec<IpAddr> {
+    let gateways = || subnets.iter().filter_map(|subnet| subnet.gateway);
+    let first = |is_ipv4| gateways().find(|gateway| gateway.is_ipv4() == is_ipv4);
+    [true, false].into_iter().filter_map(first).collect()
 }
 
 /// What goes out under the router's own address: every inside range of IPv4. IPv6 is routed as it is.

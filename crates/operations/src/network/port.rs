@@ -4,7 +4,9 @@ use super::access::{self, Narrow, list as visible, lock, owner};
 use super::addresses::random_mac;
 use super::ipam::{self, Wanted};
 use super::network::SERVICE_OWNER;
-use super::{commit, floating_ip, invalid_input, port_check as check, quota, security_group};
+use super::{
+    commit, floating_ip, invalid_input, port_check as check, qos_policy, quota, security_group,
+};
 use crate::context::Context;
 use corten_iam::action::network::{NETWORKS_WRITE, PORTS_BIND, PORTS_WRITE};
 use corten_iam::actor::Actor;
@@ -155,9 +157,11 @@ pub(crate) async fn create_in(
     check::device(tx, &project, &new.device_id, &new.device_owner).await?;
     quota::check(tx, cx, &project, quota::PORT, 1).await?;
     if let Some(groups) = &new.security_groups {
+        let mut chosen = Vec::new();
         for group in groups {
-            access::get::<SecurityGroup>(cx, actor, tx, group).await?;
+            chosen.push(access::get::<SecurityGroup>(cx, actor, tx, group).await?);
         }
+        check::one_kind(&chosen)?;
     }
     if let Some(id) = new.qos_policy_id {
         access::get::<QosPolicy>(cx, actor, tx, id).await?;
@@ -383,6 +387,7 @@ async fn check_change(
     let is_owners_choice = change.mac_address.is_some()
         || chooses_address
         || change.port_security == Some(false)
+        || change.allowed_pairs.iter().any(|pairs| !pairs.is_empty())
         || change
             .device_owner
             .as_ref()
@@ -409,24 +414,45 @@ async fn check_change(
         .named("PortBound")
         .into());
     }
+    let mut chosen = Vec::new();
     for group in change.security_groups.iter().flatten() {
-        if !port.security_groups.contains(group) {
-            access::get::<SecurityGroup>(cx, actor, tx, group).await?;
-        }
+        chosen.extend(if port.security_groups.contains(group) {
+            record::get::<SecurityGroup>(tx, group).await?
+        } else {
+            Some(access::get::<SecurityGroup>(cx, actor, tx, group).await?)
+        });
     }
-    if let Some(Some(id)) = change.qos_policy_id {
-        access::get::<QosPolicy>(cx, actor, tx, id).await?;
-    }
-    Ok(())
+    check::one_kind(&chosen)?;
+    qos_policy::check_change(cx, actor, tx, port.qos_policy_id, change.qos_policy_id).await
 }
 
 /// Removes a port, unless a router or a floating IP is behind it.
 pub async fn delete(cx: &Arc<Context>, actor: &Actor, id: PortId) -> Result<(), Failure> {
     let mut tx = cx.store.write().await?;
-    let port = lock::<Port>(cx, actor, &mut tx, id).await?;
+    let port = lock_for_removal(cx, actor, &mut tx, id).await?;
     refuse_if_needed(&mut tx, &port).await?;
     let units = remove(cx, &mut tx, &port).await?;
     commit(tx, cx, &actor.origin(), &units).await
+}
+
+/// A port goes by its owner, or by the owner of its network.
+async fn lock_for_removal(
+    cx: &Context,
+    actor: &Actor,
+    tx: &mut Tx,
+    id: PortId,
+) -> Result<Port, Failure> {
+    let port = access::get::<Port>(cx, actor, tx, id).await?;
+    let network: Option<Network> = record::get(tx, port.network_id).await?;
+    let is_networks_owner = network.is_some_and(|network| {
+        let owner = Target::project(&network.standard.project_id);
+        cx.policy.check(actor, NETWORKS_WRITE, &owner).is_ok()
+    });
+    if !is_networks_owner {
+        return lock(cx, actor, tx, id).await;
+    }
+    let port = record::lock::<Port>(tx, id).await?;
+    Ok(port.ok_or_else(|| access::missing::<Port>(id))?)
 }
 
 async fn refuse_if_needed(tx: &mut Tx, port: &Port) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ use corten_network::plan::Mac;
 use corten_store::network::network::Network;
 use corten_store::network::port::{AllowedPair, DhcpOption, Port};
 use corten_store::network::router::Router;
+use corten_store::network::security_group::SecurityGroup;
 use corten_store::{Failure, Tx, record};
 
 /// As many as Neutron allows.
@@ -47,6 +48,7 @@ pub(crate) fn asked(
     let is_owners_choice = new.mac_address.is_some()
         || chooses_address
         || new.port_security == Some(false)
+        || !new.allowed_pairs.is_empty()
         || new.device_owner.starts_with("network:");
     if is_owners_choice {
         cx.policy.check(actor, NETWORKS_WRITE, &owner)?;
@@ -76,6 +78,20 @@ pub(super) async fn device(
         .named("DeviceIDNotOwnedByTenant")
         .into()),
     }
+}
+
+/// A port remembers what it allowed, or it does not.
+pub(super) fn one_kind(groups: &[SecurityGroup]) -> Result<(), Refusal> {
+    let is_mixed = groups
+        .windows(2)
+        .any(|pair| pair[0].stateful != pair[1].stateful);
+    if !is_mixed {
+        return Ok(());
+    }
+    Err(Refusal::conflict(
+        "Cannot apply both stateful and stateless security groups on the same port at the same time.",
+    )
+    .named("SecurityGroupConflict"))
 }
 
 pub(super) fn vnic_type(wanted: &str) -> Result<(), Refusal> {

@@ -177,6 +177,33 @@ pub async fn update(
     Ok(shown)
 }
 
+/// Whether what follows one policy may follow another, or none: the actor sees both. What an operator put on something
+/// without sharing it, stays.
+pub(super) async fn check_change(
+    cx: &Context,
+    actor: &Actor,
+    tx: &mut Tx,
+    before: Option<QosPolicyId>,
+    after: Option<Option<QosPolicyId>>,
+) -> Result<(), Failure> {
+    let Some(after) = after.filter(|after| *after != before) else {
+        return Ok(());
+    };
+    if let Some(id) = after {
+        access::get::<QosPolicy>(cx, actor, tx, id).await?;
+    }
+    let Some(id) = before else { return Ok(()) };
+    match access::get::<QosPolicy>(cx, actor, tx, id).await {
+        Ok(_) => Ok(()),
+        Err(Failure::Refused(_)) => Err(Refusal::forbidden(format!(
+            "QoS policy {id} is not shared with you: only an administrator takes it off."
+        ))
+        .named("PolicyRemoveAuthorizationError")
+        .into()),
+        Err(trouble) => Err(trouble),
+    }
+}
+
 /// Removes a policy that nothing follows.
 pub async fn delete(cx: &Context, actor: &Actor, id: QosPolicyId) -> Result<(), Failure> {
     let mut tx = cx.store.write().await?;

@@ -1,7 +1,7 @@
 //! RBAC policies: lending a resource to other projects, and taking it back while nobody uses it.
 
 use super::access::{self, Lendable, Narrow, own_project, owner, sees_all};
-use super::quota;
+use super::{invalid_input, quota};
 use crate::context::Context;
 use corten_iam::action::network::{RBAC_READ, RBAC_WRITE, SHARE};
 use corten_iam::actor::Actor;
@@ -22,6 +22,9 @@ use std::collections::BTreeSet;
 pub const SHARED: &str = "access_as_shared";
 /// The right to have a network as the way out.
 pub const EXTERNAL: &str = "access_as_external";
+
+/// The longest id of a project.
+const TARGET_MAX: usize = 255;
 
 #[derive(Debug, Clone)]
 pub struct NewRbacPolicy {
@@ -163,7 +166,7 @@ fn check_action(new: &NewRbacPolicy) -> Result<(), Refusal> {
 
 /// Lending to everyone, and ways out of the cloud, are for its administrators.
 fn check_target(cx: &Context, actor: &Actor, target: &str, action: &str) -> Result<(), Refusal> {
-    if target.is_empty() {
+    if target.is_empty() || target.len() > TARGET_MAX {
         return Err(Refusal::invalid(
             "Invalid input for target_tenant. Reason: it is a project's id, or '*' for everyone.",
         ));
@@ -180,7 +183,18 @@ async fn lend<T: Lendable>(
     tx: &mut Tx,
     policy: &RbacPolicy,
 ) -> Result<(), Failure> {
-    let mut object = access::lock::<T>(cx, actor, tx, &policy.object_id).await?;
+    let seen = access::get::<T>(cx, actor, tx, &policy.object_id).await?;
+    let owner = Target::project(seen.project_id());
+    if cx.policy.check(actor, RBAC_WRITE, &owner).is_err() {
+        return Err(invalid_input(format!(
+            "Only admins can manipulate policies on objects they do not own: {} is another project's",
+            seen.id()
+        ))
+        .into());
+    }
+    seen.check_target(tx, &policy.target).await?;
+    let object = record::lock::<T>(tx, &policy.object_id).await?;
+    let mut object = object.ok_or_else(|| access::missing::<T>(&policy.object_id))?;
     add(tx, policy).await?;
     follow(cx, tx, &mut object).await
 }

@@ -4,8 +4,9 @@ use super::access::{self, Narrow, list as visible, lock, owner};
 use super::router_gateway::{self as gateway, WantedGateway};
 use super::{commit, network, quota, router_routes as routes};
 use crate::context::Context;
-use corten_iam::action::network::ROUTERS_WRITE;
+use corten_iam::action::network::{ROUTERS_OPERATE, ROUTERS_WRITE};
 use corten_iam::actor::Actor;
+use corten_iam::policy::Target;
 use corten_model::ids::{ProjectId, RouterId};
 use corten_model::refusal::Refusal;
 use corten_network::plan::Unit;
@@ -25,6 +26,8 @@ pub struct NewRouter {
     pub enabled: bool,
     pub gateway: Option<WantedGateway>,
     pub zone_hints: Vec<String>,
+    /// What Neutron's own agents offer was asked for: `ha` or `distributed`.
+    pub agents: Option<&'static str>,
     pub tags: BTreeSet<String>,
 }
 
@@ -36,6 +39,8 @@ pub struct RouterChange {
     /// `Some(None)`: no gateway.
     pub gateway: Option<Option<WantedGateway>>,
     pub routes: Option<Vec<Route>>,
+    /// As in [`NewRouter`].
+    pub agents: Option<&'static str>,
 }
 
 /// A router with what an answer shows of it.
@@ -77,9 +82,11 @@ pub(super) async fn insert(
         enabled,
         gateway: wanted,
         zone_hints,
+        agents,
         tags,
     } = new;
     let project = owner(cx, actor, project_id, ROUTERS_WRITE)?;
+    check_agents(cx, actor, &project, agents)?;
     quota::check(tx, cx, &project, quota::ROUTER, 1).await?;
     network::check_zones(cx, &zone_hints)?;
     let mut router = Router {
@@ -105,7 +112,24 @@ pub(super) async fn insert(
     Ok((router, units))
 }
 
-pub(super) async fn show_all(tx: &mut Tx, routers: Vec<Router>) -> Result<Vec<Shown>, Failure> {
+/// How a router is spread over hosts is the operator's to ask in Neutron, and the fabric's to decide here.
+fn check_agents(
+    cx: &Context,
+    actor: &Actor,
+    project: &ProjectId,
+    asked: Option<&str>,
+) -> Result<(), Refusal> {
+    let Some(attribute) = asked else {
+        return Ok(());
+    };
+    cx.policy
+        .check(actor, ROUTERS_OPERATE, &Target::project(project))?;
+    Err(Refusal::invalid(format!(
+        "Unrecognized attribute(s) '{attribute}': the fabric spreads every router over the hosts by itself."
+    )))
+}
+
+async fn show_all(tx: &mut Tx, routers: Vec<Router>) -> Result<Vec<Shown>, Failure> {
     let gateways = routers
         .iter()
         .filter_map(|router| router.gateway.as_ref())
@@ -150,7 +174,9 @@ pub async fn update(
         enabled,
         gateway: wanted,
         routes: asked,
+        agents,
     } = change;
+    check_agents(cx, actor, &router.standard.project_id, agents)?;
     let standard = &mut router.standard;
     standard.name = name.unwrap_or(std::mem::take(&mut standard.name));
     standard.description = description.unwrap_or(std::mem::take(&mut standard.description));

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Neutron's names of protocols, with their numbers (IANA "Protocol Numbers").
-const PROTOCOLS: [(&str, u8); 21] = [
+const PROTOCOLS: [(&str, u8); 22] = [
     ("icmp", 1),
     ("igmp", 2),
     ("ipip", 4),
@@ -40,6 +40,7 @@ const PROTOCOLS: [(&str, u8); 21] = [
     ("vrrp", 112),
     ("pgm", 113),
     ("sctp", 132),
+    ("udplite", 136),
 ];
 /// Other names of the ICMP of IPv6.
 const ICMP6_NAMES: [&str; 2] = ["icmpv6", "ipv6-icmp"];
@@ -221,7 +222,8 @@ pub(super) fn ports(
             .named("SecurityGroupRuleInvalidProtocol")
         })?),
     };
-    if number == Some(58) && ethertype == Ethertype::IPv4 {
+    // The extension headers of IPv6, and its ICMP.
+    if matches!(number, Some(43 | 44 | 58..=60)) && ethertype == Ethertype::IPv4 {
         return Err(conflict(ethertype, protocol));
     }
     match number {

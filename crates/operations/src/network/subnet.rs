@@ -93,6 +93,7 @@ pub(super) async fn insert(
     let target = Target::project(&seen.standard.project_id);
     cx.policy.check(actor, NETWORKS_WRITE, &target)?;
     record::lock::<Network>(tx, new.network_id).await?;
+    let mtu = seen.mtu;
     let project = new.project_id.clone().or(Some(seen.standard.project_id));
     let project = owner(cx, actor, project, SUBNETS_WRITE)?;
     quota::check(tx, cx, &project, quota::SUBNET, 1).await?;
@@ -115,6 +116,7 @@ pub(super) async fn insert(
     check::pools(&subnet)?;
     check::told_to_guests(&subnet)?;
     check::ipv6_modes(&subnet)?;
+    check::mtu(&subnet, mtu)?;
     check::apart(&subnet, &present)?;
     record::insert(tx, &subnet).await?;
     if subnet.dhcp {
@@ -233,7 +235,7 @@ pub async fn update(
 }
 
 /// The routers that have a port in a network: what they do follows its subnets.
-async fn routers_on(tx: &mut Tx, network: NetworkId) -> Result<Vec<Unit>, Failure> {
+pub(super) async fn routers_on(tx: &mut Tx, network: NetworkId) -> Result<Vec<Unit>, Failure> {
     let ports = corten_store::network::port::of_network(tx, network).await?;
     Ok(ports
         .iter()

@@ -48,6 +48,20 @@ pub(super) fn apart(new: &Subnet, others: &[Subnet]) -> Result<(), Refusal> {
     }
 }
 
+/// IPv6 needs packets of 1280 bytes (RFC 8200, section 5).
+const IPV6_MTU_MIN: u16 = 1280;
+
+pub(super) fn mtu(subnet: &Subnet, mtu: u16) -> Result<(), Refusal> {
+    if subnet.cidr.addr().is_ipv4() || mtu >= IPV6_MTU_MIN {
+        return Ok(());
+    }
+    Err(Refusal::conflict(format!(
+        "Invalid CIDR {} for network {}: an MTU of {mtu} is less than the {IPV6_MTU_MIN} of IPv6.",
+        subnet.cidr, subnet.network_id
+    ))
+    .named("NetworkMTUSubnetConflict"))
+}
+
 pub(super) fn gateway(subnet: &Subnet) -> Result<(), Refusal> {
     let Some(gateway) = subnet.gateway else {
         return Ok(());

@@ -13,7 +13,7 @@ use corten_model::ids::{AddressScopeId, ProjectId, SubnetPoolId};
 use corten_model::refusal::Refusal;
 use corten_store::network::Standard;
 use corten_store::network::address_scope::AddressScope;
-use corten_store::network::rbac_policy::RbacPolicy;
+use corten_store::network::rbac_policy::{EVERYONE, RbacPolicy, of_object};
 use corten_store::network::subnet_pool::{self, SubnetPool};
 use corten_store::{Failure, Query, Tx, record};
 use ipnet::IpNet;
@@ -50,6 +50,27 @@ impl Lendable for SubnetPool {
 
     fn follow(&mut self, grants: &[RbacPolicy]) {
         self.shared = is_everyones(grants, SHARED);
+    }
+
+    /// Who cuts subnets from a pool uses its address scope, too.
+    async fn check_target(&self, tx: &mut Tx, target: &str) -> Result<(), Failure> {
+        let Some(id) = self.address_scope_id else {
+            return Ok(());
+        };
+        let scope = record::get::<AddressScope>(tx, id).await?;
+        let scope = scope.ok_or_else(|| access::missing::<AddressScope>(id))?;
+        let grants = of_object(tx, AddressScope::OBJECT_TYPE, &id.to_string()).await?;
+        let is_lent = grants
+            .iter()
+            .any(|grant| [EVERYONE, target].contains(&grant.target.as_str()));
+        if is_lent || scope.standard.project_id.as_str() == target {
+            return Ok(());
+        }
+        Err(invalid_input(format!(
+            "subnetpool {} cannot be shared with {target}: its address scope {id} is not shared with them",
+            self.id
+        ))
+        .into())
     }
 
     async fn users(&self, tx: &mut Tx, _: &str) -> Result<BTreeSet<ProjectId>, Failure> {
@@ -169,15 +190,6 @@ async fn check_scope(
         return Ok(());
     };
     let scope = access::get::<AddressScope>(cx, actor, tx, id).await?;
-    if !access::sees_all(cx, actor) && scope.standard.project_id != pool.standard.project_id {
-        return Err(Refusal::invalid(format!(
-            "Illegal subnetpool association: subnetpool {} cannot be associated with address scope {id}: it is \
-             another project's.",
-            pool.id
-        ))
-        .named("IllegalSubnetPoolAssociationToAddressScope")
-        .into());
-    }
     if scope.ip_version != pool.ip_version() {
         return Err(Refusal::invalid(format!(
             "Illegal subnetpool association: subnetpool {} cannot associate with address scope {id} because subnetpool \

@@ -159,13 +159,12 @@ impl Collection<'_> {
             }
         }
         let Some(limit) = limit else { return Ok(None) };
-        let has_more = views.len() > limit;
         if is_reverse {
             views.drain(..views.len().saturating_sub(limit));
         } else {
             views.truncate(limit);
         }
-        Ok(self.links(params, base, views, has_more, is_reverse))
+        Ok(self.links(params, base, views, limit, is_reverse))
     }
 
     fn links(
@@ -173,20 +172,25 @@ impl Collection<'_> {
         params: &Params,
         BaseUrl(base): &BaseUrl,
         views: &[Value],
-        has_more: bool,
+        limit: usize,
         is_reverse: bool,
     ) -> Option<Value> {
         let link = |rel: &str, at: &Value, reverse: Option<&str>| {
             let query = params.with(&[("marker", at["id"].as_str()), ("page_reverse", reverse)]);
-            let path = self.many.replace('_', "-");
+            let path = match self.many {
+                "policies" => "qos/policies".to_owned(),
+                many => many.replace('_', "-"),
+            };
             json!({"rel": rel, "href": format!("{base}/network/v2.0/{path}?{query}")})
         };
         let (first, last) = (views.first()?, views.last()?);
+        // As Neutron has it: only a page that is not full is known to be the last in its direction.
+        let is_short = views.len() < limit;
         let mut links = Vec::new();
-        if has_more || is_reverse {
+        if !is_short || is_reverse {
             links.push(link("next", last, None));
         }
-        if params.get("marker").is_some() || (is_reverse && has_more) {
+        if !is_short || !is_reverse {
             links.push(link("previous", first, Some("True")));
         }
         (!links.is_empty()).then(|| Value::Array(links))

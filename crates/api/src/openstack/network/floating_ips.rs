@@ -242,6 +242,9 @@ async fn update(
         qos_policy_id,
     } = kit::only(body, "floatingip")?;
     check_enforced(qos_policy_id, &[])?;
+    // A floating IP had nothing but its port once: a change of nothing still takes that away.
+    let is_blank = description.is_none() && fixed_ip_address.is_none() && port_id.is_none();
+    let port_id = port_id.or(is_blank.then_some(None));
     let change = FloatingIpChange {
         description: kit::text("description", description)?,
         port_id,

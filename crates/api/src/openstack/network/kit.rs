@@ -34,6 +34,13 @@ pub fn creates<T: DeserializeOwned>(
             "Unrecognized attribute(s) '{other}': the body holds '{one}' or '{many}'."
         )));
     }
+    // Older clients name each member of a list again.
+    let bare = |item: Value| match item {
+        Value::Object(mut fields) if fields.len() == 1 && fields.contains_key(one) => {
+            fields.remove(one).unwrap_or_default()
+        }
+        item => item,
+    };
     match (single, list) {
         (Some(item), None) => Ok(Creates {
             items: vec![read(item, one)?],
@@ -42,7 +49,7 @@ pub fn creates<T: DeserializeOwned>(
         (None, Some(Value::Array(items))) if !items.is_empty() => Ok(Creates {
             items: items
                 .into_iter()
-                .map(|item| read(item, one))
+                .map(|item| read(bare(item), one))
                 .collect::<Result<_, _>>()?,
             is_bulk: true,
         }),
@@ -210,6 +217,11 @@ pub fn ip_version(value: Option<i64>) -> Result<u8, Refusal> {
 pub fn ranges(field: &str, texts: &[String]) -> Result<Vec<IpNet>, Refusal> {
     let mut ranges = Vec::new();
     for text in texts {
+        if !text.contains('/') {
+            return Err(Refusal::invalid(format!(
+                "Invalid input for {field}. Reason: '{text}' is not a valid IP subnet: it has no prefix length."
+            )));
+        }
         let range = range(field, text)?;
         if ranges.contains(&range) {
             return Err(Refusal::invalid(format!(
@@ -226,6 +238,12 @@ pub fn project(
     project_id: Option<corten_model::ids::ProjectId>,
     tenant_id: Option<corten_model::ids::ProjectId>,
 ) -> Result<Option<corten_model::ids::ProjectId>, Refusal> {
+    let named = [&project_id, &tenant_id].into_iter().flatten();
+    if let Some(long) = named.map(|id| id.as_str()).find(|id| id.len() > TEXT_MAX) {
+        return Err(Refusal::invalid(format!(
+            "Invalid input for project_id. Reason: '{long}' exceeds maximum length of {TEXT_MAX}."
+        )));
+    }
     match (project_id, tenant_id) {
         (Some(project), Some(tenant)) if project != tenant => Err(Refusal::invalid(
             "'project_id' and 'tenant_id' do not match",

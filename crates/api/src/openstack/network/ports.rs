@@ -241,6 +241,19 @@ fn wanted(list: Vec<FixedIp>) -> Result<Vec<Wanted>, Refusal> {
     }
 }
 
+/// The groups of a port, none twice.
+fn groups(list: Vec<SecurityGroupId>) -> Result<BTreeSet<SecurityGroupId>, Refusal> {
+    let mut groups = BTreeSet::new();
+    for id in list {
+        if !groups.insert(id) {
+            return Err(Refusal::invalid(format!(
+                "Invalid input for security_groups. Reason: Duplicate items in the list: '{id}'."
+            )));
+        }
+    }
+    Ok(groups)
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Pair {
@@ -308,7 +321,7 @@ struct CreatePort {
     fixed_ips: Option<Vec<FixedIp>>,
     device_id: Option<String>,
     device_owner: Option<String>,
-    security_groups: Option<BTreeSet<SecurityGroupId>>,
+    security_groups: Option<Vec<SecurityGroupId>>,
     #[serde(default, deserialize_with = "kit::truth")]
     port_security_enabled: Option<bool>,
     #[serde(default, deserialize_with = "kit::list_or_null")]
@@ -362,7 +375,7 @@ impl CreatePort {
             addresses: fixed_ips.map(wanted).transpose()?,
             device_id: kit::text("device_id", device_id)?.unwrap_or_default(),
             device_owner: kit::text("device_owner", device_owner)?.unwrap_or_default(),
-            security_groups,
+            security_groups: security_groups.map(groups).transpose()?,
             port_security: port_security_enabled,
             allowed_pairs: pairs(allowed_address_pairs.unwrap_or_default())?,
             dhcp_options: dhcp_options(extra_dhcp_opts.unwrap_or_default())?,
@@ -403,7 +416,7 @@ struct UpdatePort {
     fixed_ips: Option<Vec<FixedIp>>,
     device_id: Option<String>,
     device_owner: Option<String>,
-    security_groups: Option<BTreeSet<SecurityGroupId>>,
+    security_groups: Option<Vec<SecurityGroupId>>,
     #[serde(default, deserialize_with = "kit::truth")]
     port_security_enabled: Option<bool>,
     #[serde(default, deserialize_with = "kit::list_or_null")]
@@ -457,7 +470,7 @@ impl UpdatePort {
             addresses: fixed_ips.map(wanted).transpose()?,
             device_id: kit::text("device_id", device_id)?,
             device_owner: kit::text("device_owner", device_owner)?,
-            security_groups,
+            security_groups: security_groups.map(groups).transpose()?,
             port_security: port_security_enabled,
             allowed_pairs: allowed_address_pairs.map(pairs).transpose()?,
             dhcp_options: extra_dhcp_opts.map(dhcp_options).transpose()?,

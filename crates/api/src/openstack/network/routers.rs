@@ -170,6 +170,12 @@ impl GatewayInfo {
     }
 }
 
+/// What Neutron's own agents offer, if it is asked for.
+fn agents(ha: Option<Value>, distributed: Option<Value>) -> Option<&'static str> {
+    let ha = ha.map(|_| "ha");
+    ha.or(distributed.map(|_| "distributed"))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CreateRouter {
@@ -180,6 +186,8 @@ struct CreateRouter {
     #[serde(default, deserialize_with = "kit::truth")]
     admin_state_up: Option<bool>,
     external_gateway_info: Option<GatewayInfo>,
+    ha: Option<Value>,
+    distributed: Option<Value>,
     #[serde(default)]
     availability_zone_hints: Vec<String>,
     #[serde(default)]
@@ -195,6 +203,8 @@ impl CreateRouter {
             description,
             admin_state_up,
             external_gateway_info,
+            ha,
+            distributed,
             availability_zone_hints,
             tags,
         } = self;
@@ -208,6 +218,7 @@ impl CreateRouter {
             enabled: admin_state_up.unwrap_or(true),
             gateway: gateway.flatten(),
             zone_hints: availability_zone_hints,
+            agents: agents(ha, distributed),
             tags,
         })
     }
@@ -240,6 +251,8 @@ struct UpdateRouter {
     external_gateway_info: Option<Option<GatewayInfo>>,
     #[serde(default, deserialize_with = "kit::list_or_null")]
     routes: Option<Vec<Route>>,
+    ha: Option<Value>,
+    distributed: Option<Value>,
 }
 
 impl UpdateRouter {
@@ -250,6 +263,8 @@ impl UpdateRouter {
             admin_state_up,
             external_gateway_info,
             routes,
+            ha,
+            distributed,
         } = self;
         let gateway = match external_gateway_info {
             None => None,
@@ -262,6 +277,7 @@ impl UpdateRouter {
             enabled: admin_state_up,
             gateway,
             routes,
+            agents: agents(ha, distributed),
         })
     }
 }

@@ -60,9 +60,10 @@ fn view(shown: &Shown<SubnetPool>) -> Value {
         "is_default": pool.is_default,
         "prefixes": pool.prefixes,
         "ip_version": pool.ip_version(),
-        "min_prefixlen": pool.min_prefix_len,
-        "max_prefixlen": pool.max_prefix_len,
-        "default_prefixlen": pool.default_prefix_len,
+        // Neutron shows these as text.
+        "min_prefixlen": pool.min_prefix_len.to_string(),
+        "max_prefixlen": pool.max_prefix_len.to_string(),
+        "default_prefixlen": pool.default_prefix_len.to_string(),
         "default_quota": pool.default_quota,
         "address_scope_id": pool.address_scope_id,
     });

@@ -10,9 +10,13 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
+use corten_iam::actor::Actor;
 use corten_model::ids::{NetworkId, ProjectId, SubnetId, SubnetPoolId};
 use corten_model::refusal::Refusal;
+use corten_operations::network::Narrow;
+use corten_operations::network::network;
 use corten_operations::network::subnet::{self, NewSubnet, SubnetChange};
+use corten_store::Failure;
 use corten_store::network::subnet::{Ipv6Mode, Range, Route, Subnet};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -28,7 +32,7 @@ pub fn routes() -> Router<App> {
 const SUBNETS: Collection<'static> = Collection {
     one: "subnet",
     many: "subnets",
-    heeded: &[],
+    heeded: &["shared"],
     fields: &[
         "id",
         "name",
@@ -85,8 +89,30 @@ async fn index(
         ("project_id", "project_id"),
         ("tenant_id", "project_id"),
     ];
-    let found = subnet::list(&app.cx, &actor, narrow(&params, &columns)).await?;
+    let mut found = subnet::list(&app.cx, &actor, narrow(&params, &columns)).await?;
+    if let Some(wanted) = params.truth("shared")? {
+        keep_shared(&app, &actor, &mut found, wanted).await?;
+    }
     Ok(SUBNETS.answer(&params, &base, found.iter().map(view).collect())?)
+}
+
+/// A subnet is shared as its network is.
+async fn keep_shared(
+    app: &App,
+    actor: &Actor,
+    found: &mut Vec<Subnet>,
+    wanted: bool,
+) -> Result<(), Failure> {
+    let ids = found.iter().map(|subnet| subnet.network_id.to_string());
+    let narrow = Narrow(vec![("id", ids.collect())]);
+    let networks = network::list(&app.cx, actor, narrow).await?;
+    let shared: BTreeSet<NetworkId> = networks
+        .iter()
+        .filter(|shown| shown.shared)
+        .map(|shown| shown.network.id)
+        .collect();
+    found.retain(|subnet| shared.contains(&subnet.network_id) == wanted);
+    Ok(())
 }
 
 async fn show(
