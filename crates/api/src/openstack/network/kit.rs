@@ -372,8 +372,7 @@ impl Collection<'_> {
             }
         }
         let Some(limit) = limit else { return Ok(None) };
-        // As Neutron has it: a page that is full may have a next one.
-        let has_more = views.len() >= limit;
+        let has_more = views.len() > limit;
         if is_reverse {
             views.drain(..views.len().saturating_sub(limit));
         } else {
