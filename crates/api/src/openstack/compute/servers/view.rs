@@ -60,6 +60,10 @@ impl Viewer<'_> {
         self.basics(instance, &mut body);
         // PUT and rebuild answer the whole server only from 2.75 on.
         let whole = matches!(mode, Mode::Show | Mode::Detail) || self.mv.at_least(75);
+        if let Some(wiring) = self.wirings.get(&instance.id) {
+            let addresses = interfaces::addresses(wiring, whole);
+            body.insert("addresses".to_owned(), addresses);
+        }
         if whole {
             self.extended(instance, mode, &mut body);
         }
@@ -90,7 +94,7 @@ impl Viewer<'_> {
             "flavor": self.flavor(&intent.flavor),
             "created": instance.created_at.seconds_z(),
             "updated": instance.updated_at.seconds_z(),
-            "addresses": self.wirings.get(&instance.id).map_or(json!({}), interfaces::addresses),
+            "addresses": {},
             "accessIPv4": intent.access_ip_v4,
             "accessIPv6": intent.access_ip_v6,
             "links": links(self.base, "servers", instance.id),
