@@ -113,10 +113,7 @@ pub struct Keeper {
 
 impl Keeper {
     /// Has the switch hold what the rows say before anything is plugged, and removes what nobody asked for.
-    pub async fn start(
-        cx: Arc<Context>,
-        switch: Arc<HostSwitch>,
-    ) -> anyhow::Result<Self> {
+    pub async fn start(cx: Arc<Context>, switch: Arc<HostSwitch>) -> anyhow::Result<Self> {
         let keeper = Self {
             cx,
             switch,
@@ -205,14 +202,15 @@ impl Keeper {
 
 /// The routes that answer a network's guests: who asks is known by the address, which port security makes true.
 fn metadata(cx: Arc<Context>, network_id: NetworkId) -> Router {
-    let say_who = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, mut request: Request, next: Next| {
-        let address = peer.ip();
-        request.extensions_mut().insert(Asker {
-            network_id,
-            address,
-        });
-        next.run(request)
-    };
+    let say_who =
+        move |ConnectInfo(peer): ConnectInfo<SocketAddr>, mut request: Request, next: Next| {
+            let address = peer.ip();
+            request.extensions_mut().insert(Asker {
+                network_id,
+                address,
+            });
+            next.run(request)
+        };
     corten_api::metadata::router(cx).layer(from_fn(say_who))
 }
 

@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn every_setting_is_a_quota() {
-        let all = operators_limits(&settings::Quota::default());
+        let all = operators_limits(&Settings::default());
         assert_eq!(all.len(), 14);
         assert_eq!(all["ram"], 51_200);
     }

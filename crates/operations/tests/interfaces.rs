@@ -104,8 +104,8 @@ async fn ephemeral_public_ips_end_with_stop_shelve_and_delete() {
     for end in ["stop", "shelve", "delete"] {
         let cloud = Cloud::open().await;
         let id = cloud.running().await;
-        add_public_ip(&cloud, id, "10.0.0.210", true).await;
-        add_public_ip(&cloud, id, "10.0.0.211", false).await;
+        add_public_ip(&cloud, id, 0, "10.0.0.210", true).await;
+        add_public_ip(&cloud, id, 1, "10.0.0.211", false).await;
         match end {
             "stop" => cloud.simple(id, Command::Stop).await,
             "shelve" => reshape::shelve(&cloud.cx, &member(), id).await.unwrap(),

@@ -8,7 +8,7 @@ use crate::network::floating_ip::{self, FloatingIpChange, Shown};
 use corten_iam::action::compute;
 use corten_iam::actor::Actor;
 use corten_model::ids::InstanceId;
-use corten_model::refusal::Refusal;
+use corten_model::refusal::{Reason, Refusal};
 use corten_store::Failure;
 use corten_store::network::port::Port;
 use std::net::IpAddr;
@@ -56,7 +56,14 @@ pub async fn lead(
         fixed_address: Some(fixed),
         ..FloatingIpChange::default()
     };
-    floating_ip::update(cx, actor, found.floating.id, change).await?;
+    let led = floating_ip::update(cx, actor, found.floating.id, change).await;
+    led.map_err(|failure| match failure {
+        // An address that another public IP leads to is a wrong request to Nova.
+        Failure::Refused(refusal) if refusal.reason == Reason::Conflict => {
+            Refusal::invalid(refusal.message).into()
+        }
+        other => other,
+    })?;
     Ok(())
 }
 

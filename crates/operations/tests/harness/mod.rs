@@ -275,6 +275,9 @@ impl Cloud {
     /// Runs everything to its end, then lets the watch look at the hosts, as it does once a minute.
     pub async fn drain(&self) {
         drain(&self.worker, &self.clock).await;
+        if network::tell_again(self).await {
+            drain(&self.worker, &self.clock).await;
+        }
         for (id, sim) in &self.hosts {
             watch::look_at_all(&self.cx, *id, sim.as_ref()).await;
         }

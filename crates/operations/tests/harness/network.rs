@@ -2,10 +2,11 @@
 
 use super::{Cloud, member};
 use corten_model::ids::{InstanceId, NetworkId, PortId, SubnetId};
+use corten_model::origin::Origin;
 use corten_model::time::Timestamp;
 use corten_network::plan::{Plan, Unit};
 use corten_operations::instance::networks::{Asked, Networks};
-use corten_operations::network::plan;
+use corten_operations::network::{note_everything, plan};
 use corten_store::instances::Instance;
 use corten_store::network::floating_ip::{FloatingIp, Target};
 use corten_store::network::network::{Network, Segment};
@@ -137,10 +138,23 @@ async fn add_port(tx: &mut Tx, id: PortId, ip: &str, now: Timestamp) {
     record::insert(tx, &address).await.unwrap();
 }
 
-/// A public IP that leads to the first card of an instance, and the port that holds its address.
-pub async fn add_public_ip(cloud: &Cloud, id: InstanceId, ip: &str, ephemeral: bool) {
+/// What a broken telling left noted is told with everything else, as the watch of the fabric does from time to time.
+pub async fn tell_again(cloud: &Cloud) -> bool {
+    let mut tx = cloud.store.write().await.unwrap();
+    if changes::pending(&mut tx).await.unwrap().is_empty() {
+        return false;
+    }
+    note_everything(&mut tx, &cloud.cx, &Origin::system())
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    true
+}
+
+/// A public IP that leads to a card of an instance, and the port that holds its address.
+pub async fn add_public_ip(cloud: &Cloud, id: InstanceId, card: usize, ip: &str, ephemeral: bool) {
     let now = cloud.cx.now();
-    let nic = cloud.instance(id).await.intent.nics[0].clone();
+    let nic = cloud.instance(id).await.intent.nics[card].clone();
     let mut tx = cloud.store.write().await.unwrap();
     let port: Port = record::get(&mut tx, nic.port_id).await.unwrap().unwrap();
     let holder_id = PortId::random();

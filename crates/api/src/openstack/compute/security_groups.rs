@@ -27,7 +27,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub fn routes() -> Router<App> {
     Router::new()
-        .route("/os-security-groups", get(list).post(create))
+        .route(
+            "/os-security-groups",
+            get(list).post(create).delete(remove_nothing),
+        )
         .route(
             "/os-security-groups/{id}",
             get(show).put(update).delete(remove),
@@ -256,6 +259,11 @@ async fn remove(
     let deleted = security_group::delete(&app.cx, &actor, id_of(&id)?).await;
     deleted.map_err(in_the_way)?;
     Ok(StatusCode::ACCEPTED)
+}
+
+/// A trailing slash is cut off, so this is the removal of a group without an id.
+async fn remove_nothing(Caller(_): Caller) -> Answer<StatusCode> {
+    Err(Refusal::not_found("Security group not found: the path names none.").into())
 }
 
 /// A group that is in use, or the default one, is a wrong request to Nova.

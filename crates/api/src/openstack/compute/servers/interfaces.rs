@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use corten_iam::actor::Actor;
 use corten_model::ids::{NetworkId, PortId};
 use corten_model::refusal::Refusal;
-use corten_operations::instance::addresses::{self, Shown, Wiring};
+use corten_operations::instance::addresses::{self as wirings, Shown, Wiring};
 use corten_operations::instance::interface::{self, Interface};
 use corten_operations::instance::networks::Asked;
 use serde::Deserialize;
@@ -42,25 +42,25 @@ fn address(shown: &Shown) -> Map<String, Value> {
     fields
 }
 
-/// The addresses of a server body, by network.
-pub(super) fn addresses(wiring: &Wiring) -> Value {
-    let extended = |shown: &Shown| {
+/// The addresses of a server body, by network; the whole body tells of each what it is.
+pub(super) fn addresses(wiring: &Wiring, whole: bool) -> Value {
+    let one = |shown: &Shown| {
         let mut fields = address(shown);
-        let kind = if shown.is_floating {
-            "floating"
-        } else {
-            "fixed"
-        };
-        fields.insert("OS-EXT-IPS:type".to_owned(), json!(kind));
-        fields.insert(
-            "OS-EXT-IPS-MAC:mac_addr".to_owned(),
-            json!(shown.mac_address),
-        );
+        if whole {
+            let kind = if shown.is_floating {
+                "floating"
+            } else {
+                "fixed"
+            };
+            fields.insert("OS-EXT-IPS:type".to_owned(), json!(kind));
+            let mac = json!(shown.mac_address);
+            fields.insert("OS-EXT-IPS-MAC:mac_addr".to_owned(), mac);
+        }
         Value::Object(fields)
     };
     let networks = wiring.networks.iter();
     networks
-        .map(|(name, shown)| (name.clone(), shown.iter().map(extended).collect()))
+        .map(|(name, shown)| (name.clone(), shown.iter().map(one).collect()))
         .collect::<Map<String, Value>>()
         .into()
 }
@@ -68,15 +68,8 @@ pub(super) fn addresses(wiring: &Wiring) -> Value {
 async fn wiring(app: &App, actor: &Actor, id: &str) -> Answer<Wiring> {
     let instance = find(app, actor, id).await?;
     let shown = std::slice::from_ref(&instance);
-    let mut found = addresses::of(&app.cx, shown).await?;
+    let mut found = wirings::of(&app.cx, shown).await?;
     Ok(found.remove(&instance.id).unwrap_or_default())
-}
-
-fn plain(shown: &[Shown]) -> Value {
-    shown
-        .iter()
-        .map(|shown| Value::Object(address(shown)))
-        .collect()
 }
 
 async fn ips(
@@ -85,11 +78,7 @@ async fn ips(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let wiring = wiring(&app, &actor, &id).await?;
-    let networks = wiring.networks.iter();
-    let all: Map<String, Value> = networks
-        .map(|(name, shown)| (name.clone(), plain(shown)))
-        .collect();
-    Ok(Json(json!({"addresses": all})))
+    Ok(Json(json!({"addresses": addresses(&wiring, false)})))
 }
 
 async fn ips_of_network(
@@ -98,9 +87,9 @@ async fn ips_of_network(
     Path((id, network)): Path<(String, String)>,
 ) -> Answer<Json<Value>> {
     let wiring = wiring(&app, &actor, &id).await?;
-    let found = wiring.networks.iter().find(|(name, _)| *name == network);
-    match found {
-        Some((name, shown)) => Ok(Json(json!({ name: plain(shown) }))),
+    let all = addresses(&wiring, false);
+    match all.get(&network) {
+        Some(shown) => Ok(Json(json!({ network: shown }))),
         None => Err(Refusal::not_found(format!(
             "Instance {id} is not a member of network {network}: its addresses are listed by network."
         ))

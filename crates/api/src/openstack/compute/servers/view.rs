@@ -244,14 +244,14 @@ impl Viewer<'_> {
         let whole = matches!(mode, Mode::Show | Mode::Detail) || self.mv.at_least(75);
         let host = whole && self.sees_hosts;
         Server {
-            basics: self.basics(instance),
+            basics: self.basics(instance, whole),
             extended: whole.then(|| self.extended(instance)),
             host: host.then(|| self.host(instance, mode)),
             newer: self.newer(instance, mode, whole),
         }
     }
 
-    fn basics<'a>(&self, instance: &'a Instance) -> Basics<'a> {
+    fn basics<'a>(&self, instance: &'a Instance, whole: bool) -> Basics<'a> {
         let intent = &instance.intent;
         let status = instance.state.api_status();
         let fault = instance.fault.as_ref();
@@ -271,7 +271,8 @@ impl Viewer<'_> {
             flavor: self.flavor(&intent.flavor),
             created: instance.created_at.seconds_z(),
             updated: instance.updated_at.seconds_z(),
-            addresses: wiring.map_or_else(|| json!({}), interfaces::addresses),
+            addresses: wiring
+                .map_or_else(|| json!({}), |wiring| interfaces::addresses(wiring, whole)),
             access_ip_v4: &intent.access_ip_v4,
             access_ip_v6: &intent.access_ip_v6,
             links: links(self.base, "servers", instance.id),
