@@ -23,6 +23,7 @@ pub mod plan;
 pub mod port;
 mod port_check;
 pub mod port_forwarding;
+mod port_removal;
 pub mod qos_policy;
 pub mod quota;
 pub mod rbac_policy;
