@@ -24,6 +24,7 @@ pub mod plan;
 pub mod port;
 pub(crate) mod port_check;
 pub mod port_forwarding;
+mod port_removal;
 pub mod qos_policy;
 pub mod quota;
 pub mod rbac_policy;

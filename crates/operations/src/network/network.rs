@@ -20,7 +20,7 @@ use corten_store::network::rbac_policy::RbacPolicy;
 use corten_store::network::router::Router;
 use corten_store::network::subnet::{self, Subnet};
 use corten_store::network::subnet_pool::SubnetPool;
-use corten_store::network::{Standard, network};
+use corten_store::network::{Standard, network, port_forwarding};
 use corten_store::{Error, Failure, Query, Tx, record};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -459,12 +459,16 @@ async fn check_no_gateway(tx: &mut Tx, network: &Network) -> Result<(), Failure>
     Ok(())
 }
 
-/// Removes a network with its subnets, unless something is plugged into it.
+/// Removes a network with its subnets and the floating IPs that lead nowhere, unless something is plugged into it.
 pub async fn delete(cx: &Arc<Context>, actor: &Actor, id: NetworkId) -> Result<(), Failure> {
     let mut tx = cx.store.write().await?;
     let network = lock::<Network>(cx, actor, &mut tx, id).await?;
     let ports = port::of_network(&mut tx, id).await?;
-    if let Some(port) = ports.iter().find(|port| port.device_owner != SERVICE_OWNER) {
+    let idle = idle_floating_ips(&mut tx, id).await?;
+    let keeps = |port: &&Port| {
+        port.device_owner != SERVICE_OWNER && !idle.iter().any(|ip| ip.holder_id == port.id)
+    };
+    if let Some(port) = ports.iter().find(keeps) {
         return Err(Refusal::conflict(format!(
             "Unable to complete operation on network {id}. There are one or more ports still in use on the network, \
              id for these ports is: {}.",
@@ -472,6 +476,9 @@ pub async fn delete(cx: &Arc<Context>, actor: &Actor, id: NetworkId) -> Result<(
         ))
         .named("NetworkInUse")
         .into());
+    }
+    for ip in idle {
+        record::delete::<FloatingIp>(&mut tx, ip.id).await?;
     }
     for port in ports {
         record::delete::<Port>(&mut tx, port.id).await?;
@@ -482,4 +489,16 @@ pub async fn delete(cx: &Arc<Context>, actor: &Actor, id: NetworkId) -> Result<(
     rbac_policy::forget(&mut tx, &network).await?;
     record::delete::<network::Network>(&mut tx, network.id).await?;
     commit(tx, cx, &actor.origin(), &[Unit::Network(id)]).await
+}
+
+async fn idle_floating_ips(tx: &mut Tx, id: NetworkId) -> Result<Vec<FloatingIp>, Failure> {
+    let all: Vec<FloatingIp> = Query::new().equals("network_id", &id).all(tx).await?;
+    let mut idle = Vec::new();
+    for ip in all {
+        let forwards = port_forwarding::of_floating_ip(tx, ip.id).await?;
+        if ip.target.is_none() && forwards.is_empty() {
+            idle.push(ip);
+        }
+    }
+    Ok(idle)
 }

@@ -5,7 +5,8 @@ use super::addresses::random_mac;
 use super::ipam::{self, Wanted};
 use super::network::SERVICE_OWNER;
 use super::{
-    commit, floating_ip, invalid_input, port_check as check, qos_policy, quota, security_group,
+    commit, floating_ip, invalid_input, port_check as check, port_removal, qos_policy, quota,
+    security_group,
 };
 use crate::context::Context;
 use corten_iam::action::network::{NETWORKS_WRITE, PORTS_BIND, PORTS_WRITE};
@@ -14,7 +15,6 @@ use corten_iam::policy::Target;
 use corten_model::ids::{NetworkId, PortId, ProjectId, QosPolicyId, SecurityGroupId};
 use corten_model::refusal::Refusal;
 use corten_network::plan::{Mac, Unit};
-use corten_store::network::floating_ip::OWNER as FLOATING_OWNER;
 use corten_store::network::network::Network;
 use corten_store::network::port::{self, AllowedPair, Binding, DhcpOption, Port};
 use corten_store::network::qos_policy::QosPolicy;
@@ -429,60 +429,10 @@ async fn check_change(
 /// Removes a port, unless a router or a floating IP is behind it.
 pub async fn delete(cx: &Arc<Context>, actor: &Actor, id: PortId) -> Result<(), Failure> {
     let mut tx = cx.store.write().await?;
-    let port = lock_for_removal(cx, actor, &mut tx, id).await?;
-    refuse_if_needed(&mut tx, &port).await?;
+    let port = port_removal::lock_for_removal(cx, actor, &mut tx, id).await?;
+    port_removal::refuse_if_needed(&mut tx, &port).await?;
     let units = remove(cx, &mut tx, &port).await?;
     commit(tx, cx, &actor.origin(), &units).await
-}
-
-/// A port goes by its owner, or by the owner of its network.
-async fn lock_for_removal(
-    cx: &Context,
-    actor: &Actor,
-    tx: &mut Tx,
-    id: PortId,
-) -> Result<Port, Failure> {
-    let port = access::get::<Port>(cx, actor, tx, id).await?;
-    let network: Option<Network> = record::get(tx, port.network_id).await?;
-    let is_networks_owner = network.is_some_and(|network| {
-        let owner = Target::project(&network.standard.project_id);
-        cx.policy.check(actor, NETWORKS_WRITE, &owner).is_ok()
-    });
-    if !is_networks_owner {
-        return lock(cx, actor, tx, id).await;
-    }
-    let port = record::lock::<Port>(tx, id).await?;
-    Ok(port.ok_or_else(|| access::missing::<Port>(id))?)
-}
-
-async fn refuse_if_needed(tx: &mut Tx, port: &Port) -> Result<(), Failure> {
-    let kept_for = match port.device_owner.as_str() {
-        router::INTERFACE | router::GATEWAY | FLOATING_OWNER => {
-            Some(format!("has device owner {}", port.device_owner))
-        }
-        SERVICE_OWNER => Some("serves its network, and goes with it".to_owned()),
-        _ => None,
-    };
-    if let Some(reason) = kept_for {
-        return Err(Refusal::conflict(format!(
-            "Port {} cannot be deleted directly via the port API: {reason}.",
-            port.id
-        ))
-        .named("ServicePortInUse")
-        .into());
-    }
-    if let Some(trunk) = trunk::of_parent(tx, port.id).await? {
-        return Err(Refusal::conflict(format!(
-            "Port {} is currently a parent port for trunk {}.",
-            port.id, trunk.id
-        ))
-        .named("PortInUseAsTrunkParent")
-        .into());
-    }
-    if port.device_owner == trunk::SUB_PORT_OWNER {
-        return Err(super::trunk::is_sub_port(tx, port.id).await?.into());
-    }
-    Ok(())
 }
 
 /// Takes a port away with what leads to it, and says which units of the fabric changed.
