@@ -106,9 +106,9 @@ on_both_engines! {
         }
         tx.commit().await.unwrap();
         let mut tx = store.write().await.unwrap();
-        assert_eq!(floating_ip::of_router(&mut tx, router).await.unwrap(), [leads.clone()]);
+        assert_eq!(floating_ip::of_router(&mut tx, router).await.unwrap(), std::slice::from_ref(&leads));
         assert_eq!(floating_ip::of_port(&mut tx, port).await.unwrap(), [leads]);
-        assert_eq!(port_forwarding::of_router(&mut tx, router).await.unwrap(), [here.clone()]);
+        assert_eq!(port_forwarding::of_router(&mut tx, router).await.unwrap(), std::slice::from_ref(&here));
         let ids = [idle.id.to_string(), RouterId::random().to_string()];
         assert_eq!(port_forwarding::of_floating_ips(&mut tx, ids).await.unwrap(), [here]);
         // What is forwarded of a floating IP goes with it.

@@ -206,7 +206,7 @@ pub(crate) fn missing<T: Resource>(id: impl std::fmt::Display) -> Refusal {
 }
 
 /// The project of the actor's token, for a list or for something new.
-pub(super) fn own_project<'a>(actor: &'a Actor, action: Action) -> Result<&'a ProjectId, Refusal> {
+pub(super) fn own_project(actor: &Actor, action: Action) -> Result<&ProjectId, Refusal> {
     actor.project_id().ok_or_else(|| {
         Refusal::forbidden(format!(
             "{} needs a token that is scoped to a project.",

@@ -187,7 +187,7 @@ impl AskedForwarding {
         })
     }
 
-    fn new(self) -> Result<NewPortForwarding, Refusal> {
+    fn complete(self) -> Result<NewPortForwarding, Refusal> {
         let PortForwardingChange {
             description,
             protocol,
@@ -214,7 +214,7 @@ async fn create(
     Body(body): Body<Map<String, Value>>,
 ) -> Answer<(StatusCode, Json<Value>)> {
     let floating_ip = floating(&floating_ip)?;
-    let new = kit::only::<AskedForwarding>(body, "port_forwarding")?.new()?;
+    let new = kit::only::<AskedForwarding>(body, "port_forwarding")?.complete()?;
     let made = port_forwarding::create(&app.cx, &actor, floating_ip, new).await?;
     let body = json!({"port_forwarding": view(&made)});
     Ok((StatusCode::CREATED, Json(body)))

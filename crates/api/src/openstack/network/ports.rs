@@ -192,8 +192,7 @@ async fn index(
                 .iter()
                 .any(|id| id.to_string() == **group)
         };
-        if has_addresses(&port, &params)? && (groups.is_empty() || groups.iter().any(|g| is_in(&g)))
-        {
+        if has_addresses(&port, &params)? && (groups.is_empty() || groups.iter().any(is_in)) {
             kept.push(port);
         }
     }
