@@ -16,7 +16,6 @@ use corten_store::network::port::Port;
 use corten_store::{Failure, Query, record, transitions};
 use harness::network::{add_public_ip, given_id, network_id, public_ips, spare_id};
 use harness::{Cloud, image_id, member, survive_everything};
-use std::sync::Arc;
 
 async fn attach(cloud: &Cloud, id: InstanceId, asked: Asked) {
     interface::accept_attach(&cloud.cx, &member(), id, asked)

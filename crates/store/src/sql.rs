@@ -145,6 +145,7 @@ pub struct Statement<'q> {
 }
 
 /// What a write did.
+#[derive(Debug)]
 pub struct Done {
     rows_affected: u64,
 }

@@ -295,6 +295,7 @@ pub fn new_subnet(network: NetworkId, cidr: &str) -> NewSubnet {
         ip_version: if cidr.addr().is_ipv4() { 4 } else { 6 },
         cidr: Some(cidr),
         subnet_pool_id: None,
+        use_default_pool: false,
         prefix_len: None,
         gateway: None,
         dhcp: true,

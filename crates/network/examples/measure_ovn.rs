@@ -1,6 +1,6 @@
 //! What networks cost on OVN's control plane: one port, and 1,000 ports on 100 networks.
 //!
-//! `cargo run --release -p corten-network --example measure`
+//! `cargo run --release -p corten-network --example measure_ovn`
 #![allow(clippy::unwrap_used, reason = "a tool for developers")]
 
 #[path = "../tests/common/mod.rs"]
