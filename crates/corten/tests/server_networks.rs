@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 const NOTHING: &str = "b7e1c0de-0000-4000-8000-00000000dead";
 
 struct Lab {
-    cloud: Cloud,
+    /// Runs as long as the lab is there.
+    _cloud: Cloud,
     member: Actor,
     shape: Shape,
     network: String,
@@ -27,7 +28,7 @@ impl Lab {
         let member = cloud.user_in(&admin, "member", "member", "work").await;
         let shape = Shape::new(&member, image).await;
         let mut lab = Self {
-            cloud,
+            _cloud: cloud,
             member,
             shape,
             network: String::new(),

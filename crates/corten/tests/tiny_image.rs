@@ -79,10 +79,8 @@ impl Lab {
             std::fs::write(latest.join("network_data.json"), network).unwrap();
         }
         let drive = self.path("config.iso");
-        run(Command::new("xorriso")
-            .args([
-                "-as", "mkisofs", "-quiet", "-V", "config-2", "-J", "-R", "-o",
-            ])
+        run(Command::new("genisoimage")
+            .args(["-quiet", "-V", "config-2", "-J", "-R", "-o"])
             .arg(&drive)
             .arg(self.path("config")))
         .await;

@@ -28,7 +28,10 @@ async fn a_new_cloud_has_its_people_and_starting_again_only_moves_addresses() {
         .unwrap();
     let before = cloud.iam.catalog(&token.view).await.unwrap();
     let kinds: Vec<&str> = before.iter().map(|entry| entry.kind.as_str()).collect();
-    assert_eq!(kinds, ["compute", "identity", "image", "placement"]);
+    assert_eq!(
+        kinds,
+        ["compute", "identity", "image", "network", "placement"]
+    );
     assert!(before.iter().all(|entry| entry.endpoints.len() == 3));
     cloud
         .iam

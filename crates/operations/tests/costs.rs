@@ -7,8 +7,8 @@ use corten_operations::instance::list::{self, Filter, Page, SortKey};
 use corten_store::record::Direction;
 use harness::Cloud;
 
-/// A create from the request to Active, with every claim of the worker.
-const MOST_PER_CREATE: u64 = 56;
+/// A create with one card from the request to Active, with every claim of the worker and what the fabric is told.
+const MOST_PER_CREATE: u64 = 90;
 
 async fn statements_of(cloud: &Cloud, work: impl Future<Output = ()>) -> u64 {
     let before = cloud.cx.store.statements();
@@ -36,16 +36,18 @@ async fn list_all(cloud: &Cloud, expected: usize) {
 #[tokio::test]
 async fn a_create_and_a_list_cost_as_much_with_ten_servers_as_with_one() {
     let cloud = Cloud::open().await;
-    let first = statements_of(&cloud, create(&cloud)).await;
+    // It takes the port that is given, and has a card more than the others.
+    create(&cloud).await;
     let list_of_one = statements_of(&cloud, list_all(&cloud, 1)).await;
-    for _ in 0..8 {
+    let first = statements_of(&cloud, create(&cloud)).await;
+    for _ in 0..7 {
         create(&cloud).await;
     }
     let last = statements_of(&cloud, create(&cloud)).await;
     let list_of_ten = statements_of(&cloud, list_all(&cloud, 10)).await;
     assert_eq!(
         first, last,
-        "statements of the first and of the tenth create"
+        "statements of the second and of the tenth create"
     );
     assert!(
         first <= MOST_PER_CREATE,

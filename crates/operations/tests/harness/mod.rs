@@ -242,7 +242,7 @@ impl Cloud {
             name: "guest".to_owned(),
             flavor_id: Some(FlavorId::from("1")),
             image_id: Some(image_id()),
-            networks: network::two_cards(),
+            networks: network::two_cards(&self.cx).await,
             min_count: 1,
             max_count: 1,
             ..new::NewInstances::default()

@@ -5,6 +5,7 @@ use corten_model::ids::{InstanceId, NetworkId, PortId, SubnetId};
 use corten_model::origin::Origin;
 use corten_model::time::Timestamp;
 use corten_network::plan::{Plan, Unit};
+use corten_operations::Context;
 use corten_operations::instance::networks::{Asked, Networks};
 use corten_operations::network::{note_everything, plan};
 use corten_store::instances::Instance;
@@ -37,8 +38,11 @@ pub fn spare_id() -> PortId {
 
 const GIVEN: [&str; 2] = ["10.0.0.200", "10.0.0.201"];
 
-/// A port of the instance's own, then one that was given.
-pub fn two_cards() -> Networks {
+/// A port of the instance's own, then one that was given, as long as no other instance has it.
+pub async fn two_cards(cx: &Context) -> Networks {
+    let mut tx = cx.store.read().await.unwrap();
+    let port: Option<Port> = record::get(&mut tx, given_id()).await.unwrap();
+    let is_free = port.is_some_and(|port| port.device_id.is_empty());
     let own = Asked {
         network_id: Some(network_id()),
         tag: Some("front".to_owned()),
@@ -48,7 +52,8 @@ pub fn two_cards() -> Networks {
         port_id: Some(given_id()),
         ..Asked::default()
     };
-    Networks::These(vec![own, given])
+    let cards = [Some(own), is_free.then_some(given)];
+    Networks::These(cards.into_iter().flatten().collect())
 }
 
 fn standard(name: &str, now: Timestamp) -> Standard {
