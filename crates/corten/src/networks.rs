@@ -34,6 +34,15 @@ pub struct Networks {
     central: Option<Central>,
 }
 
+/// Whether `corten up` can give its first instance a network.
+pub fn possible(config: &Config) -> bool {
+    config.settings.network.enabled && is_root()
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 fn data_dir(config: &Config) -> PathBuf {
     config.data.join("network")
 }
@@ -58,6 +67,11 @@ impl Networks {
         }
         if !config.settings.network.enabled {
             return away("networks are switched off: set network.enabled = true in corten.toml");
+        }
+        if !is_root() {
+            return away(
+                "carrying networks needs root: start corten as root, or set network.enabled = false",
+            );
         }
         match Central::open(&data_dir(config)).await {
             Ok(central) => Self {

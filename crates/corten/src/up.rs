@@ -106,7 +106,7 @@ async fn first_instance(config: &Config, report: &mut Report) -> anyhow::Result<
     report
         .step("Making the key pair 'demo'", make_key(&demo, config))
         .await?;
-    let network = if config.settings.network.enabled {
+    let network = if networks::possible(config) {
         let made = first_network::ensure(&admin, &demo, &config.settings.network);
         Some(
             report

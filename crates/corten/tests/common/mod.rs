@@ -72,6 +72,15 @@ impl Cloud {
         cloud
     }
 
+    /// The same with networks: Open vSwitch and OVN of its own.
+    pub async fn with_networks() -> Self {
+        let cloud =
+            Self::start("[host]\nacceleration = \"tcg\"\n[compute]\nshutdown_timeout_secs = 2\n")
+                .await;
+        cloud.wait_for_hosts(1).await;
+        cloud
+    }
+
     /// With these settings.
     pub async fn start(settings: &str) -> Self {
         let directory = tempfile::Builder::new()
@@ -314,6 +323,14 @@ impl Drop for Cloud {
             let _ = server.wait();
         }
         guests::end_all(self.data());
+        if self.data().join("network").exists() {
+            // Its daemons outlive the control plane.
+            let mut destroy = Command::new(env!("CARGO_BIN_EXE_corten"));
+            destroy
+                .args(["destroy", "--yes", "--data"])
+                .arg(self.data());
+            let _ = destroy.status();
+        }
         if std::thread::panicking() {
             eprintln!("the end of the control plane's log:\n{}", self.log_tail(40));
         }
