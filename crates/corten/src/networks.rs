@@ -236,8 +236,10 @@ pub async fn destroy(config: &Config) -> anyhow::Result<()> {
     }
     // What does not run any more is started once more: only a switch knows what it holds.
     let central = Central::open(&data).await?;
-    let switch = open_switch(config, &central, &config.host_config()?).await?;
-    switch.destroy().await?;
+    if data.join("switch").exists() {
+        let switch = open_switch(config, &central, &config.host_config()?).await?;
+        switch.destroy().await?;
+    }
     central.destroy().await?;
     Ok(())
 }

@@ -313,3 +313,84 @@ async fn a_tenant_runs_a_server_through_its_life() {
     cli.run("server delete --wait srv1b").await;
     assert_eq!(cli.json("server list").await, serde_json::json!([]));
 }
+
+/// The calls of the acceptance suite's table "Network", by the client that makes them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_has_networks_of_its_own_and_a_server_on_them() {
+    let cloud = Cloud::simulated(1).await;
+    let mut admin = StockClient::start(&cloud, "corten");
+    let external = "network create --external --provider-network-type flat --provider-physical-network public ext";
+    assert_eq!(admin.json(external).await["router:external"], true);
+    admin
+        .run("subnet create --network ext --no-dhcp --subnet-range 198.18.7.0/24 ext-range")
+        .await;
+    let mut cli = StockClient::start(&cloud, "demo");
+    cli.run("network create net1").await;
+    cli.run("network set --name net1b net1").await;
+    let subnet = "subnet create --network net1b --subnet-range 10.77.0.0/24 --dns-nameserver 10.77.0.53 sub1";
+    assert_eq!(cli.json(subnet).await["gateway_ip"], "10.77.0.1");
+    let refusal = cli
+        .refused("subnet create --network net1b --subnet-range 10.77.0.128/25 sub2")
+        .await;
+    assert!(
+        refusal.contains("overlaps with another subnet"),
+        "{refusal}"
+    );
+    cli.run("router create r1").await;
+    cli.run("router set --external-gateway ext r1").await;
+    cli.run("router add subnet r1 sub1").await;
+    let router = cli.json("router show r1").await;
+    assert!(
+        router["interfaces_info"][0]["ip_address"] == "10.77.0.1",
+        "{router}"
+    );
+    cli.run("security group create sg1").await;
+    let rule = "security group rule create --protocol tcp --dst-port 22 --remote-ip 0.0.0.0/0 sg1";
+    assert_eq!(cli.json(rule).await["port_range_min"], 22);
+    assert_eq!(
+        cli.json("security group rule list sg1")
+            .await
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
+    cli.run(
+        "port create --network net1b --fixed-ip ip-address=10.77.0.9 --security-group sg1 port1",
+    )
+    .await;
+    assert_lists(&cli.json("port list").await, "Name", &["port1"]);
+
+    image_file(&cloud);
+    cli.json(&format!("{CREATE_IMAGE} img1")).await;
+    let server = "server create --image img1 --flavor m1.tiny --port port1 --wait srv1";
+    let server = cli.json(server).await;
+    assert_eq!(server["addresses"]["net1b"][0], "10.77.0.9", "{server}");
+    cli.run("server add network srv1 net1b").await;
+    // K70: a member sets no public IP, an administrator does.
+    let refusal = cli.refused("floating ip create ext").await;
+    assert!(refusal.contains("403"), "{refusal}");
+    let floating = admin.json("floating ip create --project demo ext").await["floating_ip_address"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    admin
+        .run(&format!("floating ip set --port port1 {floating}"))
+        .await;
+    let shown = cli.json("server show srv1").await;
+    assert!(
+        shown["addresses"]["net1b"].to_string().contains(&floating),
+        "{shown}"
+    );
+    admin.run(&format!("floating ip delete {floating}")).await;
+    cli.run("server delete --wait srv1").await;
+    cli.run("port delete port1").await;
+    cli.run("router remove subnet r1 sub1").await;
+    cli.run("router unset --external-gateway r1").await;
+    cli.run("router delete r1").await;
+    cli.run("subnet delete sub1").await;
+    cli.run("network delete net1b").await;
+    cli.run("security group delete sg1").await;
+    assert_eq!(cli.json("port list").await, serde_json::json!([]));
+    admin.run("network delete ext").await;
+}

@@ -45,7 +45,7 @@ async fn a_request_that_collided_is_answered_as_if_it_had_not() {
     collide(&store, 2).await;
     let url = store.url();
     let cloud = Cloud::start(&format!(
-        "[server]\ndatabase = \"{url}\"\n[host]\nenabled = false\n"
+        "[server]\ndatabase = \"{url}\"\n[host]\nenabled = false\n[network]\nenabled = false\n"
     ))
     .await;
     let demo = cloud.demo().await;
