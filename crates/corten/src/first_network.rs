@@ -1,5 +1,5 @@
 //! What a newcomer finds: an external network, and for the project `demo` a VPC with a subnet, a router and rules that
-//! let pings and SSH in. Made once; what is there stays as it is.
+//! let pings and SSH in. What is there stays as it is; what is missing is made.
 
 use crate::client::Client;
 use anyhow::Context as _;
@@ -15,54 +15,70 @@ const DEMO_RANGE: &str = "10.0.0.0/24";
 
 /// Makes what is missing, and answers the id of demo's network.
 pub async fn ensure(admin: &Client, demo: &Client, settings: &Network) -> anyhow::Result<String> {
-    let public = match find(admin, "networks", PUBLIC).await? {
-        Some(id) => id,
-        None => make_public(admin, settings).await?,
-    };
-    if let Some(network) = find(demo, "networks", DEMO).await? {
-        return Ok(network);
-    }
-    let network = make(demo, "network", json!({"name": DEMO})).await?;
-    let subnet = json!({
-        "name": DEMO, "network_id": network, "ip_version": 4, "cidr": DEMO_RANGE,
-    });
-    let subnet = make(demo, "subnet", subnet).await?;
-    let router = json!({
-        "name": DEMO, "external_gateway_info": {"network_id": public},
-    });
-    let router = make(demo, "router", router).await?;
-    let path = format!("/network/v2.0/routers/{router}/add_router_interface");
-    demo.put(&path, json!({"subnet_id": subnet})).await?;
-    let group = find(demo, "security-groups", "default")
-        .await?
-        .context("the project demo has no default security group")?;
-    for rule in [
-        json!({"protocol": "icmp", "description": "pings"}),
-        json!({"protocol": "tcp", "port_range_min": 22, "port_range_max": 22, "description": "SSH"}),
-    ] {
-        let mut rule = rule;
-        rule["security_group_id"] = json!(group);
-        rule["direction"] = json!("ingress");
-        make(demo, "security_group_rule", rule).await?;
-    }
-    Ok(network)
-}
-
-async fn make_public(admin: &Client, settings: &Network) -> anyhow::Result<String> {
-    let network = json!({
-        "name": PUBLIC,
+    let outside = json!({
         "router:external": true,
         "is_default": true,
         "provider:network_type": "flat",
         "provider:physical_network": PUBLIC,
     });
-    let network = make(admin, "network", network).await?;
-    let subnet = json!({
-        "name": PUBLIC, "network_id": network, "ip_version": 4, "enable_dhcp": false,
-        "cidr": settings.public_range,
+    let public = ensure_one(admin, "network", PUBLIC, outside).await?;
+    let range = json!({
+        "network_id": public, "ip_version": 4, "enable_dhcp": false, "cidr": settings.public_range,
     });
-    make(admin, "subnet", subnet).await?;
+    ensure_one(admin, "subnet", PUBLIC, range).await?;
+    let network = ensure_one(demo, "network", DEMO, json!({})).await?;
+    let range = json!({"network_id": network, "ip_version": 4, "cidr": DEMO_RANGE});
+    let subnet = ensure_one(demo, "subnet", DEMO, range).await?;
+    let way_out = json!({"external_gateway_info": {"network_id": public}});
+    let router = ensure_one(demo, "router", DEMO, way_out).await?;
+    let joined =
+        format!("/network/v2.0/ports?device_id={router}&device_owner=network:router_interface");
+    if demo.get(&joined).await?["ports"].get(0).is_none() {
+        let path = format!("/network/v2.0/routers/{router}/add_router_interface");
+        demo.put(&path, json!({"subnet_id": subnet})).await?;
+    }
+    let_in(demo).await?;
     Ok(network)
+}
+
+/// Lets pings and SSH in to demo's default group.
+async fn let_in(demo: &Client) -> anyhow::Result<()> {
+    let group = find(demo, "security-groups", "default")
+        .await?
+        .context("the project demo has no default security group")?;
+    let path = format!("/network/v2.0/security-group-rules?security_group_id={group}");
+    let present = demo.get(&path).await?;
+    for (what, mut rule) in [
+        ("pings", json!({"protocol": "icmp"})),
+        (
+            "SSH",
+            json!({"protocol": "tcp", "port_range_min": 22, "port_range_max": 22}),
+        ),
+    ] {
+        let rules = present["security_group_rules"].as_array();
+        if rules.is_some_and(|rules| rules.iter().any(|rule| rule["description"] == what)) {
+            continue;
+        }
+        rule["description"] = json!(what);
+        rule["security_group_id"] = json!(group);
+        rule["direction"] = json!("ingress");
+        make(demo, "security_group_rule", rule).await?;
+    }
+    Ok(())
+}
+
+/// The id of the thing with this name, which is made if it is missing.
+async fn ensure_one(
+    client: &Client,
+    kind: &str,
+    name: &str,
+    mut body: Value,
+) -> anyhow::Result<String> {
+    if let Some(id) = find(client, &format!("{kind}s"), name).await? {
+        return Ok(id);
+    }
+    body["name"] = json!(name);
+    make(client, kind, body).await
 }
 
 /// Gives a server's port a public IP that stays until it is deleted. Only an administrator may (K70).

@@ -106,7 +106,9 @@ async fn first_instance(config: &Config, report: &mut Report) -> anyhow::Result<
     report
         .step("Making the key pair 'demo'", make_key(&demo, config))
         .await?;
-    let network = if networks::possible(config) {
+    let existing = find(&demo, "/compute/v2.1/servers?name=^first$", "servers").await?;
+    let is_new = existing.is_none();
+    let network = if is_new && networks::possible(config) {
         let made = first_network::ensure(&admin, &demo, &config.settings.network);
         Some(
             report
@@ -116,7 +118,6 @@ async fn first_instance(config: &Config, report: &mut Report) -> anyhow::Result<
     } else {
         None
     };
-    let existing = find(&demo, "/compute/v2.1/servers?name=^first$", "servers").await?;
     let id = match existing {
         Some(server) => {
             say!("  The instance 'first' is there already.");

@@ -10,6 +10,7 @@ use corten_model::lifecycle::Command;
 use corten_model::refusal::Reason;
 use corten_operations::instance::networks::{Asked, Networks};
 use corten_operations::instance::{addresses, command, interface, metadata, new, reshape};
+use corten_operations::network::port::{self, NewPort};
 use corten_sim::TaskKind;
 use corten_store::instances::Instance;
 use corten_store::network::port::Port;
@@ -229,6 +230,21 @@ async fn metadata_is_found_by_network_and_address() {
     assert_eq!(found.instance.id, id);
     assert_eq!(found.admin_pass, None, "only the config drive has it");
     assert_eq!(found.cards.len(), 2);
+    // A port that only says that it is the instance's is told nothing.
+    let forged = NewPort {
+        device_id: id.to_string(),
+        ..NewPort::on(network_id())
+    };
+    let forged = port::create(&cloud.cx, &member(), vec![forged])
+        .await
+        .unwrap();
+    let forged = forged[0].addresses[0].ip_address;
+    assert!(
+        metadata::of(&cloud.cx, network_id(), forged)
+            .await
+            .unwrap()
+            .is_none()
+    );
     let elsewhere = corten_model::ids::NetworkId::random();
     assert!(
         metadata::of(&cloud.cx, elsewhere, address)

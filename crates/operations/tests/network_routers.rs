@@ -216,8 +216,15 @@ async fn nobody_joins_a_network_to_the_router_of_another_project() {
         device_owner: "network:router_interface".to_owned(),
         ..NewPort::on(own[0].network.id)
     };
-    let made = port::create(&cloud.cx, &stranger(), vec![forged]).await;
-    assert_eq!(refused(made), "DeviceIDNotOwnedByTenant");
+    // However the id is spelt.
+    let in_capitals = NewPort {
+        device_id: router.to_string().to_uppercase(),
+        ..forged.clone()
+    };
+    for forged in [forged, in_capitals] {
+        let made = port::create(&cloud.cx, &stranger(), vec![forged]).await;
+        assert_eq!(refused(made), "DeviceIDNotOwnedByTenant");
+    }
     let plain = vec![NewPort::on(own[0].network.id)];
     let plain = port::create(&cloud.cx, &stranger(), plain).await.unwrap();
     let change = PortChange {
@@ -343,4 +350,57 @@ async fn routes_lead_to_stations_that_the_router_reaches() {
         [("10.8.0.0/16".parse().unwrap(), ip("203.0.113.9"))]
     );
     cloud.leave(router, subnet).await.unwrap();
+}
+
+/// A port that the cloud plugged in has no port security: a guest with it could pretend to be any other.
+#[tokio::test]
+async fn a_routers_port_does_not_become_a_guests() {
+    let cloud = Cloud::open().await;
+    let (router, ..) = cloud.behind_a_router().await;
+    let plan = cloud.plan(router).await.unwrap();
+    let freed = PortChange {
+        device_id: Some(String::new()),
+        device_owner: Some(String::new()),
+        ..PortChange::default()
+    };
+    let changed = port::update(&cloud.cx, &member(), plan.interfaces[0].port, freed).await;
+    assert_eq!(refused(changed), "PortInUse");
+}
+
+#[tokio::test]
+async fn only_the_cloud_makes_the_ports_that_it_makes_for_itself() {
+    let cloud = Cloud::open().await;
+    let (_, network, _) = cloud.behind_a_router().await;
+    for owner in [
+        "network:distributed",
+        "network:floatingip",
+        "network:router_gateway",
+    ] {
+        let forged = NewPort {
+            device_owner: owner.to_owned(),
+            ..NewPort::on(network)
+        };
+        let made = port::create(&cloud.cx, &member(), vec![forged]).await;
+        let Err(Failure::Refused(refusal)) = made else {
+            panic!("a port of {owner}: {made:?}");
+        };
+        assert_eq!(refusal.reason, Reason::Forbidden, "{owner}");
+    }
+}
+
+/// The fabric takes no router's port without an address, and would take nothing of the whole change.
+#[tokio::test]
+async fn a_router_whose_port_has_no_address_is_planned_without_it() {
+    let cloud = Cloud::open().await;
+    let (router, ..) = cloud.behind_a_router().await;
+    let plan = cloud.plan(router).await.unwrap();
+    let bare = PortChange {
+        addresses: Some(Vec::new()),
+        ..PortChange::default()
+    };
+    let port = plan.interfaces[0].port;
+    port::update(&cloud.cx, &member(), port, bare)
+        .await
+        .unwrap();
+    assert!(cloud.plan(router).await.unwrap().interfaces.is_empty());
 }

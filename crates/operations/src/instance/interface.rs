@@ -7,7 +7,7 @@ use super::{ports, query};
 use crate::attach_interface::{self, AttachInterface};
 use crate::context::Context;
 use crate::detach_interface::{self, DetachInterface};
-use crate::network::{commit, ipam};
+use crate::network::{commit, floating_ip, ipam};
 use corten_iam::action::compute;
 use corten_iam::actor::Actor;
 use corten_model::ids::{InstanceId, NetworkId, PortId};
@@ -271,6 +271,13 @@ pub async fn add_address(
             "Instance {id} has no port on network {network}: attach an interface."
         ))
     })?;
+    if port.addresses.len() >= ipam::ADDRESSES_MAX {
+        return Err(Refusal::invalid(format!(
+            "Exceeded maximum amount of fixed ips per port: at most {} are given.",
+            ipam::ADDRESSES_MAX
+        ))
+        .into());
+    }
     for subnet in subnet::of_network(&mut tx, network).await? {
         if !subnet.is_autoconfigured()
             && let Some(fixed) = ipam::next_free(&mut tx, &port, &subnet).await?
@@ -327,6 +334,10 @@ async fn written(
 ) -> Result<(), Failure> {
     port.standard.touch(cx.now());
     port::update(&mut tx, &port).await?;
-    let units = [Unit::Network(port.network_id)];
+    let mut units = vec![Unit::Network(port.network_id)];
+    // A public IP does not lead to an address that the port gave back.
+    units.extend(floating_ip::follow(cx, &mut tx, port.id, &port.addresses).await?);
+    units.sort_unstable();
+    units.dedup();
     commit(tx, cx, &actor.origin(), &units).await
 }

@@ -391,6 +391,15 @@ pub async fn of(
     let Some(instance) = instances::get(&mut tx, id).await? else {
         return Ok(None);
     };
+    // Whoever has a port may write any id into it: the instance must know the port as its own.
+    if !instance
+        .intent
+        .nics
+        .iter()
+        .any(|nic| nic.port_id == port.id)
+    {
+        return Ok(None);
+    }
     Ok(Some(Metadata {
         cards: ports::cards(&mut tx, &instance).await?,
         instance,

@@ -36,6 +36,16 @@ pub async fn of_card(tx: &mut Tx, instance: &Instance, nic: &Nic) -> Result<Opti
     Ok(port.filter(|port| port.device_id == instance.id.to_string()))
 }
 
+/// The same, to be changed in this transaction: nobody else changes it meanwhile.
+async fn lock_of_card(
+    tx: &mut Tx,
+    instance: &Instance,
+    nic: &Nic,
+) -> Result<Option<Port>, Failure> {
+    let port = record::lock::<Port>(tx, nic.port_id).await?;
+    Ok(port.filter(|port| port.device_id == instance.id.to_string()))
+}
+
 /// The instance's cards with all that their guest is told of them, in order.
 pub async fn cards(tx: &mut Tx, instance: &Instance) -> Result<Vec<Card>, Failure> {
     let mut cards = Vec::new();
@@ -188,7 +198,7 @@ async fn bind(
 ) -> Result<(), Failure> {
     let mut changed = BTreeSet::new();
     for nic in &instance.intent.nics {
-        let Some(mut port) = of_card(tx, instance, nic).await? else {
+        let Some(mut port) = lock_of_card(tx, instance, nic).await? else {
             continue;
         };
         changed.insert(Unit::Network(port.network_id));
@@ -223,7 +233,7 @@ pub async fn release_one(
     nic: &Nic,
     origin: &Origin,
 ) -> Result<(), Failure> {
-    let Some(port) = of_card(tx, instance, nic).await? else {
+    let Some(port) = lock_of_card(tx, instance, nic).await? else {
         return Ok(());
     };
     let units = if nic.own && !carries_trunk(tx, port.id).await? {
@@ -266,7 +276,7 @@ pub async fn release_public(
 ) -> Result<(), Failure> {
     let mut changed = BTreeSet::new();
     for nic in &instance.intent.nics {
-        if of_card(tx, instance, nic).await?.is_none() {
+        if lock_of_card(tx, instance, nic).await?.is_none() {
             continue;
         }
         let leading = floating_ip::of_port(tx, nic.port_id).await?;

@@ -340,7 +340,7 @@ pub(crate) async fn release(
 
 /// A port now has these addresses alone: what led to others of it ends. An ephemeral floating IP goes, a static one
 /// stays with its project (K69). Says which units changed.
-pub(super) async fn follow(
+pub(crate) async fn follow(
     cx: &Context,
     tx: &mut Tx,
     port: PortId,

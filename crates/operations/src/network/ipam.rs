@@ -20,7 +20,7 @@ pub struct Wanted {
 }
 
 /// As many as Neutron gives one port.
-const ADDRESSES_MAX: usize = 5;
+pub(crate) const ADDRESSES_MAX: usize = 5;
 
 /// The addresses of a new port: what was asked for, or one of each family, and one of each subnet in which stations
 /// make their own.

@@ -3,7 +3,7 @@
 use super::access::{self, Lendable, Narrow, list as visible, lock, missing, owner};
 use super::rbac_policy::{self, EXTERNAL, SHARED, is_everyones};
 use super::segment::{self, Provider};
-use super::{commit, invalid_input, qos_policy, quota, subnet_check};
+use super::{commit, floating_ip, invalid_input, qos_policy, quota, subnet_check};
 use crate::context::Context;
 use async_trait::async_trait;
 use corten_iam::action::network::{NETWORKS_OPERATE, NETWORKS_WRITE};
@@ -478,7 +478,8 @@ pub async fn delete(cx: &Arc<Context>, actor: &Actor, id: NetworkId) -> Result<(
         .into());
     }
     for ip in idle {
-        record::delete::<FloatingIp>(&mut tx, ip.id).await?;
+        let why = "its network was removed";
+        floating_ip::release(cx, &mut tx, &actor.origin(), &ip, why).await?;
     }
     for port in ports {
         record::delete::<Port>(&mut tx, port.id).await?;

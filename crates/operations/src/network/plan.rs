@@ -298,7 +298,7 @@ async fn router(tx: &mut Tx, cx: &Context, id: RouterId) -> Result<Option<Router
     let mut inside: Vec<IpNet> = Vec::new();
     for port in ports
         .iter()
-        .filter(|port| port.device_owner == router::INTERFACE)
+        .filter(|port| port.device_owner == router::INTERFACE && !port.addresses.is_empty())
     {
         let subnets = super::port::subnets_of(tx, port).await?;
         let network: Option<Network> = record::get(tx, port.network_id).await?;
@@ -315,7 +315,12 @@ async fn router(tx: &mut Tx, cx: &Context, id: RouterId) -> Result<Option<Router
     let gateway = match &router.gateway {
         None => None,
         Some(gateway) => {
-            let port = ports.iter().find(|port| port.id == gateway.port_id);
+            // The fabric takes no router's port without an address.
+            let has_address = |port: &&Port| !port.addresses.is_empty();
+            let port = ports
+                .iter()
+                .find(|port| port.id == gateway.port_id)
+                .filter(has_address);
             match port {
                 None => None,
                 Some(port) => Some(router_gateway(tx, cx, port).await?),

@@ -9,7 +9,7 @@ use super::{
     security_group,
 };
 use crate::context::Context;
-use corten_iam::action::network::{NETWORKS_WRITE, PORTS_BIND, PORTS_WRITE};
+use corten_iam::action::network::{NETWORKS_OPERATE, NETWORKS_WRITE, PORTS_BIND, PORTS_WRITE};
 use corten_iam::actor::Actor;
 use corten_iam::policy::Target;
 use corten_model::ids::{NetworkId, PortId, ProjectId, QosPolicyId, SecurityGroupId};
@@ -398,6 +398,14 @@ async fn check_change(
     }
     if change.host.is_some() || change.profile.is_some() {
         cx.policy.check(actor, PORTS_BIND, &Target::cloud())?;
+    }
+    check::moves(port, change)?;
+    if change
+        .device_owner
+        .as_ref()
+        .is_some_and(|owner| *owner != port.device_owner && check::is_clouds_word(owner))
+    {
+        cx.policy.check(actor, NETWORKS_OPERATE, &Target::cloud())?;
     }
     let changes_owner = |owner: &String| *owner != port.device_owner;
     if port.device_owner == trunk::SUB_PORT_OWNER

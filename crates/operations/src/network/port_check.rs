@@ -1,17 +1,19 @@
 //! What makes a port a good one, and what only the owner of its network, or an administrator, may ask for.
 
 use super::invalid_input;
-use super::port::NewPort;
+use super::network::SERVICE_OWNER;
+use super::port::{NewPort, PortChange};
 use crate::context::Context;
-use corten_iam::action::network::{NETWORKS_WRITE, PORTS_BIND};
+use corten_iam::action::network::{NETWORKS_OPERATE, NETWORKS_WRITE, PORTS_BIND};
 use corten_iam::actor::Actor;
 use corten_iam::policy::Target;
-use corten_model::ids::ProjectId;
+use corten_model::ids::{ProjectId, RouterId};
 use corten_model::refusal::Refusal;
 use corten_network::plan::Mac;
+use corten_store::network::floating_ip;
 use corten_store::network::network::Network;
 use corten_store::network::port::{AllowedPair, DhcpOption, Port};
-use corten_store::network::router::Router;
+use corten_store::network::router::{self, Router};
 use corten_store::network::security_group::SecurityGroup;
 use corten_store::{Failure, Tx, record};
 
@@ -53,8 +55,34 @@ pub(crate) fn asked(
     if is_owners_choice {
         cx.policy.check(actor, NETWORKS_WRITE, &owner)?;
     }
+    if is_clouds_word(&new.device_owner) {
+        cx.policy.check(actor, NETWORKS_OPERATE, &Target::cloud())?;
+    }
     if new.binding_asked() {
         cx.policy.check(actor, PORTS_BIND, &Target::cloud())?;
+    }
+    Ok(())
+}
+
+/// Device owners of ports that the cloud makes for itself.
+pub(super) fn is_clouds_word(owner: &str) -> bool {
+    [SERVICE_OWNER, floating_ip::OWNER, router::GATEWAY].contains(&owner)
+}
+
+/// A port that the cloud plugged in stays where it is: unplugged from its router it would be a guest's port without
+/// port security.
+pub(super) fn moves(port: &Port, change: &PortChange) -> Result<(), Refusal> {
+    let is_clouds = is_clouds_word(&port.device_owner) || port.device_owner == router::INTERFACE;
+    let differs = |new: &Option<String>, old: &str| new.as_ref().is_some_and(|new| new != old);
+    if is_clouds
+        && (differs(&change.device_owner, &port.device_owner)
+            || differs(&change.device_id, &port.device_id))
+    {
+        return Err(Refusal::conflict(format!(
+            "Port {} has device owner {}: what it is plugged into is not changed by the port API.",
+            port.id, port.device_owner
+        ))
+        .named("PortInUse"));
     }
     Ok(())
 }
@@ -69,7 +97,11 @@ pub(super) async fn device(
     if !device_owner.starts_with("network:router_") || project.as_str().is_empty() {
         return Ok(());
     }
-    let router: Option<Router> = record::get(tx, device_id).await?;
+    // Compared as ids: an id has several spellings.
+    let Ok(id) = device_id.parse::<RouterId>() else {
+        return Ok(());
+    };
+    let router: Option<Router> = record::get(tx, id).await?;
     match router.filter(|router| router.standard.project_id != *project) {
         None => Ok(()),
         Some(_) => Err(Refusal::conflict(format!(
@@ -155,6 +187,17 @@ pub(super) fn dhcp_options(options: &[DhcpOption]) -> Result<(), Refusal> {
             return Err(
                 Refusal::invalid("extra_dhcp_opts: opt_name is empty.").named("HTTPBadRequest")
             );
+        }
+        // Names and values become part of the fabric's flows.
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || " ._-:/,{}\"".contains(c);
+        let is_word = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+        if !option.name.chars().all(is_word) || !option.value.chars().all(is_plain) {
+            return Err(Refusal::invalid(format!(
+                "extra_dhcp_opts: '{}' has a character that the fabric does not take: a name is of letters, digits, \
+                 '_' and '-', a value also of spaces and . : / , {{ }} \".",
+                option.name
+            ))
+            .named("HTTPBadRequest"));
         }
         let is_same =
             |other: &DhcpOption| other.name == option.name && other.ip_version == option.ip_version;

@@ -228,14 +228,15 @@ pub(super) fn ports(
     }
     match number {
         Some(1 | 58) => icmp(min, max),
-        Some(6 | 17 | 33 | 132 | 136) => range(min, max),
+        // Those whose ports the fabric looks into.
+        Some(6 | 17 | 132) => range(min, max),
         _ if min.is_none() && max.is_none() => Ok((None, None)),
         None => Err(Refusal::invalid(
             "Must also specify protocol if port range is given.",
         )
         .named("SecurityGroupProtocolRequiredWithPorts")),
         Some(_) => Err(Refusal::invalid(format!(
-            "Invalid port range specified for protocol {}: only tcp, udp, sctp and dccp have ports.",
+            "Invalid port range specified for protocol {}: this cloud looks into the ports of tcp, udp and sctp.",
             protocol.unwrap_or_default()
         ))
         .named("SecurityGroupInvalidProtocolForPort")),
