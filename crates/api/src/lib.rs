@@ -34,7 +34,9 @@ pub fn router(app: App) -> Router {
         .layer(from_fn(trace::trace))
         .with_state(app);
     // `/compute/` and `/compute` are one address.
-    Router::new().fallback_service(NormalizePathLayer::trim_trailing_slash().layer(router))
+    Router::new()
+        .merge(openstack::image::nameless())
+        .fallback_service(NormalizePathLayer::trim_trailing_slash().layer(router))
 }
 
 /// Every route there is.

@@ -108,7 +108,7 @@ async fn open_switch(
 ) -> anyhow::Result<HostSwitch> {
     let southbound = format!("unix:{}", central.southbound_socket().display());
     let switch = SwitchConfig {
-        guest_uid: corten_host::guest_uid(host)?,
+        guest_uid: host.guest_uid()?,
         ..SwitchConfig::new(data_dir(config), &crate::server::hostname(), southbound)
     };
     HostSwitch::open(switch)

@@ -41,4 +41,3 @@ pub use spec::{
     Shape,
 };
 pub use task::{Fence, ImageRecord, RebootKind, Report, StopKind, Task};
-pub use user::guest_uid;

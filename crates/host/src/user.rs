@@ -110,8 +110,3 @@ mod tests {
         assert_eq!(look_up(passwd, "no"), None);
     }
 }
-
-/// The id of the user that guests of this host run as: what they open must be its own.
-pub fn guest_uid(config: &HostConfig) -> Result<u32, HostError> {
-    Ok(GuestUser::find(config)?.uid)
-}

@@ -286,7 +286,10 @@ async fn an_image_is_verified_and_kept_once() {
         "the image and its record"
     );
     let host = fixture.host();
-    assert_eq!(host.cached_images().await.unwrap(), [image.sha512.clone()]);
+    assert_eq!(
+        host.cached_images().await.unwrap(),
+        std::slice::from_ref(&image.sha512)
+    );
     fixture
         .twice(Task::DropImage {
             sha512: image.sha512.clone(),

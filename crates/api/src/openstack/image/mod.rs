@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::problem::{Told, rendered_by};
 use axum::Router;
 use axum::http::StatusCode;
+use axum::routing::any;
 use corten_model::ids::ImageId;
 use corten_model::refusal::Refusal;
 use corten_operations::image::no_such_image;
@@ -41,6 +42,12 @@ pub fn routes() -> Router<App> {
         .merge(schemas::routes())
         .merge(metadefs::routes());
     let routes = versions::routes().nest("/v2", v2).fallback(not_found);
+    rendered_by(routes, error_body)
+}
+
+/// An image without an id is no image, and not the list of images that the address is without its last slash.
+pub fn nameless() -> Router {
+    let routes = Router::new().route("/image/v2/images/", any(not_found));
     rendered_by(routes, error_body)
 }
 
