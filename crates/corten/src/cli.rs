@@ -94,6 +94,13 @@ enum ImageCommand {
     },
 }
 
+impl Cli {
+    /// Whether this process is to be the control plane.
+    pub fn serves(&self) -> bool {
+        matches!(self.command, Command::Serve)
+    }
+}
+
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let place = cli.place;
     match cli.command {

@@ -310,7 +310,7 @@ fn hints(config: &Config) {
          export OS_CLIENT_CONFIG_FILE={data}/clouds.yaml\n  \
          openstack --os-cloud demo server list\n  \
          openstack --os-cloud demo console log show first\n  \
-         openstack --os-cloud demo server create --image tiny --flavor m1.tiny --nic none --wait second\n  \
+         openstack --os-cloud demo server create --image tiny --flavor m1.tiny --network demo --key-name demo --wait second\n  \
          openstack --os-cloud corten hypervisor list\n\n\
          `corten down` stops the control plane and leaves guests running; `corten destroy` removes everything.",
         config.public_url()
