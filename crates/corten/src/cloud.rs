@@ -15,6 +15,20 @@ pub fn private_dir(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot protect {}", path.display()))
 }
 
+/// Has a file that only its owner can read, and leaves its content alone.
+pub fn private_file(path: &Path) -> anyhow::Result<fs::File> {
+    let open = || -> std::io::Result<fs::File> {
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)?;
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        Ok(file)
+    };
+    open().with_context(|| format!("cannot protect {}", path.display()))
+}
+
 /// Writes a file that only its owner can read, whole or not at all.
 pub fn write_private(path: &Path, content: &str) -> anyhow::Result<()> {
     let partial = path.with_extension("partial");

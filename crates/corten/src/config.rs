@@ -160,8 +160,13 @@ impl Config {
             .unwrap_or_else(|| format!("http://{}", self.server.listen))
     }
 
+    /// Where all state is, unless PostgreSQL holds it.
+    pub fn database_file(&self) -> PathBuf {
+        self.data.join("corten.db")
+    }
+
     pub fn database_url(&self) -> String {
-        let file = || format!("sqlite:{}", self.data.join("corten.db").display());
+        let file = || format!("sqlite:{}", self.database_file().display());
         self.server.database.clone().unwrap_or_else(file)
     }
 

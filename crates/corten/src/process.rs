@@ -1,10 +1,10 @@
 //! The control plane as a background process: starting it, finding it, stopping it.
 
-use crate::cloud::{pid_path, write_private};
+use crate::cloud::{pid_path, private_file, write_private};
 use crate::config::Config;
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -26,11 +26,7 @@ pub fn running(data: &Path) -> Option<Pid> {
 /// Starts the control plane in a session of its own, with its log in the data directory.
 pub fn start(config: &Config, settings: Option<&Path>) -> anyhow::Result<()> {
     let log_path = config.data.join("corten.log");
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(&log_path)
-        .context("cannot open the log")?;
+    let log = private_file(&log_path)?;
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(program);
     command

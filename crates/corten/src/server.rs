@@ -29,6 +29,10 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     log(&config);
     cloud::private_dir(&config.data)?;
     std::fs::create_dir_all(config.image_dir()).context("cannot make the image directory")?;
+    if config.server.database.is_none() {
+        // SQLite gives its other files the same permissions.
+        cloud::private_file(&config.database_file())?;
+    }
     let store = Store::open(&config.database_url())
         .await
         .context("cannot open the store")?;

@@ -18,6 +18,12 @@ pub async fn run(place: &Place, server: &str, words: &[String]) -> anyhow::Resul
     let (project, name) = server
         .split_once('/')
         .with_context(|| format!("'{server}' is not PROJECT/SERVER, for example demo/first"))?;
+    if !config.data.join("clouds.yaml").exists() {
+        bail!(
+            "there is no cloud in {}: run 'make up' first",
+            config.data.display()
+        );
+    }
     let passwords = Passwords::load_or_make(&config.data)?;
     let client = match project {
         "demo" => Client::log_in(&config.public_url(), "demo", &passwords.demo, "demo").await?,

@@ -157,3 +157,22 @@ async fn lists_come_in_pages_of_ones_own_project() {
     let all = admin.get("/v1/instances?all_projects=true").await;
     assert_eq!(all["instances"].as_array().unwrap().len(), 3);
 }
+
+/// Whoever has an account on the machine reads nothing of the cloud.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_files_of_a_cloud_are_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let cloud = Cloud::simulated(1).await;
+    cloud.demo().await;
+    for name in [
+        "corten.db",
+        "corten.db-wal",
+        "corten.db-shm",
+        "passwords",
+        "clouds.yaml",
+    ] {
+        let file = std::fs::metadata(cloud.data().join(name)).unwrap();
+        let mode = file.permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{name} has the mode {mode:o}");
+    }
+}

@@ -291,6 +291,14 @@ impl Worker {
     async fn try_later(&self, cx: &StepCx, why: String, pause: Duration) -> Result<(), Error> {
         let operation = &cx.operation;
         let mut tx = self.store.write().await?;
+        operations::hold(&mut tx, operation.id, operation.epoch).await?;
+        let kept = operations::get(&mut tx, operation.id).await?;
+        let is_where_it_was =
+            |kept: &Operation| kept.step == operation.step && kept.attempt == operation.attempt;
+        if !kept.as_ref().is_some_and(is_where_it_was) {
+            // The answer to the step's commit was lost, not the commit: the lease runs out and the next step is claimed.
+            return Ok(());
+        }
         let now = self.clock.now();
         let progress = Progress {
             status: operation.status,

@@ -352,13 +352,17 @@ pub async fn extend_lease(
     epoch: i64,
     until: Timestamp,
 ) -> Result<()> {
-    let done = sql::query("UPDATE operations SET lease_until = $3 WHERE id = $1 AND epoch = $2 AND finished_at IS NULL")
-        .bind(operation.to_string())
-        .bind(epoch)
-        .bind(until.micros())
-        .execute(tx.conn())
-        .await
-        .map_err(classify(TABLE, "extending a lease"))?;
+    // A lease that the step has just given back is not taken again.
+    let done = sql::query(
+        "UPDATE operations SET lease_until = $3 \
+         WHERE id = $1 AND epoch = $2 AND finished_at IS NULL AND lease_until > 0",
+    )
+    .bind(operation.to_string())
+    .bind(epoch)
+    .bind(until.micros())
+    .execute(tx.conn())
+    .await
+    .map_err(classify(TABLE, "extending a lease"))?;
     fenced(done.rows_affected(), operation, epoch)
 }
 

@@ -104,10 +104,12 @@ fn out_of_reach(host: &str, address: IpAddr) -> Option<OutOfReach> {
 
 /// What a tenant must not reach, in words.
 fn forbidden(address: IpAddr) -> Option<&'static str> {
-    let address = match address {
-        IpAddr::V6(v6) => embedded(v6).map_or(address, IpAddr::V4),
-        IpAddr::V4(_) => address,
-    };
+    // An address of IPv6 that stands for one of IPv4 is judged as both.
+    if let IpAddr::V6(v6) = address
+        && let Some(what) = embedded(v6).and_then(|v4| forbidden(IpAddr::V4(v4)))
+    {
+        return Some(what);
+    }
     let is_link_local = match address {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
