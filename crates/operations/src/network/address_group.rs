@@ -1,6 +1,6 @@
 //! Address groups: making, changing and removing them. Rules that name one follow its addresses.
 
-use super::access::{self, Lendable, Narrow, list as visible, lock, owner};
+use super::access::{Lendable, Narrow, lock, owner};
 use super::rbac_policy::{self, Shown};
 use super::{commit, invalid_input, quota};
 use crate::context::Context;
@@ -96,9 +96,7 @@ pub async fn list(
     actor: &Actor,
     narrow: Narrow,
 ) -> Result<Vec<Shown<AddressGroup>>, Failure> {
-    let mut tx = cx.store.read().await?;
-    let found = visible(cx, actor, &mut tx, narrow).await?;
-    rbac_policy::shown(&mut tx, actor, found).await
+    rbac_policy::list_shown(cx, actor, narrow).await
 }
 
 pub async fn show(
@@ -106,9 +104,7 @@ pub async fn show(
     actor: &Actor,
     id: AddressGroupId,
 ) -> Result<Shown<AddressGroup>, Failure> {
-    let mut tx = cx.store.read().await?;
-    let group = access::get(cx, actor, &mut tx, id).await?;
-    rbac_policy::shown_one(&mut tx, actor, group).await
+    rbac_policy::get_shown(cx, actor, id).await
 }
 
 pub async fn update(

@@ -1,6 +1,6 @@
 //! Address scopes: making, changing and removing them.
 
-use super::access::{self, Lendable, Narrow, list as visible, lock, owner};
+use super::access::{Lendable, Narrow, lock, owner};
 use super::rbac_policy::{self, SHARED, Shown, is_everyones};
 use crate::context::Context;
 use async_trait::async_trait;
@@ -87,9 +87,7 @@ pub async fn list(
     actor: &Actor,
     narrow: Narrow,
 ) -> Result<Vec<Shown<AddressScope>>, Failure> {
-    let mut tx = cx.store.read().await?;
-    let found = visible(cx, actor, &mut tx, narrow).await?;
-    rbac_policy::shown(&mut tx, actor, found).await
+    rbac_policy::list_shown(cx, actor, narrow).await
 }
 
 pub async fn show(
@@ -97,9 +95,7 @@ pub async fn show(
     actor: &Actor,
     id: AddressScopeId,
 ) -> Result<Shown<AddressScope>, Failure> {
-    let mut tx = cx.store.read().await?;
-    let scope = access::get(cx, actor, &mut tx, id).await?;
-    rbac_policy::shown_one(&mut tx, actor, scope).await
+    rbac_policy::get_shown(cx, actor, id).await
 }
 
 pub async fn update(

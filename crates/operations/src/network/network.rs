@@ -1,6 +1,7 @@
 //! Networks: making, changing and removing them.
 
 use super::access::{self, Lendable, Narrow, list as visible, lock, missing, owner};
+use super::domain_name::is_name;
 use super::rbac_policy::{self, EXTERNAL, SHARED, is_everyones};
 use super::segment::{self, Provider};
 use super::{commit, floating_ip, invalid_input, qos_policy, quota, subnet_check};
@@ -201,15 +202,7 @@ fn checked_mtu(cx: &Context, wanted: Option<i64>, segment: &Segment) -> Result<u
 }
 
 fn checked_domain(domain: String) -> Result<String, Refusal> {
-    let legal = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-    };
-    let labels = domain.strip_suffix('.').unwrap_or(&domain);
-    if domain.is_empty() || (domain.len() <= 255 && labels.split('.').all(legal)) {
+    if domain.is_empty() || (domain.len() <= 255 && is_name(&domain)) {
         return Ok(domain);
     }
     Err(invalid_input(format!(

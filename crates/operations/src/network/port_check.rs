@@ -1,5 +1,6 @@
 //! What makes a port a good one, and what only the owner of its network, or an administrator, may ask for.
 
+use super::domain_name::is_name;
 use super::invalid_input;
 use super::network::SERVICE_OWNER;
 use super::port::{NewPort, PortChange};
@@ -214,14 +215,7 @@ pub(super) fn dhcp_options(options: &[DhcpOption]) -> Result<(), Refusal> {
 
 /// A label, or a name with dots; the network's domain is put behind it.
 pub(crate) fn dns_name(name: &str) -> Result<(), Refusal> {
-    let legal = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-    };
-    if name.is_empty() || name.strip_suffix('.').unwrap_or(name).split('.').all(legal) {
+    if name.is_empty() || is_name(name) {
         return Ok(());
     }
     Err(invalid_input(format!(

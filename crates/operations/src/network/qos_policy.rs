@@ -129,9 +129,7 @@ pub async fn list(
     actor: &Actor,
     narrow: Narrow,
 ) -> Result<Vec<Shown<QosPolicy>>, Failure> {
-    let mut tx = cx.store.read().await?;
-    let found = visible(cx, actor, &mut tx, narrow).await?;
-    rbac_policy::shown(&mut tx, actor, found).await
+    rbac_policy::list_shown(cx, actor, narrow).await
 }
 
 pub async fn show(
@@ -139,9 +137,7 @@ pub async fn show(
     actor: &Actor,
     id: QosPolicyId,
 ) -> Result<Shown<QosPolicy>, Failure> {
-    let mut tx = cx.store.read().await?;
-    let policy = access::get(cx, actor, &mut tx, id).await?;
-    rbac_policy::shown_one(&mut tx, actor, policy).await
+    rbac_policy::get_shown(cx, actor, id).await
 }
 
 pub async fn update(

@@ -396,6 +396,28 @@ pub(super) async fn shown_one<T: Lendable>(
     Ok(shown.pop().ok_or_else(|| access::missing::<T>(id))?)
 }
 
+/// The resources that the actor sees, with whether they are shared with its project.
+pub(super) async fn list_shown<T: Lendable>(
+    cx: &Context,
+    actor: &Actor,
+    narrow: Narrow,
+) -> Result<Vec<Shown<T>>, Failure> {
+    let mut tx = cx.store.read().await?;
+    let found = access::list(cx, actor, &mut tx, narrow).await?;
+    shown(&mut tx, actor, found).await
+}
+
+/// The same for one, by its id.
+pub(super) async fn get_shown<T: Lendable>(
+    cx: &Context,
+    actor: &Actor,
+    id: impl ToString,
+) -> Result<Shown<T>, Failure> {
+    let mut tx = cx.store.read().await?;
+    let found = access::get(cx, actor, &mut tx, id).await?;
+    shown_one(&mut tx, actor, found).await
+}
+
 /// Everyone has it by this action.
 pub(super) fn is_everyones(grants: &[RbacPolicy], action: &str) -> bool {
     grants

@@ -1,6 +1,6 @@
 //! Subnet pools: making, changing and removing them.
 
-use super::access::{self, Lendable, Narrow, list as visible, lock, owner};
+use super::access::{self, Lendable, Narrow, lock, owner};
 use super::rbac_policy::{self, SHARED, Shown, is_everyones};
 use super::subnet_pool_check::{self as check, Lengths, overlaps};
 use super::{invalid_input, quota};
@@ -225,9 +225,7 @@ pub async fn list(
     actor: &Actor,
     narrow: Narrow,
 ) -> Result<Vec<Shown<SubnetPool>>, Failure> {
-    let mut tx = cx.store.read().await?;
-    let found = visible(cx, actor, &mut tx, narrow).await?;
-    rbac_policy::shown(&mut tx, actor, found).await
+    rbac_policy::list_shown(cx, actor, narrow).await
 }
 
 pub async fn show(
@@ -235,9 +233,7 @@ pub async fn show(
     actor: &Actor,
     id: SubnetPoolId,
 ) -> Result<Shown<SubnetPool>, Failure> {
-    let mut tx = cx.store.read().await?;
-    let pool = access::get(cx, actor, &mut tx, id).await?;
-    rbac_policy::shown_one(&mut tx, actor, pool).await
+    rbac_policy::get_shown(cx, actor, id).await
 }
 
 pub async fn update(
