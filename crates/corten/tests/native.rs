@@ -4,11 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "common/fixture.rs"]
+mod fixture;
 #[path = "common/routes.rs"]
 mod routes;
 
-use common::{Cloud, SOON, Shape};
-use reqwest::StatusCode;
+use common::http::Actor;
+use common::{Cloud, SOON, Shape, until};
+use fixture::Fixture;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -124,6 +128,118 @@ async fn a_timeline_tells_what_happened_and_who_asked_also_after_the_end() {
         .find(|change| change["to"] == "Active")
         .unwrap();
     assert_eq!(active["billed"], true);
+}
+
+async fn public_ips(actor: &Actor, id: &str) -> Value {
+    actor.get(&format!("/v1/instances/{id}")).await["instance"]["public_ips"].clone()
+}
+
+/// K69, K70, K140, K141: an instance is created with a public IP that it has until it stops; only an administrator of
+/// the project may ask for one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_has_an_ephemeral_public_ip_until_it_stops() {
+    let fixture = Fixture::new().await;
+    let (cloud, admin) = (&fixture.cloud, &fixture.admin);
+    let chief = cloud.user_in(admin, "chief", "admin", "work").await;
+    let asked = |public_ip: &str| {
+        json!({"instance": {
+            "name": "web", "flavor_id": fixture.things["flavor"], "image_id": fixture.things["image"],
+            "network_ids": [fixture.things["network"]], "public_ip": public_ip,
+        }})
+    };
+    let ask = async |actor: &Actor, body: Value| {
+        let answer = actor.ask(Method::POST, "/v1/instances", Some(&body)).await;
+        (answer.status, answer)
+    };
+    let (status, answer) = ask(&fixture.member, asked("ephemeral")).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{}", answer.text);
+    let (status, answer) = ask(&chief, asked("elastic")).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{}", answer.text);
+    let mut unknown = asked("ephemeral");
+    unknown["instance"]["colour"] = json!("rust");
+    assert_eq!(ask(&chief, unknown).await.0, StatusCode::BAD_REQUEST);
+
+    let (status, made) = ask(&chief, asked("ephemeral")).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{}", made.text);
+    assert!(made["admin_password"].is_string());
+    let id = made["instance"]["id"].as_str().unwrap();
+    let first = made["instance"]["public_ips"][0].clone();
+    assert_eq!(first["kind"], "ephemeral");
+    chief.wait_for(id, "ACTIVE", SOON).await;
+    let server = chief.server(id).await;
+    let shown = server["addresses"]["own"].as_array().unwrap();
+    assert!(
+        shown.iter().any(|one| one["addr"] == first["address"]),
+        "{shown:?}"
+    );
+
+    chief.act(id, json!({"os-stop": null})).await;
+    chief.wait_for(id, "SHUTOFF", SOON).await;
+    assert_eq!(public_ips(&chief, id).await, json!([]));
+    let path = format!(
+        "/network/v2.0/floatingips/{}",
+        first["id"].as_str().unwrap()
+    );
+    let gone = chief.ask(Method::GET, &path, None).await;
+    assert_eq!(gone.status, StatusCode::NOT_FOUND);
+    let collection = format!("/v1/instances/{id}/public-ips");
+    let ephemeral = json!({"public_ip": "ephemeral"});
+    let early = chief.ask(Method::POST, &collection, Some(&ephemeral)).await;
+    assert_eq!(early.status, StatusCode::CONFLICT, "{}", early.text);
+
+    chief.act(id, json!({"os-start": null})).await;
+    chief.wait_for(id, "ACTIVE", SOON).await;
+    assert_eq!(public_ips(&chief, id).await, json!([]));
+    let given = chief.post(&collection, ephemeral).await["public_ip"].clone();
+    assert_eq!(public_ips(&chief, id).await, json!([given]));
+    let address = given["address"].as_str().unwrap();
+    chief.delete(&format!("{collection}/{address}")).await;
+    assert_eq!(public_ips(&chief, id).await, json!([]));
+}
+
+/// K142, K143: a static public IP is the project's: it comes and goes, and outlives its instance.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_public_ip_outlives_its_instance() {
+    let fixture = Fixture::new().await;
+    let chief = fixture
+        .cloud
+        .user_in(&fixture.admin, "chief", "admin", "work")
+        .await;
+    let floating =
+        json!({"floatingip": {"floating_network_id": fixture.things["outside_network"]}});
+    let floating = chief.post("/network/v2.0/floatingips", floating).await;
+    let floating = floating.id("floatingip");
+    let wanted = format!("static:{floating}");
+    let body = json!({"instance": {
+        "name": "web", "flavor_id": fixture.things["flavor"], "image_id": fixture.things["image"],
+        "network_ids": [fixture.things["network"]], "public_ip": wanted,
+    }});
+    let made = chief.post("/v1/instances", body).await;
+    let id = made["instance"]["id"].as_str().unwrap();
+    let led = &made["instance"]["public_ips"][0];
+    assert_eq!(
+        (&led["id"], &led["kind"]),
+        (&json!(floating), &json!("static"))
+    );
+    let address = led["address"].as_str().unwrap();
+    chief.wait_for(id, "ACTIVE", SOON).await;
+
+    let collection = format!("/v1/instances/{id}/public-ips");
+    let again = json!({"public_ip": wanted});
+    let twice = chief.ask(Method::POST, &collection, Some(&again)).await;
+    assert_eq!(twice.status, StatusCode::CONFLICT, "{}", twice.text);
+    chief.delete(&format!("{collection}/{address}")).await;
+    assert_eq!(public_ips(&chief, id).await, json!([]));
+    chief.post(&collection, again).await;
+    chief.delete(&format!("/compute/v2.1/servers/{id}")).await;
+    chief.wait_until_gone(id, SOON).await;
+    until("the public IP leads nowhere", SOON, async || {
+        let held = chief
+            .get(&format!("/network/v2.0/floatingips/{floating}"))
+            .await;
+        held["floatingip"]["port_id"].is_null().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! `/v1/instances`: servers of both classes in the catalogue's words, what may be done to them, and their timelines.
 
-use super::{Refusals, limit};
+use super::public_ips::{self, PublicIp};
+use super::{Refusals, limit, new_instance};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::params::Params;
@@ -15,15 +16,17 @@ use corten_model::ids::InstanceId;
 use corten_model::lifecycle::{Command, InstanceClass, find, legal_commands};
 use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
-use corten_operations::instance::{history, list as lists, query};
+use corten_operations::instance::{history, list as lists, public_ip, query};
+use corten_store::Failure;
 use corten_store::instances::Instance;
+use corten_store::network::floating_ip::FloatingIp;
 use corten_store::transitions::Transition;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
-        .route("/instances", get(list))
+        .route("/instances", get(list).post(new_instance::create))
         .route("/instances/{id}", get(show))
         .route("/instances/{id}/timeline", get(timeline))
 }
@@ -31,7 +34,7 @@ pub(super) fn routes() -> Router<App> {
 /// A server: a virtual machine or a whole bare-metal machine.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Instance)]
-struct View {
+pub(super) struct View {
     id: String,
     name: String,
     project_id: String,
@@ -51,6 +54,8 @@ struct View {
     flavor: FlavorView,
     image_id: Option<String>,
     key_name: Option<String>,
+    /// Those that lead to it.
+    public_ips: Vec<PublicIp>,
     locked: bool,
     /// The latest trouble, for people.
     fault: Option<String>,
@@ -116,7 +121,22 @@ pub(super) struct Timeline {
     timeline: Vec<Change>,
 }
 
-fn view(instance: &Instance, sees_hosts: bool) -> View {
+/// Instances as their users see them.
+pub(super) async fn views(
+    app: &App,
+    actor: &Actor,
+    instances: &[Instance],
+) -> Result<Vec<View>, Failure> {
+    let sees_hosts = sees_hosts(app, actor);
+    let mut leading = public_ip::of(&app.cx, instances).await?;
+    let views = instances.iter().map(|instance| {
+        let leading = leading.remove(&instance.id).unwrap_or_default();
+        view(instance, leading, sees_hosts)
+    });
+    Ok(views.collect())
+}
+
+fn view(instance: &Instance, leading: Vec<FloatingIp>, sees_hosts: bool) -> View {
     let (class, state) = (instance.class, instance.state);
     let display = state.display(class);
     let intent = &instance.intent;
@@ -144,6 +164,7 @@ fn view(instance: &Instance, sees_hosts: bool) -> View {
         },
         image_id: intent.image.as_ref().map(|image| image.id.to_string()),
         key_name: intent.key.as_ref().map(|key| key.name.clone()),
+        public_ips: leading.iter().map(public_ips::view).collect(),
         locked: intent.locked.is_some(),
         fault: instance.fault.as_ref().map(|fault| fault.message.clone()),
         host: instance.host_name.clone().filter(|_| sees_hosts),
@@ -181,7 +202,7 @@ fn change(class: InstanceClass, transition: Transition) -> Change {
     }
 }
 
-fn parse_id(text: &str) -> Result<InstanceId, Refusal> {
+pub(super) fn parse_id(text: &str) -> Result<InstanceId, Refusal> {
     text.parse().map_err(|_| query::missing(text))
 }
 
@@ -216,12 +237,8 @@ pub(super) async fn list(
     let found = lists::newest(&app.cx, &actor, all, marker, limit).await?;
     let is_full = limit > 0 && found.len() == limit;
     let last = found.last().map(|instance| instance.id.to_string());
-    let sees_hosts = sees_hosts(&app, &actor);
     Ok(Json(Many {
-        instances: found
-            .iter()
-            .map(|instance| view(instance, sees_hosts))
-            .collect(),
+        instances: views(&app, &actor, &found).await?,
         next: last.filter(|_| is_full),
     }))
 }
@@ -241,8 +258,10 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Answer<Json<One>> {
     let found = query::show(&app.cx, &actor, parse_id(&id)?).await?;
+    let leading = public_ip::of(&app.cx, std::slice::from_ref(&found)).await?;
+    let leading = leading.into_values().flatten().collect();
     Ok(Json(One {
-        instance: view(&found, sees_hosts(&app, &actor)),
+        instance: view(&found, leading, sees_hosts(&app, &actor)),
     }))
 }
 

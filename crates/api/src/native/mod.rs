@@ -4,8 +4,10 @@
 //! is described at `/v1/openapi.json` ([`openapi`]).
 
 mod instances;
+mod new_instance;
 mod openapi;
 mod operations;
+mod public_ips;
 
 use crate::app::App;
 use crate::params::Params;
@@ -21,7 +23,8 @@ pub fn routes() -> Router<App> {
     let routes = Router::new()
         .merge(instances::routes())
         .merge(openapi::routes())
-        .merge(operations::routes());
+        .merge(operations::routes())
+        .merge(public_ips::routes());
     rendered_by(
         routes.fallback(|| async { StatusCode::NOT_FOUND }),
         error_body,
@@ -48,7 +51,7 @@ struct ProblemDetail {
 #[derive(IntoResponses)]
 #[allow(dead_code)] // Only described: the rules below refuse, and the layer writes the body.
 enum Refusals {
-    /// The query is not in order.
+    /// The query or the body is not in order.
     #[response(status = 400)]
     Invalid(#[to_schema] Problem),
     /// There is no token, or it is not valid.

@@ -1,6 +1,6 @@
 //! `/v1/openapi.json`: the description of the native API, OpenAPI 3.1. It needs no token, as it tells nothing of a cloud.
 
-use super::{instances, operations};
+use super::{instances, new_instance, operations, public_ips};
 use crate::app::App;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -26,9 +26,12 @@ pub(super) const TOKEN: &str = "token";
         instances::list,
         instances::show,
         instances::timeline,
+        new_instance::create,
         operations::list,
         operations::show,
         operations::cancel,
+        public_ips::attach,
+        public_ips::detach,
         show
     )
 )]

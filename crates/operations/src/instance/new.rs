@@ -2,10 +2,10 @@
 //! their operations are committed together.
 
 use super::networks::{self, Asker, Networks, wrong_request};
-use super::{command, ports};
+use super::{command, ports, public_ip};
 use crate::context::Context;
 use crate::create_instance::{CreateInstance, Input, Step, Tried};
-use crate::{flavor, image, quota};
+use crate::{flavor, image, network, quota};
 use corten_engine::Place;
 use corten_iam::action::compute;
 use corten_iam::actor::Actor;
@@ -45,6 +45,7 @@ pub struct NewInstances {
     /// By name or id, for the ports that are made.
     pub security_groups: Vec<String>,
     pub networks: Networks,
+    pub public_ip: Option<public_ip::Wanted>,
     pub scheduler_hints: BTreeMap<String, Value>,
     pub personality: Vec<(String, String)>,
     pub trusted_image_certificates: Option<Vec<String>>,
@@ -151,6 +152,9 @@ pub async fn create(
         for nic in &instance.intent.nics {
             ports::take(&mut tx, cx, &instance, nic).await?;
         }
+        if let Some(wanted) = new.public_ip {
+            with_public_ip(cx, &mut tx, actor, &instance, wanted).await?;
+        }
         let input = Input {
             instance_id: instance.id,
             host: new.host.clone(),
@@ -184,7 +188,7 @@ pub async fn create(
 
 /// The cards of each instance.
 async fn cards_of(
-    cx: &Context,
+    cx: &Arc<Context>,
     tx: &mut Tx,
     actor: &Actor,
     project: &ProjectId,
@@ -208,12 +212,37 @@ async fn cards_of(
         )
         .into());
     }
+    if new.max_count > 1 && matches!(new.public_ip, Some(public_ip::Wanted::Static(_))) {
+        return Err(Refusal::invalid(
+            "A static public IP leads to one instance: ask for one instance, or for ephemeral public IPs.",
+        )
+        .into());
+    }
     Ok(cards)
+}
+
+/// Makes the ports of an instance at once, so that its public IP is refused or leads to one of them from the start.
+async fn with_public_ip(
+    cx: &Arc<Context>,
+    tx: &mut Tx,
+    actor: &Actor,
+    instance: &Instance,
+    wanted: public_ip::Wanted,
+) -> Result<(), Failure> {
+    for nic in &instance.intent.nics {
+        ports::make(tx, cx, instance, nic)
+            .await
+            .map_err(wrong_request)?;
+    }
+    let (_, units) = public_ip::give(cx, actor, tx, instance, wanted)
+        .await
+        .map_err(wrong_request)?;
+    network::note(tx, cx, &actor.origin(), &units).await
 }
 
 /// How many of the wanted instances the quotas grant; refused below the least that is wanted.
 async fn grant(
-    cx: &Context,
+    cx: &Arc<Context>,
     tx: &mut Tx,
     actor: &Actor,
     project: &ProjectId,

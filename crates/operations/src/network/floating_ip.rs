@@ -63,7 +63,7 @@ pub struct Shown {
 }
 
 /// What setting a public IP needs: to be the project's administrator (K70, K117), unless the operator lets members.
-pub(super) fn setting(cx: &Context) -> Action {
+pub(crate) fn setting(cx: &Context) -> Action {
     if cx.settings.network.members_set_public_ips {
         FLOATING_IPS_WRITE_AS_MEMBER
     } else {
@@ -80,7 +80,7 @@ pub async fn create(
     let mut tx = cx.store.write().await?;
     let (mut made, mut units) = (Vec::new(), BTreeSet::new());
     for new in new {
-        let floating = insert(cx, actor, &mut tx, new).await?;
+        let floating = insert(cx, actor, &mut tx, new, false).await?;
         units.extend(router_of(&floating));
         made.push(floating);
     }
@@ -89,7 +89,7 @@ pub async fn create(
     show_all(&mut cx.store.read().await?, made).await
 }
 
-fn router_of(floating: &FloatingIp) -> Option<Unit> {
+pub(crate) fn router_of(floating: &FloatingIp) -> Option<Unit> {
     floating.target.map(|target| Unit::Router(target.router_id))
 }
 
@@ -98,6 +98,7 @@ async fn insert(
     actor: &Actor,
     tx: &mut Tx,
     new: NewFloatingIp,
+    ephemeral: bool,
 ) -> Result<FloatingIp, Failure> {
     let NewFloatingIp {
         project_id,
@@ -139,7 +140,7 @@ async fn insert(
         dns_name: String::new(),
         dns_domain: String::new(),
         qos_policy_id: None,
-        ephemeral: false,
+        ephemeral,
     };
     record::insert(tx, &floating).await?;
     log(cx, tx, &actor.origin(), &floating, HELD, "it was asked for").await?;
@@ -148,6 +149,84 @@ async fn insert(
         None => check_alone(fixed_address)?,
     }
     Ok(floating)
+}
+
+/// Takes a public IP for an instance's port that lasts until the instance stops (K69), of the external network that
+/// the port reaches. The caller notes its router.
+pub(crate) async fn insert_ephemeral(
+    cx: &Arc<Context>,
+    actor: &Actor,
+    tx: &mut Tx,
+    port: &Port,
+    inside: FixedIp,
+) -> Result<FloatingIp, Failure> {
+    let (_, network_id) = target::way_out(tx, port, inside, |_| true)
+        .await?
+        .ok_or_else(|| {
+            Refusal::conflict(format!(
+                "No external network is reachable from subnet {}, so port {} cannot have a public IP: join the subnet \
+                 to a router that has a gateway.",
+                inside.subnet_id, port.id
+            ))
+        })?;
+    let new = NewFloatingIp {
+        project_id: Some(port.standard.project_id.clone()),
+        description: String::new(),
+        network_id,
+        subnet_id: None,
+        address: None,
+        port_id: Some(port.id),
+        fixed_address: Some(inside.ip_address),
+        tags: BTreeSet::new(),
+    };
+    insert(cx, actor, tx, new, true).await
+}
+
+/// Whether a port's address reaches an external network: this one, or any.
+pub(crate) async fn is_reachable(
+    tx: &mut Tx,
+    port: &Port,
+    inside: FixedIp,
+    outside: Option<NetworkId>,
+) -> Result<bool, Failure> {
+    let will_do = |network| outside.is_none_or(|outside| network == outside);
+    let found = target::way_out(tx, port, inside, will_do).await?;
+    Ok(found.is_some())
+}
+
+/// Has a floating IP that leads nowhere lead to a port, in a transaction that does more. The caller notes its router.
+pub(crate) async fn lead(
+    cx: &Context,
+    actor: &Actor,
+    tx: &mut Tx,
+    id: FloatingIpId,
+    port: PortId,
+    address: IpAddr,
+) -> Result<FloatingIp, Failure> {
+    let mut floating = lock_for::<FloatingIp>(cx, actor, tx, id, setting(cx)).await?;
+    if let Some(target) = floating.target {
+        return Err(Refusal::conflict(format!(
+            "Floating IP {} ({id}) leads to port {}: detach it first.",
+            floating.address, target.port_id
+        ))
+        .into());
+    }
+    floating.standard.touch(cx.now());
+    target::lead(cx, actor, tx, &mut floating, port, Some(address)).await?;
+    Ok(floating)
+}
+
+/// An ephemeral floating IP ends where it began: it neither moves to another port nor waits for one (K69).
+fn check_stays(floating: &FloatingIp, port_id: Option<Option<PortId>>) -> Result<(), Refusal> {
+    let own = floating.target.map(|target| target.port_id);
+    match port_id {
+        Some(asked) if floating.ephemeral && asked != own => Err(Refusal::conflict(format!(
+            "Floating IP {} ({}) is ephemeral: it leads to its server until that stops, is shelved or deleted. Delete \
+             it, or use a static one, which can be moved.",
+            floating.address, floating.id
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn check_alone(fixed_address: Option<IpAddr>) -> Result<(), Refusal> {
@@ -291,6 +370,7 @@ pub async fn update(
         port_id,
         fixed_address,
     } = change;
+    check_stays(&floating, port_id)?;
     let standard = &mut floating.standard;
     standard.description = description.unwrap_or(std::mem::take(&mut standard.description));
     floating.standard.touch(cx.now());

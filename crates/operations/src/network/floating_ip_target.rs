@@ -118,6 +118,26 @@ pub(super) async fn router_to(
     inside: FixedIp,
     external: NetworkId,
 ) -> Result<RouterId, Failure> {
+    let found = way_out(tx, port, inside, |network| network == external).await?;
+    let (router, _) = found.ok_or_else(|| {
+        Refusal::not_found(format!(
+            "External network {external} is not reachable from subnet {}. Therefore, cannot associate Port {} with a \
+             Floating IP.",
+            inside.subnet_id, port.id
+        ))
+        .named("ExternalGatewayForFloatingIPNotFound")
+    })?;
+    Ok(router)
+}
+
+/// A router that joins the port's subnet to an external network that will do, and that network; the subnet's own
+/// gateway before others. The router is locked.
+pub(super) async fn way_out(
+    tx: &mut Tx,
+    port: &Port,
+    inside: FixedIp,
+    will_do: impl Fn(NetworkId) -> bool,
+) -> Result<Option<(RouterId, NetworkId)>, Failure> {
     let interfaces: Vec<Port> = Query::new()
         .equals("network_id", &port.network_id)
         .equals("device_owner", INTERFACE)
@@ -142,17 +162,11 @@ pub(super) async fn router_to(
     for (_, id) in joined {
         let router: Option<Router> = record::lock(tx, id).await?;
         let gateway = router.and_then(|router| router.gateway);
-        if gateway.is_some_and(|gateway| gateway.network_id == external) {
-            return Ok(id);
+        if let Some(gateway) = gateway.filter(|gateway| will_do(gateway.network_id)) {
+            return Ok(Some((id, gateway.network_id)));
         }
     }
-    Err(Refusal::not_found(format!(
-        "External network {external} is not reachable from subnet {}. Therefore, cannot associate Port {} with a \
-         Floating IP.",
-        inside.subnet_id, port.id
-    ))
-    .named("ExternalGatewayForFloatingIPNotFound")
-    .into())
+    Ok(None)
 }
 
 /// A floating IP leads to one port as a whole, or some of its ports to several.

@@ -15,6 +15,7 @@ use corten_model::ids::{
 use corten_model::lifecycle::{Command, InstanceClass, find, image::ImageStatus};
 use corten_model::time::Timestamp;
 use corten_operations::context::Hosts;
+use corten_operations::instance::public_ip::{self, Wanted};
 use corten_operations::instance::{command, new, query};
 use corten_operations::{Context, Settings, flavor, host, placement, watch, workflows};
 use corten_sim::{SimConfig, SimFabric, SimHost};
@@ -238,16 +239,22 @@ impl Cloud {
 
     /// Accepts a create.
     pub async fn create(&self) -> InstanceId {
+        self.create_with(&member(), None).await
+    }
+
+    /// Accepts a create by this actor, with this public IP.
+    pub async fn create_with(&self, actor: &Actor, public_ip: Option<Wanted>) -> InstanceId {
         let request = new::NewInstances {
             name: "guest".to_owned(),
             flavor_id: Some(FlavorId::from("1")),
             image_id: Some(image_id()),
             networks: network::two_cards(&self.cx).await,
+            public_ip,
             min_count: 1,
             max_count: 1,
             ..new::NewInstances::default()
         };
-        new::create(&self.cx, &member(), request)
+        new::create(&self.cx, actor, request)
             .await
             .unwrap()
             .instances[0]
@@ -320,7 +327,15 @@ impl Cloud {
             fault: instance.fault.is_some(),
             flavor: instance.intent.flavor.name.clone(),
             cards: network::cards(self, &instance).await,
+            ephemeral_ips: self.ephemeral_ips(instance).await,
         }
+    }
+
+    /// Whether each public IP of an instance is ephemeral.
+    async fn ephemeral_ips(&self, instance: Instance) -> Vec<bool> {
+        let leading = public_ip::of(&self.cx, &[instance]).await.unwrap();
+        let leading = leading.into_values().flatten();
+        leading.map(|floating| floating.ephemeral).collect()
     }
 
     /// Nothing is left over, and nothing is missing.
@@ -433,6 +448,7 @@ pub struct End {
     pub fault: bool,
     pub flavor: String,
     pub cards: Vec<network::CardEnd>,
+    pub ephemeral_ips: Vec<bool>,
 }
 
 pub fn image_id() -> ImageId {

@@ -1,13 +1,20 @@
 //! The harness's network: two cards for each instance, and what may not leak of them.
 
 use super::{Cloud, member};
+use corten_iam::actor::Actor;
 use corten_model::ids::{InstanceId, NetworkId, PortId, SubnetId};
 use corten_model::origin::Origin;
 use corten_model::time::Timestamp;
 use corten_network::plan::{Plan, Unit};
 use corten_operations::Context;
 use corten_operations::instance::networks::{Asked, Networks};
-use corten_operations::network::{note_everything, plan};
+use corten_operations::network::network::NewNetwork;
+use corten_operations::network::router::NewRouter;
+use corten_operations::network::router_gateway::WantedGateway;
+use corten_operations::network::subnet::NewSubnet;
+use corten_operations::network::{
+    network, note_everything, plan, router, router_interface, subnet,
+};
 use corten_store::instances::Instance;
 use corten_store::network::floating_ip::{FloatingIp, Target};
 use corten_store::network::network::{Network, Segment};
@@ -231,8 +238,10 @@ pub async fn assert_nothing_leaked(cloud: &Cloud, tx: &mut Tx, all: &[Instance],
         .map(|(nic, instance)| (nic.port_id, instance))
         .collect();
     for port in &ports {
-        let holds = [given_id(), spare_id()].contains(&port.id)
-            || port.device_owner == corten_store::network::floating_ip::OWNER;
+        if port.device_owner.starts_with("network:") {
+            continue;
+        }
+        let holds = [given_id(), spare_id()].contains(&port.id);
         let owner = plugged
             .get(&port.id)
             .filter(|owner| port.device_id == owner.id.to_string());
@@ -255,6 +264,7 @@ pub async fn assert_nothing_leaked(cloud: &Cloud, tx: &mut Tx, all: &[Instance],
                 .map(|fixed| (port.id, fixed.ip_address))
         })
         .collect();
+    assert_public_ips_are_held(tx, &plugged, &ports, context).await;
     let addresses: Vec<Address> = Query::new().all(tx).await.unwrap();
     let rows: BTreeSet<_> = addresses
         .iter()
@@ -273,11 +283,12 @@ pub async fn assert_nothing_leaked(cloud: &Cloud, tx: &mut Tx, all: &[Instance],
         .map(|plan| (plan.unit(), plan))
         .collect();
     let told = cloud.fabric.plans();
-    let networks = |plans: &BTreeMap<Unit, Plan>| plans.get(&Unit::Network(network_id())).cloned();
-    if networks(&told).is_some() {
+    let of_network =
+        |plans: &BTreeMap<Unit, Plan>| plans.get(&Unit::Network(network_id())).cloned();
+    if of_network(&told).is_some() {
         assert_eq!(
-            networks(&told),
-            networks(&wanted),
+            of_network(&told),
+            of_network(&wanted),
             "{context}: the fabric was told otherwise"
         );
     }
@@ -288,4 +299,86 @@ pub async fn assert_nothing_leaked(cloud: &Cloud, tx: &mut Tx, all: &[Instance],
             assert_eq!(on, Some(*host), "{context}: the tap of {tap} is left");
         }
     }
+}
+
+/// Every ephemeral public IP leads to an instance, and every address that is held is a public IP's.
+async fn assert_public_ips_are_held(
+    tx: &mut Tx,
+    plugged: &BTreeMap<PortId, &Instance>,
+    ports: &[Port],
+    context: &str,
+) {
+    let rows: Vec<FloatingIp> = Query::new().all(tx).await.unwrap();
+    for row in rows.iter().filter(|row| row.ephemeral) {
+        let led = row
+            .target
+            .is_some_and(|to| plugged.contains_key(&to.port_id));
+        assert!(led, "{context}: {row:?} is left");
+    }
+    let owner = corten_store::network::floating_ip::OWNER;
+    let holders = ports.iter().filter(|port| port.device_owner == owner);
+    let holders: BTreeSet<_> = holders.map(|port| port.id).collect();
+    let held: BTreeSet<_> = rows.iter().map(|row| row.holder_id).collect();
+    assert_eq!(
+        holders, held,
+        "{context}: public IPs and their ports differ"
+    );
+}
+
+/// An administrator of the project.
+pub fn own_admin() -> Actor {
+    let roles = ["admin", "member", "reader"].map(str::to_owned).into();
+    Actor { roles, ..member() }
+}
+
+/// An external network of 13 addresses, and a router that joins the harness's network to it.
+pub async fn lead_outside(cloud: &Cloud) -> NetworkId {
+    let (cx, admin) = (&cloud.cx, own_admin());
+    let new = NewNetwork {
+        enabled: true,
+        external: true,
+        ..NewNetwork::default()
+    };
+    let made = network::create(cx, &admin, vec![new]).await.unwrap();
+    let outside = made[0].network.id;
+    let range = NewSubnet {
+        project_id: None,
+        network_id: outside,
+        name: String::new(),
+        description: String::new(),
+        ip_version: 4,
+        cidr: Some("203.0.113.0/28".parse().unwrap()),
+        subnet_pool_id: None,
+        use_default_pool: false,
+        prefix_len: None,
+        gateway: None,
+        dhcp: false,
+        pools: None,
+        dns_servers: Vec::new(),
+        host_routes: Vec::new(),
+        ipv6_ra_mode: None,
+        ipv6_address_mode: None,
+        service_types: Vec::new(),
+        dns_publish_fixed_ip: false,
+        tags: BTreeSet::new(),
+    };
+    subnet::create(cx, &admin, vec![range]).await.unwrap();
+    let new = NewRouter {
+        enabled: true,
+        gateway: Some(WantedGateway {
+            network_id: outside,
+            snat: None,
+            addresses: None,
+        }),
+        ..NewRouter::default()
+    };
+    let made = router::create(cx, &admin, vec![new]).await.unwrap();
+    let join = router_interface::Asked {
+        subnet_id: Some(subnet_id()),
+        port_id: None,
+    };
+    router_interface::add(cx, &admin, made[0].router.id, join)
+        .await
+        .unwrap();
+    outside
 }

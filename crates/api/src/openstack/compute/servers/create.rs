@@ -210,6 +210,8 @@ fn request(mv: Microversion, body: CreateBody) -> Result<NewInstances, Refusal> 
         disk_config: server.disk_config.map(fields::disk_config).transpose()?,
         security_groups: security_groups(server.security_groups.unwrap_or_default())?,
         networks,
+        // Nova has no word for it.
+        public_ip: None,
         scheduler_hints: body.scheduler_hints,
         personality: fields::personality(server.personality.unwrap_or_default())?,
         trusted_image_certificates: fields::certificates(server.trusted_image_certificates)?

@@ -7,7 +7,7 @@ mod block_devices;
 mod capture;
 mod console;
 mod create;
-mod fields;
+pub(crate) mod fields;
 mod hints;
 mod instance_actions;
 mod interface_actions;
