@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 const NOTHING: &str = "b7e1c0de-0000-4000-8000-00000000dead";
 
 struct Lab {
-    /// Runs as long as the lab is there.
-    _cloud: Cloud,
+    cloud: Cloud,
     member: Actor,
     shape: Shape,
     network: String,
@@ -28,7 +27,7 @@ impl Lab {
         let member = cloud.user_in(&admin, "member", "member", "work").await;
         let shape = Shape::new(&member, image).await;
         let mut lab = Self {
-            _cloud: cloud,
+            cloud,
             member,
             shape,
             network: String::new(),
@@ -155,6 +154,55 @@ async fn a_server_is_known_by_its_addresses() {
         found["ports"].as_array()?.is_empty().then_some(())
     })
     .await;
+}
+
+/// "Get me a network": the first server of a project makes its network, the second finds it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_without_a_network_is_made_one_if_thecloud_can() {
+    let mut lab = Lab::new().await;
+    let admin = lab.cloud.admin().await;
+    lab.member = lab
+        .cloud
+        .user_in(&admin, "lonely", "member", "lonely")
+        .await;
+    let auto = json!({"networks": "auto"});
+    let (status, body) = lab.ask("2.37", auto.clone()).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
+    let message = text(&body["badRequest"]["message"]);
+    assert!(
+        message.starts_with("Unable to automatically allocate a network"),
+        "{message}"
+    );
+    assert!(message.contains("is_default"), "{message}");
+
+    let outside = json!({"network": {"name": "out", "router:external": true, "is_default": true}});
+    let outside = admin
+        .post("/network/v2.0/networks", outside)
+        .await
+        .id("network");
+    let range =
+        json!({"subnet": {"network_id": outside, "ip_version": 4, "cidr": "198.51.100.0/24"}});
+    admin.post("/network/v2.0/subnets", range).await;
+    let pool = json!({"subnetpool": {
+        "name": "all", "prefixes": ["10.44.0.0/16"], "default_prefixlen": "24", "is_default": true, "shared": true,
+    }});
+    admin.post("/network/v2.0/subnetpools", pool).await;
+    for _ in 0..2 {
+        let server = lab.server("2.37", auto.clone()).await;
+        let addresses = &server["addresses"]["auto_allocated_network"];
+        assert!(
+            text(&addresses[0]["addr"]).starts_with("10.44.0."),
+            "{server}"
+        );
+    }
+    let path = "/network/v2.0/networks?name=auto_allocated_network";
+    let made = lab.member.get(path).await;
+    assert_eq!(
+        made["networks"].as_array().unwrap().len(),
+        1,
+        "{}",
+        made.text
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

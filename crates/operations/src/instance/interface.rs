@@ -127,7 +127,7 @@ fn host_of(instance: &Instance) -> Result<corten_model::ids::HostId, Refusal> {
 }
 
 async fn card(
-    cx: &Context,
+    cx: &Arc<Context>,
     actor: &Actor,
     tx: &mut Tx,
     instance: &Instance,

@@ -4,7 +4,9 @@
 //! answer of it.
 
 use crate::context::Context;
-use crate::network::{access, ipam::Wanted, port::NewPort, port_check, quota};
+use crate::network::{
+    access, auto_allocated, ipam::Wanted, note, port::NewPort, port_check, quota,
+};
 use corten_iam::action::network::{NETWORKS_OPERATE, PORTS_WRITE};
 use corten_iam::actor::Actor;
 use corten_iam::policy::Target;
@@ -19,6 +21,7 @@ use corten_store::network::subnet;
 use corten_store::{Failure, Query, Tx, record};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What a create says about networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,7 +31,7 @@ pub enum Networks {
     Unsaid,
     /// No card at all.
     None,
-    /// The one network that there is for the project.
+    /// The one network that there is for the project, or else one that is made for it.
     Auto,
     These(Vec<Asked>),
 }
@@ -51,7 +54,7 @@ pub mod rule {
 /// Who asks, for whose instance.
 #[derive(Clone, Copy)]
 pub struct Asker<'a> {
-    pub cx: &'a Context,
+    pub cx: &'a Arc<Context>,
     pub actor: &'a Actor,
     pub project: &'a ProjectId,
 }
@@ -71,17 +74,10 @@ impl Asker<'_> {
                 Some(network) => vec![self.on(tx, &network, &Asked::default(), groups).await?],
                 None => return Ok(Vec::new()),
             },
-            Networks::Auto => match self.the_one(tx).await? {
-                Some(network) => vec![self.on(tx, &network, &Asked::default(), groups).await?],
-                None => {
-                    return Err(Refusal::invalid(format!(
-                        "Unable to automatically allocate a network for project {}: it has none. Make one with a \
-                         subnet, or ask for \"none\".",
-                        self.project
-                    ))
-                    .into());
-                }
-            },
+            Networks::Auto => {
+                let network = self.auto(tx).await?;
+                vec![self.on(tx, &network, &Asked::default(), groups).await?]
+            }
             Networks::These(asked) => {
                 let mut cards: Vec<Nic> = Vec::new();
                 for asked in asked {
@@ -115,6 +111,29 @@ impl Asker<'_> {
             })?,
         };
         self.on(tx, &network, asked, groups).await
+    }
+
+    /// The one network that there is, or the project's auto-allocated topology, which is made if it must be: "get me a
+    /// network".
+    async fn auto(self, tx: &mut Tx) -> Result<Network, Failure> {
+        let Self { cx, actor, project } = self;
+        if let Some(network) = self.the_one(tx).await? {
+            return Ok(network);
+        }
+        let made = auto_allocated::get_in(cx, actor, tx, project).await;
+        let (network, units) = made.map_err(|failure| match failure {
+            Failure::Refused(refusal) if refusal.name == Some(auto_allocated::IMPOSSIBLE) => {
+                Refusal::invalid(format!(
+                    "Unable to automatically allocate a network for project {project}, which has none. {} Or make a \
+                     network with a subnet, or ask for \"none\".",
+                    refusal.message
+                ))
+                .into()
+            }
+            other => other,
+        })?;
+        note(tx, cx, &actor.origin(), &units).await?;
+        access::get::<Network>(cx, actor, tx, network).await
     }
 
     /// The only network that the project may plug into, its own or shared with it.

@@ -26,6 +26,9 @@ use corten_store::{Failure, Query, Tx, record};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// The rule that a cloud without the means of a topology breaks.
+pub const IMPOSSIBLE: &str = "AutoAllocationFailure";
+
 /// What a topology is made from.
 struct Means {
     outside: Network,
@@ -33,9 +36,8 @@ struct Means {
 }
 
 async fn means(tx: &mut Tx) -> Result<Means, Failure> {
-    let refuse = |why: &str| {
-        Refusal::conflict(format!("Deployment error: {why}.")).named("AutoAllocationFailure")
-    };
+    let refuse =
+        |why: &str| Refusal::conflict(format!("Deployment error: {why}.")).named(IMPOSSIBLE);
     let external: Vec<Network> = Query::new().equals("external", true).all(tx).await?;
     let outside = external.into_iter().find(|network| network.is_default);
     let outside = outside.ok_or_else(|| {
@@ -74,14 +76,26 @@ pub async fn get(
         return Ok(topology.network_id);
     }
     let mut tx = cx.store.write().await?;
-    // Two that ask at once make one.
-    corten_store::quotas::serialize(&mut tx, project).await?;
-    if let Some(topology) = self::present(&mut tx, project).await? {
-        return Ok(topology.network_id);
-    }
-    let (network, units) = make(cx, actor, &mut tx, project).await?;
+    let (network, units) = get_in(cx, actor, &mut tx, project).await?;
     commit(tx, cx, &actor.origin(), &units).await?;
     Ok(network)
+}
+
+/// The same in a transaction that does more. The caller notes the units that changed.
+pub(crate) async fn get_in(
+    cx: &Arc<Context>,
+    actor: &Actor,
+    tx: &mut Tx,
+    project: &ProjectId,
+) -> Result<(NetworkId, Vec<Unit>), Failure> {
+    cx.policy
+        .check(actor, NETWORKS_WRITE, &Target::project(project))?;
+    // Two that ask at once make one.
+    corten_store::quotas::serialize(tx, project).await?;
+    match present(tx, project).await? {
+        Some(topology) => Ok((topology.network_id, Vec::new())),
+        None => make(cx, actor, tx, project).await,
+    }
 }
 
 /// What was made and is still there.
