@@ -1,14 +1,14 @@
-//! Giving a guest another network card, at once if it runs.
+//! Giving a guest another network card, at once if it runs, and telling of it on its config drive.
 //!
 //! ```text
 //!  Plug (at the host) ──▶ done
-//!     └────────────────▶ Unplug (at the host) ──▶ failed: the card is gone again, and its port with it
+//!     └──▶ Unplug (at the host) ──▶ Describe (at the host) ──▶ failed: the card is gone again, and its port with it
 //! ```
 //!
 //! The card and its port are there, and the port is joined to the host, from the moment of acceptance.
 
 use crate::context::Context;
-use crate::detach_interface::{forget, unplug};
+use crate::detach_interface::{describe, forget, unplug};
 use crate::instance::interface::SETTLED;
 use crate::instance::{ports, spec, work};
 use async_trait::async_trait;
@@ -37,6 +37,11 @@ pub enum Step {
         host: HostId,
         cause: String,
     },
+    /// The config drive is written anew, without the card.
+    Describe {
+        host: HostId,
+        cause: String,
+    },
 }
 
 #[async_trait]
@@ -57,6 +62,13 @@ impl Workflow for AttachInterface {
             Step::Plug { host } => self.plug(host, input, cx).await,
             Step::Unplug { host, cause } => {
                 let tx = unplug(&self.0, cx, host, input.instance_id, input.port_id).await?;
+                tx.next(work::at(host), Step::Describe { host, cause })
+                    .await
+            }
+            Step::Describe { host, cause } => {
+                describe(&self.0, cx, host, input.instance_id).await?;
+                let mut tx = cx.commit().await?;
+                tx.wake(SETTLED);
                 tx.failed(&cause).await
             }
         }
@@ -76,7 +88,8 @@ impl Workflow for AttachInterface {
                 cx.commit().await?.next(work::at(host), step).await
             }
             None => {
-                let tx = forget(&self.0, cx, input.instance_id, input.port_id).await?;
+                let mut tx = forget(&self.0, cx, input.instance_id, input.port_id).await?;
+                tx.wake(SETTLED);
                 tx.failed(&cause).await
             }
         }
@@ -97,6 +110,7 @@ impl AttachInterface {
         })?;
         let nic = spec::nic(card).map_err(|refusal| StepError::Fail(refusal.message))?;
         work::perform(&self.0, cx, host, Task::AttachNic { id, nic }).await?;
+        describe(&self.0, cx, host, id).await?;
         let mut tx = cx.commit().await?;
         tx.wake(SETTLED);
         tx.done().await

@@ -1,13 +1,14 @@
-//! Taking a network card away from a guest: at the host, then its row and its port.
+//! Taking a network card away from a guest: at the host, then its row and its port, then from its config drive.
 //!
 //! ```text
-//!  Unplug (at the host) ──▶ done
-//!     └──────────────────▶ failed: the guest did not let go of the card, and keeps it
+//!  Unplug (at the host) ──▶ Describe (at the host) ──▶ done
+//!     │                        └────▶ failed: the card is gone, but its config drive still tells of it
+//!     └─────────────────────────────▶ failed: the guest did not let go of the card, and keeps it
 //! ```
 
 use crate::context::Context;
 use crate::instance::interface::SETTLED;
-use crate::instance::{ports, work};
+use crate::instance::{ports, spec, work};
 use async_trait::async_trait;
 use corten_engine::{Committed, GiveUp, StepCx, StepError, StepTx, Workflow};
 use corten_host::Task;
@@ -27,7 +28,13 @@ pub struct Input {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Step {
-    Unplug { host: HostId },
+    Unplug {
+        host: HostId,
+    },
+    /// The config drive is written anew.
+    Describe {
+        host: HostId,
+    },
 }
 
 #[async_trait]
@@ -44,9 +51,18 @@ impl Workflow for DetachInterface {
     }
 
     async fn run(&self, step: Step, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
-        let Step::Unplug { host } = step;
-        let tx = unplug(&self.0, cx, host, input.instance_id, input.port_id).await?;
-        tx.done().await
+        match step {
+            Step::Unplug { host } => {
+                let tx = unplug(&self.0, cx, host, input.instance_id, input.port_id).await?;
+                tx.next(work::at(host), Step::Describe { host }).await
+            }
+            Step::Describe { host } => {
+                describe(&self.0, cx, host, input.instance_id).await?;
+                let mut tx = cx.commit().await?;
+                tx.wake(SETTLED);
+                tx.done().await
+            }
+        }
     }
 
     async fn give_up(&self, why: GiveUp, _: &Input, cx: &StepCx) -> Result<Committed, StepError> {
@@ -83,6 +99,23 @@ pub async fn forget<'a>(
         ports::release_one(&mut tx, context, &instance, &nic, &cx.origin()).await?;
         instances::update(&mut tx, &mut instance, cx.now()).await?;
     }
-    tx.wake(SETTLED);
     Ok(tx)
+}
+
+/// Has the host write the config drive anew, so that the guest is told of the cards that it has when it starts next.
+/// The password is not on it any more: it was for the first boot, and is kept nowhere else.
+pub async fn describe(
+    context: &Context,
+    cx: &StepCx,
+    host: HostId,
+    id: InstanceId,
+) -> Result<(), StepError> {
+    let (instance, cards) = work::read_with_cards(cx, id).await?;
+    if !instance.intent.config_drive {
+        return Ok(());
+    }
+    let config_drive = Some(spec::config_drive(context, &instance, cards, None));
+    let task = Task::UpdateConfigDrive { id, config_drive };
+    work::perform(context, cx, host, task).await?;
+    Ok(())
 }

@@ -16,7 +16,7 @@ use corten_store::instances::Instance;
 use corten_store::network::port::Port;
 use corten_store::{Failure, Query, record, transitions};
 use harness::network::{add_public_ip, given_id, network_id, public_ips, spare_id};
-use harness::{Cloud, image_id, member, survive_everything};
+use harness::{Cloud, End, image_id, member, survive_everything};
 
 async fn attach(cloud: &Cloud, id: InstanceId, asked: Asked) {
     interface::accept_attach(&cloud.cx, &member(), id, asked)
@@ -79,6 +79,47 @@ async fn a_card_that_cannot_be_plugged_leaves_nothing() {
     attach(&cloud, id, on_the_network()).await;
     cloud.drain().await;
     cloud.assert_nothing_leaked("not plugged").await;
+    assert_eq!(cloud.end(id).await, before);
+}
+
+/// A guest that starts again is told of the cards that it has then.
+#[tokio::test]
+async fn the_config_drive_tells_of_the_cards_that_there_are() {
+    let cloud = Cloud::open().await;
+    let id = cloud.running().await;
+    assert_eq!(cloud.end(id).await.described_cards, 2);
+    attach(&cloud, id, on_the_network()).await;
+    cloud.drain().await;
+    let End {
+        described_cards,
+        cards,
+        ..
+    } = cloud.end(id).await;
+    assert_eq!((described_cards, cards.len()), (3, 3));
+    for left in [2, 1] {
+        let port = cloud.instance(id).await.intent.nics[0].port_id;
+        let detached = interface::detach(&cloud.cx, &member(), id, port).await;
+        detached.unwrap();
+        cloud.drain().await;
+        assert_eq!(cloud.end(id).await.described_cards, left);
+    }
+}
+
+/// A config drive that cannot be written keeps no card: the attach is undone, and the drive tells what there is.
+#[tokio::test]
+async fn a_card_that_cannot_be_told_of_is_not_attached() {
+    let cloud = Cloud::open().await;
+    let id = cloud.running().await;
+    let before = cloud.end(id).await;
+    for (_, sim) in &cloud.hosts {
+        let error = HostError::ImageNotCached {
+            sha512: "00".to_owned(),
+        };
+        sim.fail_next(TaskKind::UpdateConfigDrive, 1, error);
+    }
+    attach(&cloud, id, on_the_network()).await;
+    cloud.drain().await;
+    cloud.assert_nothing_leaked("not described").await;
     assert_eq!(cloud.end(id).await, before);
 }
 

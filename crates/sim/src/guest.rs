@@ -1,8 +1,8 @@
 //! One simulated guest: what a real one would have on disk and in its process, as data.
 
 use corten_host::{
-    CpuDiagnostics, Diagnostics, DiskDiagnostics, ExitCause, Firmware, GuestChange, GuestSpec,
-    HostError, NicDiagnostics, Observation, Power, Shape,
+    ConfigDrive, CpuDiagnostics, Diagnostics, DiskDiagnostics, ExitCause, Firmware, GuestChange,
+    GuestSpec, HostError, NicDiagnostics, Observation, Power, Shape,
 };
 use corten_model::ids::{InstanceId, OperationId, PortId};
 use std::collections::BTreeSet;
@@ -15,6 +15,8 @@ pub struct Guest {
     /// Without the content of its config drive, as a real host keeps it.
     pub spec: GuestSpec,
     pub has_config_drive: bool,
+    /// What the config drive tells of networks.
+    pub network_data: Option<Vec<u8>>,
     pub process: Option<Process>,
     /// The ports whose taps were made. They stay while the guest is off, as on a real host.
     pub taps: BTreeSet<PortId>,
@@ -53,15 +55,24 @@ pub struct Rescue {
     pub has_config_drive: bool,
 }
 
+/// The one document of a config drive that is kept.
+pub fn network_data(config_drive: Option<&ConfigDrive>) -> Option<Vec<u8>> {
+    let mut files = config_drive?.files.iter();
+    let found = files.find(|file| file.path.ends_with("/network_data.json"))?;
+    Some(found.content.clone())
+}
+
 impl Guest {
     pub fn new(spec: GuestSpec, obeys: bool) -> Self {
         let has_config_drive = spec.config_drive.is_some();
+        let network_data = network_data(spec.config_drive.as_ref());
         Self {
             spec: GuestSpec {
                 config_drive: None,
                 ..spec
             },
             has_config_drive,
+            network_data,
             process: None,
             taps: BTreeSet::new(),
             memory_saved: false,

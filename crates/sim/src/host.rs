@@ -161,6 +161,11 @@ impl SimHost {
             .unwrap_or_default()
     }
 
+    /// What a guest's config drive tells of its networks.
+    pub fn network_data(&self, id: InstanceId) -> Option<Vec<u8>> {
+        self.inner.state().guest(id).ok()?.network_data.clone()
+    }
+
     /// How many guests, present or gone, the host has in mind.
     pub fn remembered(&self) -> usize {
         self.inner.state().places.len()

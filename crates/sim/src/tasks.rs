@@ -1,7 +1,7 @@
 //! What each task does to a simulated guest: the same rules as on a real host, on data.
 
 use crate::config::SimConfig;
-use crate::guest::{Before, Guest, Rescue};
+use crate::guest::{Before, Guest, Rescue, network_data};
 use corten_host::{
     ConfigDrive, DiskFormat, DiskSpec, ExitCause, GuestChange, GuestSpec, HostError, ImageRecord,
     ImageRef, Machine, NicSpec, RebootKind, Report, Shape, StopKind,
@@ -293,6 +293,7 @@ impl Guest {
         self.last_exit = None;
         self.console.clear();
         self.has_config_drive = spec.config_drive.is_some();
+        self.network_data = network_data(spec.config_drive.as_ref());
         self.taps
             .retain(|port| spec.nics.iter().any(|nic| nic.port == *port));
         self.spec = GuestSpec {
@@ -337,6 +338,7 @@ impl Guest {
     ) -> Result<Report, HostError> {
         config_drive.map_or(Ok(()), check_config_drive)?;
         self.has_config_drive = config_drive.is_some();
+        self.network_data = network_data(config_drive);
         Ok(Report::Done)
     }
 

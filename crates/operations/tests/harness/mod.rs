@@ -327,6 +327,7 @@ impl Cloud {
             fault: instance.fault.is_some(),
             flavor: instance.intent.flavor.name.clone(),
             cards: network::cards(self, &instance).await,
+            described_cards: host.map_or(0, |(_, sim)| described_cards(sim, id)),
             ephemeral_ips: self.ephemeral_ips(instance).await,
         }
     }
@@ -448,7 +449,17 @@ pub struct End {
     pub fault: bool,
     pub flavor: String,
     pub cards: Vec<network::CardEnd>,
+    /// How many its config drive tells of.
+    pub described_cards: usize,
     pub ephemeral_ips: Vec<bool>,
+}
+
+fn described_cards(sim: &SimHost, id: InstanceId) -> usize {
+    let Some(document) = sim.network_data(id) else {
+        return 0;
+    };
+    let document: serde_json::Value = serde_json::from_slice(&document).unwrap();
+    document["links"].as_array().unwrap().len()
 }
 
 pub fn image_id() -> ImageId {
