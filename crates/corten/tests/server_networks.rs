@@ -205,6 +205,60 @@ async fn a_project_without_a_network_is_made_one_if_thecloud_can() {
     );
 }
 
+/// Neutron's dns-integration: a port says by what names its addresses are known, and follows the server's host name.
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_say_their_names() {
+    let lab = Lab::new().await;
+    let path = format!("/network/v2.0/networks/{}", lab.network);
+    let domain = json!({"network": {"dns_domain": "vpc.example.org."}});
+    lab.member.ask(Method::PUT, &path, Some(&domain)).await.ok();
+    let server = lab
+        .server("2.90", json!({"networks": "auto", "hostname": "web-1"}))
+        .await;
+    let id = text(&server["id"]);
+    let port = async || {
+        let found = lab
+            .member
+            .get(&format!("/network/v2.0/ports?device_id={id}"))
+            .await;
+        found["ports"][0].clone()
+    };
+    let seen = port().await;
+    let address = &seen["fixed_ips"][0]["ip_address"];
+    let wanted = |name: &str| json!([{"ip_address": address, "hostname": name, "fqdn": format!("{name}.vpc.example.org.")}]);
+    assert_eq!(seen["dns_name"], "web-1");
+    assert_eq!(seen["dns_assignment"], wanted("web-1"));
+    assert!(
+        seen.get("dns_domain").is_none(),
+        "no service publishes names outside: {seen}"
+    );
+
+    let renamed = json!({"server": {"hostname": "db-1"}});
+    let path = format!("/compute/v2.1/servers/{id}");
+    let (status, body) = lab.at("2.90", Method::PUT, &path, Some(&renamed)).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!(port().await["dns_assignment"], wanted("db-1"));
+
+    let path = format!("/network/v2.0/ports/{}", text(&seen["id"]));
+    let nameless = json!({"port": {"dns_name": ""}});
+    lab.member
+        .ask(Method::PUT, &path, Some(&nameless))
+        .await
+        .ok();
+    let made = format!("host-{}", text(address).replace('.', "-"));
+    assert_eq!(port().await["dns_assignment"], wanted(&made));
+
+    // What would need a DNS service outside is refused.
+    let published = json!({"port": {"dns_domain": "example.org."}});
+    let refused = lab.member.ask(Method::PUT, &path, Some(&published)).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text);
+    let subnet = &seen["fixed_ips"][0]["subnet_id"];
+    let path = format!("/network/v2.0/subnets/{}", text(subnet));
+    let published = json!({"subnet": {"dns_publish_fixed_ip": true}});
+    let refused = lab.member.ask(Method::PUT, &path, Some(&published)).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cards_come_and_go_on_a_server_that_runs() {
     let lab = Lab::new().await;

@@ -8,15 +8,19 @@ use corten_host::HostError;
 use corten_model::ids::InstanceId;
 use corten_model::lifecycle::Command;
 use corten_model::refusal::Reason;
+use corten_network::plan::{Plan, Unit};
+use corten_operations::instance::command::Rebuild;
+use corten_operations::instance::edit::{self, Update};
 use corten_operations::instance::networks::{Asked, Networks};
 use corten_operations::instance::{addresses, command, interface, metadata, new, reshape};
-use corten_operations::network::port::{self, NewPort};
+use corten_operations::network::port::{self, NewPort, PortChange};
 use corten_sim::TaskKind;
 use corten_store::instances::Instance;
 use corten_store::network::port::Port;
 use corten_store::{Failure, Query, record, transitions};
 use harness::network::{add_public_ip, given_id, network_id, public_ips, spare_id};
 use harness::{Cloud, End, image_id, member, survive_everything};
+use std::collections::BTreeSet;
 
 async fn attach(cloud: &Cloud, id: InstanceId, asked: Asked) {
     interface::accept_attach(&cloud.cx, &member(), id, asked)
@@ -253,6 +257,55 @@ async fn creates_on_networks_that_cannot_be_are_refused() {
     assert_eq!(spare.device_id, "", "a refused create takes no port");
     let ports: Vec<Port> = Query::new().all(&mut tx).await.unwrap();
     assert_eq!(ports.len(), 3);
+}
+
+/// The names that the fabric answers in the harness's network.
+fn names(cloud: &Cloud) -> BTreeSet<String> {
+    let plan = cloud.fabric.plans().remove(&Unit::Network(network_id()));
+    let Some(Plan::Network(plan)) = plan else {
+        panic!("the fabric does not have the network");
+    };
+    let names = plan.ports.iter().flat_map(|port| &port.dns_names);
+    names.map(|(name, _)| name.clone()).collect()
+}
+
+/// A guest is known by its host name; a port that was given a name of its own keeps it.
+#[tokio::test]
+async fn names_follow_the_host_name() {
+    let cloud = Cloud::open().await;
+    let named = PortChange {
+        dns_name: Some("front".to_owned()),
+        ..PortChange::default()
+    };
+    let named = port::update(&cloud.cx, &member(), given_id(), named).await;
+    named.unwrap();
+    let id = cloud.running().await;
+    let known = |names: &[&str]| {
+        let names = names.iter().map(|name| format!("{name}.cloud.internal"));
+        names.collect::<BTreeSet<_>>()
+    };
+    // The spare port has no name of its own.
+    let wanted = known(&["front", "guest", "host-10-0-0-201"]);
+    assert_eq!(names(&cloud), wanted);
+    let update = Update {
+        hostname: Some("db".to_owned()),
+        ..Update::default()
+    };
+    edit::update(&cloud.cx, &member(), id, update)
+        .await
+        .unwrap();
+    cloud.drain().await;
+    assert_eq!(names(&cloud), known(&["db", "front", "host-10-0-0-201"]));
+    let change = Rebuild {
+        hostname: Some("web".to_owned()),
+        ..Rebuild::default()
+    };
+    command::rebuild(&cloud.cx, &member(), id, change)
+        .await
+        .unwrap();
+    cloud.drain().await;
+    assert_eq!(names(&cloud), known(&["front", "host-10-0-0-201", "web"]));
+    cloud.assert_nothing_leaked("renamed").await;
 }
 
 /// Who asks the metadata service is known by network and address alone.

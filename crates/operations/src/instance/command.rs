@@ -2,7 +2,7 @@
 //! transaction.
 
 use super::history::{self, Deed};
-use super::query;
+use super::{ports, query};
 use crate::command_instance::{self, CommandInstance};
 use crate::context::Context;
 use crate::delete_instance::{self, DeleteInstance};
@@ -385,6 +385,10 @@ pub async fn rebuild(
         )
         .await?;
     }
+    if let Some(hostname) = change.hostname {
+        let Accepted { tx, instance, .. } = &mut accepted;
+        ports::rename(tx, cx, instance, hostname, &actor.origin()).await?;
+    }
     let intent = &mut accepted.instance.intent;
     intent.image = Some(new::image_row(usable));
     if let Some(name) = change.name {
@@ -392,9 +396,6 @@ pub async fn rebuild(
     }
     if let Some(description) = change.description {
         intent.description = description;
-    }
-    if let Some(hostname) = change.hostname {
-        intent.hostname = hostname;
     }
     if let Some(metadata) = change.metadata {
         intent.metadata = metadata;

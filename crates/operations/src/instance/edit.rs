@@ -1,7 +1,7 @@
 //! Changes that need no host: name, description, metadata, tags, lock.
 
 use super::history::{self, Deed};
-use super::{command, new, query};
+use super::{command, new, ports, query};
 use crate::context::Context;
 use corten_iam::action::compute;
 use corten_iam::actor::Actor;
@@ -11,6 +11,7 @@ use corten_model::refusal::Refusal;
 use corten_store::instances::{self, Instance, Lock};
 use corten_store::{Failure, Tx};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// At most this many tags on a server. Nova, "Server tags".
 pub const MAX_TAGS: usize = 50;
@@ -54,7 +55,7 @@ async fn edit<T>(
 }
 
 pub async fn update(
-    cx: &Context,
+    cx: &Arc<Context>,
     actor: &Actor,
     id: InstanceId,
     change: Update,
@@ -67,16 +68,16 @@ pub async fn update(
         access_ip_v4,
         access_ip_v6,
     } = change;
-    let (instance, ()) = edit(cx, actor, id, Guard::Free, async |_, instance| {
+    let (instance, ()) = edit(cx, actor, id, Guard::Free, async |tx, instance| {
+        if let Some(hostname) = hostname {
+            ports::rename(tx, cx, instance, hostname, &actor.origin()).await?;
+        }
         let intent = &mut instance.intent;
         if let Some(name) = name {
             intent.name = name;
         }
         if let Some(description) = description {
             intent.description = description;
-        }
-        if let Some(hostname) = hostname {
-            intent.hostname = hostname;
         }
         if let Some(disk_config) = disk_config {
             intent.disk_config = disk_config;

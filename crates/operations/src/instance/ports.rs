@@ -117,6 +117,34 @@ fn dns_name(instance: &Instance) -> String {
     }
 }
 
+/// Gives the guest another host name, and with it the ports that were called by the one before. The caller writes the
+/// instance.
+pub async fn rename(
+    tx: &mut Tx,
+    cx: &Arc<Context>,
+    instance: &mut Instance,
+    hostname: String,
+    origin: &Origin,
+) -> Result<(), Failure> {
+    let before = dns_name(instance);
+    instance.intent.hostname = hostname;
+    let name = dns_name(instance);
+    let mut changed = BTreeSet::new();
+    for nic in &instance.intent.nics {
+        let Some(mut port) = lock_of_card(tx, instance, nic).await? else {
+            continue;
+        };
+        if port.dns_name == before && before != name {
+            name.clone_into(&mut port.dns_name);
+            port.standard.touch(cx.now());
+            record::update(tx, &port).await?;
+            changed.insert(Unit::Network(port.network_id));
+        }
+    }
+    let changed: Vec<_> = changed.into_iter().collect();
+    network::note(tx, cx, origin, &changed).await
+}
+
 /// Makes the port of a card, unless it is there.
 pub async fn make(
     tx: &mut Tx,

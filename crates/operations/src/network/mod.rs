@@ -10,6 +10,7 @@ pub mod address_scope;
 pub mod addresses;
 pub mod auto_allocated;
 pub mod default_rule;
+pub mod dns;
 mod domain_name;
 pub mod floating_ip;
 mod floating_ip_target;

@@ -1,5 +1,6 @@
 //! From rows to what the fabric must hold: a unit's rows are read whole, and made into its plan.
 
+use super::dns;
 use super::port::mac_of;
 use super::security_group_rule::protocol_number;
 use crate::context::Context;
@@ -249,18 +250,9 @@ fn allowed_pair(pair: &port::AllowedPair) -> AllowedPair {
 
 /// A guest is known by its name inside its network.
 fn dns_names(cx: &Context, network: &Network, row: &Port) -> Vec<(String, IpAddr)> {
-    if row.dns_name.is_empty() {
-        return Vec::new();
-    }
-    let domain = domain_of(cx, network);
-    let name = match (row.dns_name.strip_suffix('.'), domain.as_str()) {
-        (Some(complete), _) => complete.to_owned(),
-        (None, "") => row.dns_name.clone(),
-        (None, domain) => format!("{}.{domain}", row.dns_name),
-    };
-    row.addresses
-        .iter()
-        .map(|fixed| (name.to_ascii_lowercase(), fixed.ip_address))
+    dns::assignments(&domain_of(cx, network), row)
+        .into_iter()
+        .map(|name| (name.fqdn.to_ascii_lowercase(), name.address))
         .collect()
 }
 

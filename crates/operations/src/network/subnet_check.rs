@@ -143,6 +143,13 @@ pub(super) fn told_to_guests(subnet: &Subnet) -> Result<(), Refusal> {
         ))
         .named("HostRoutesExhausted"));
     }
+    if subnet.dns_publish_fixed_ip {
+        return Err(Refusal::invalid(
+            "Invalid input for dns_publish_fixed_ip. Reason: no DNS service outside publishes names of ports; inside \
+             their network they are known without it.",
+        )
+        .named("InvalidInput"));
+    }
     let is_ipv4 = subnet.cidr.addr().is_ipv4();
     let fits = |route: &Route| {
         route.nexthop.is_ipv4() == is_ipv4 && route.destination.addr().is_ipv4() == is_ipv4

@@ -14,6 +14,7 @@ use axum::{Json, Router};
 use corten_iam::actor::Actor;
 use corten_model::ids::{NetworkId, PortId, ProjectId, QosPolicyId, SecurityGroupId, SubnetId};
 use corten_model::refusal::Refusal;
+use corten_operations::network::dns;
 use corten_operations::network::ipam::Wanted;
 use corten_operations::network::port::{self, NewPort, PortChange};
 use corten_operations::network::trunk;
@@ -60,7 +61,7 @@ const PORTS: Collection<'static> = Collection {
 };
 
 /// A port as its owner sees it; where it is plugged in is the operator's business.
-fn view(port: &Port, shows_binding: bool) -> Value {
+fn view(port: &Port, domain: &str, shows_binding: bool) -> Value {
     let pairs = port.allowed_pairs.iter().map(|pair| {
         let mac = pair.mac_address.as_ref().unwrap_or(&port.mac_address);
         json!({"ip_address": shortest(pair.ip_address), "mac_address": mac})
@@ -71,6 +72,10 @@ fn view(port: &Port, shows_binding: bool) -> Value {
             "opt_value": option.value,
             "ip_version": option.ip_version,
         })
+    });
+    let names = dns::assignments(domain, port).into_iter().map(|name| {
+        let fqdn = format!("{}.", name.fqdn);
+        json!({"ip_address": name.address, "hostname": name.hostname, "fqdn": fqdn})
     });
     let mut view = json!({
         "id": port.id,
@@ -86,8 +91,7 @@ fn view(port: &Port, shows_binding: bool) -> Value {
         "allowed_address_pairs": pairs.collect::<Vec<_>>(),
         "extra_dhcp_opts": options.collect::<Vec<_>>(),
         "dns_name": port.dns_name,
-        "dns_assignment": [],
-        "dns_domain": "",
+        "dns_assignment": names.collect::<Vec<_>>(),
         "qos_policy_id": port.qos_policy_id,
         "resource_request": null,
         "propagate_uplink_status": true,
@@ -113,8 +117,10 @@ fn view(port: &Port, shows_binding: bool) -> Value {
 async fn views(app: &App, actor: &Actor, ports: &[Port]) -> Result<Vec<Value>, Failure> {
     let shows_binding = port::sees_binding(&app.cx, actor);
     let trunks = trunk::of_ports(&app.cx, ports).await?;
+    let domains = dns::domains(&app.cx, ports).await?;
     let views = ports.iter().map(|port| {
-        let mut view = view(port, shows_binding);
+        let domain = domains.get(&port.network_id).map_or("", String::as_str);
+        let mut view = view(port, domain, shows_binding);
         if let Some((trunk, macs)) = trunks.get(&port.id) {
             view["trunk_details"] = trunks::details(trunk, macs);
         }
