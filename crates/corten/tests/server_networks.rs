@@ -158,7 +158,7 @@ async fn a_server_is_known_by_its_addresses() {
 
 /// "Get me a network": the first server of a project makes its network, the second finds it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_project_without_a_network_is_made_one_if_thecloud_can() {
+async fn a_project_without_a_network_is_made_one_if_the_cloud_can() {
     let mut lab = Lab::new().await;
     let admin = lab.cloud.admin().await;
     lab.member = lab

@@ -6,7 +6,7 @@
 mod check;
 
 pub use check::{
-    check_group_members, check_injected_files, check_instances, check_key_pairs,
+    check_fixed_ips, check_group_members, check_injected_files, check_instances, check_key_pairs,
     check_metadata_items, check_server_groups,
 };
 
@@ -24,11 +24,13 @@ use corten_store::quotas::{self, Limits, Quota, QuotaClass};
 use corten_store::{Failure, Query, Tx, keypairs, record, server_groups};
 use std::collections::BTreeMap;
 
-/// The class whose limits every project starts from.
-pub const DEFAULT_CLASS: &str = "default";
+pub use corten_store::quotas::DEFAULT_CLASS;
 
-/// Every resource that has a quota, by Nova's names, with the operator's limit. The network's are shown to old clients
-/// of the compute API; the network service enforces them.
+/// How many addresses servers may have; it is counted here, as the network service does not know servers.
+const FIXED_IPS: &str = "fixed_ips";
+
+/// Every resource that has a quota, by Nova's names, with the operator's limit. Those of the network are for old
+/// clients of the compute API: what they set is the network's own quota.
 fn operators_limits(settings: &Settings) -> Limits {
     let Settings {
         quota,
@@ -58,7 +60,7 @@ fn operators_limits(settings: &Settings) -> Limits {
         ("injected_files", *injected_files),
         ("injected_file_content_bytes", *injected_file_content_bytes),
         ("injected_file_path_bytes", *injected_file_path_bytes),
-        ("fixed_ips", -1),
+        (FIXED_IPS, -1),
         ("floating_ips", network_quota.floating_ips),
         ("security_groups", network_quota.security_groups),
         ("security_group_rules", network_quota.security_group_rules),
@@ -92,7 +94,7 @@ pub fn known(cx: &Context) -> Limits {
     operators_limits(&cx.settings)
 }
 
-/// The limits that hold for a project, or for a user in it.
+/// The limits that hold for a project, or for a user in it, apart from those of the network.
 pub async fn limits(
     cx: &Context,
     tx: &mut Tx,
@@ -114,6 +116,32 @@ pub async fn limits(
     Ok(limits)
 }
 
+/// The same with those of the network as they are kept there.
+async fn all_limits(
+    cx: &Context,
+    tx: &mut Tx,
+    project: &ProjectId,
+    user: Option<&UserId>,
+) -> Result<Limits, Failure> {
+    let mut limits = limits(cx, tx, project, user).await?;
+    let of_networks = network::limits(tx, cx, project).await?;
+    for (name, resource) in network::OF_COMPUTE {
+        let limit = of_networks.get(resource).copied().unwrap_or(-1);
+        limits.insert(name.to_owned(), limit);
+    }
+    Ok(limits)
+}
+
+/// How many addresses the servers of a project may have; -1 means no limit.
+pub(crate) async fn fixed_ips_limit(
+    cx: &Context,
+    tx: &mut Tx,
+    project: &ProjectId,
+) -> Result<i64, Failure> {
+    let limits = limits(cx, tx, project, None).await?;
+    Ok(limit_of(&limits, FIXED_IPS))
+}
+
 async fn class_limits(cx: &Context, tx: &mut Tx, class: &str) -> Result<Limits, Failure> {
     let mut limits = operators_limits(&cx.settings);
     if let Some(class) = record::get::<QuotaClass>(tx, class).await? {
@@ -129,10 +157,6 @@ pub async fn in_use(
     user: Option<&UserId>,
 ) -> Result<BTreeMap<String, i64>, Failure> {
     let amount = servers_of(tx, project, user).await?;
-    let networks = [
-        ("floating_ips", network::FLOATING_IP),
-        ("security_groups", network::SECURITY_GROUP),
-    ];
     let mut used: BTreeMap<_, _> = named(amount)
         .into_iter()
         .map(|(name, count)| (name.to_owned(), count))
@@ -141,9 +165,11 @@ pub async fn in_use(
         "server_groups".to_owned(),
         server_groups::count(tx, project, user).await?,
     );
-    for (name, resource) in networks {
+    for (name, resource) in network::OF_COMPUTE {
         used.insert(name.to_owned(), network::used(tx, project, resource).await?);
     }
+    let addresses = network::fixed_ips(tx, project).await?;
+    used.insert(FIXED_IPS.to_owned(), addresses);
     if let Some(user) = user {
         used.insert("key_pairs".to_owned(), keypairs::count(tx, user).await?);
     }
@@ -209,7 +235,7 @@ async fn report(
     user: Option<&UserId>,
 ) -> Result<Report, Failure> {
     Ok(Report {
-        limits: limits(cx, tx, project, user).await?,
+        limits: all_limits(cx, tx, project, user).await?,
         used: in_use(tx, project, user).await?,
     })
 }
@@ -244,13 +270,17 @@ pub async fn set(
     actor: &Actor,
     project: &ProjectId,
     user: Option<&UserId>,
-    changes: Limits,
+    mut changes: Limits,
     force: bool,
 ) -> Result<Limits, Failure> {
     cx.policy
         .check(actor, QUOTAS_WRITE, &Target::project(project))?;
     let mut tx = cx.store.write().await?;
     project_must_exist(&mut tx, project).await?;
+    let of_networks = take_of_networks(&mut changes, user)?;
+    if !of_networks.is_empty() {
+        network::set_in(&mut tx, project, of_networks, force).await?;
+    }
     if !force {
         let used = in_use(&mut tx, project, user).await?;
         let above = match user {
@@ -281,9 +311,28 @@ pub async fn set(
             record::insert(&mut tx, &quota).await?;
         }
     }
-    let limits = limits(cx, &mut tx, project, user).await?;
+    let limits = all_limits(cx, &mut tx, project, user).await?;
     tx.commit().await?;
     Ok(limits)
+}
+
+/// Takes the network's limits out of these, by the network's names. They hold for a project as a whole.
+fn take_of_networks(
+    changes: &mut Limits,
+    user: Option<&UserId>,
+) -> Result<BTreeMap<String, i64>, Refusal> {
+    let names = network::OF_COMPUTE.iter().map(|(name, _)| *name);
+    let mut names = names.chain([FIXED_IPS]);
+    if let (Some(user), Some(name)) = (user, names.find(|name| changes.contains_key(*name))) {
+        return Err(Refusal::invalid(format!(
+            "Quota {name} cannot be set for user {user}: networks are counted for projects as a whole."
+        )));
+    }
+    let taken = network::OF_COMPUTE.iter().filter_map(|(name, resource)| {
+        let limit = changes.remove(*name)?;
+        Some(((*resource).to_owned(), limit))
+    });
+    Ok(taken.collect())
 }
 
 fn within(name: &str, limit: i64, least: i64, most: i64) -> Result<(), Refusal> {
@@ -300,18 +349,24 @@ fn within(name: &str, limit: i64, least: i64, most: i64) -> Result<(), Refusal> 
     Ok(())
 }
 
-/// Back to the defaults, for a project with all its users, or for one user in it.
+/// Back to the defaults, for a project with all its users, or for one user in it. Old clients mean the network's too.
 pub async fn reset(
     cx: &Context,
     actor: &Actor,
     project: &ProjectId,
     user: Option<&UserId>,
+    with_networks: bool,
 ) -> Result<(), Failure> {
     cx.policy
         .check(actor, QUOTAS_WRITE, &Target::project(project))?;
     let mut tx = cx.store.write().await?;
     match user {
-        None => quotas::delete_project(&mut tx, project).await?,
+        None => {
+            quotas::delete_project(&mut tx, project).await?;
+            if with_networks {
+                network::reset_of_compute(&mut tx, project).await?;
+            }
+        }
         Some(user) => {
             record::delete::<Quota>(&mut tx, Quota::key(project, Some(user))).await?;
         }

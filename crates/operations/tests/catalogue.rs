@@ -11,7 +11,7 @@ use corten_operations::context::Hosts;
 use corten_operations::flavor::{self, Listing, NewFlavor};
 use corten_operations::host::{self, ServiceChange, ServiceRef};
 use corten_operations::keypair::{self, NewKeyPair};
-use corten_operations::{Context, Settings, aggregate, quota, server_group};
+use corten_operations::{Context, Settings, aggregate, network, quota, server_group};
 use corten_store::hosts::{CpuInfo, HostFacts, Resources};
 use corten_store::identity::project::Project;
 use corten_store::keypairs::KeyKind;
@@ -363,7 +363,7 @@ async fn a_quota_is_the_users_then_the_projects_then_the_class() {
         .await
         .unwrap();
     assert_eq!((shown(None).await, shown(Some(&alice)).await), (10, 5));
-    quota::reset(cx, &admin(), &demo, None).await.unwrap();
+    quota::reset(cx, &admin(), &demo, None, true).await.unwrap();
     assert_eq!((shown(None).await, shown(Some(&alice)).await), (30, 30));
     let by_member = quota::set(cx, &member("alice", "demo"), &demo, None, cores(99), false).await;
     assert_eq!(refused(by_member).reason, Reason::Forbidden);
@@ -377,6 +377,51 @@ async fn a_quota_is_the_users_then_the_projects_then_the_class() {
     )
     .await;
     assert!(refused(unknown).message.contains("is not a valid project"));
+}
+
+/// What old clients of the compute API set of networks is the network's quota: one limit, in one place.
+#[tokio::test]
+async fn quotas_of_networks_are_kept_where_they_are_enforced() {
+    let cloud = Cloud::new().await;
+    let (cx, demo, alice) = (&cloud.cx, ProjectId::from("demo"), UserId::from("alice"));
+    let limit = |name: &str, limit: i64| [(name.to_owned(), limit)].into();
+    let of_network = async |resource: &str| {
+        let limits = network::quota::show(cx, &admin(), &demo).await.unwrap();
+        limits[resource]
+    };
+    let of_compute = async |name: &str| {
+        let report = quota::show(cx, &admin(), &demo, None).await.unwrap();
+        report.limits[name]
+    };
+    let set = async |name: &str, number: i64| {
+        quota::set(cx, &admin(), &demo, None, limit(name, number), false).await
+    };
+    assert_eq!(set("floating_ips", 7).await.unwrap()["floating_ips"], 7);
+    assert_eq!(of_network("floatingip").await, 7);
+    let change = limit("security_group", 9);
+    network::quota::update(cx, &admin(), &demo, change, false)
+        .await
+        .unwrap();
+    assert_eq!(of_compute("security_groups").await, 9);
+    let class = limit("security_group_rules", 33);
+    quota::set_class(cx, &admin(), quota::DEFAULT_CLASS, class)
+        .await
+        .unwrap();
+    assert_eq!(of_network("security_group_rule").await, 33);
+    for name in ["floating_ips", "fixed_ips"] {
+        let of_a_user = quota::set(cx, &admin(), &demo, Some(&alice), limit(name, 1), false).await;
+        let refusal = refused(of_a_user);
+        assert_eq!(refusal.reason, Reason::Invalid);
+        assert!(refusal.message.contains(name), "{}", refusal.message);
+    }
+    // A client of today does not mean the network's.
+    quota::reset(cx, &admin(), &demo, None, false)
+        .await
+        .unwrap();
+    assert_eq!(of_network("floatingip").await, 7);
+    quota::reset(cx, &admin(), &demo, None, true).await.unwrap();
+    assert_eq!(of_network("floatingip").await, 50);
+    assert_eq!(of_network("security_group_rule").await, 33);
 }
 
 #[tokio::test]

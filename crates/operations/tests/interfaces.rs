@@ -14,11 +14,12 @@ use corten_operations::instance::edit::{self, Update};
 use corten_operations::instance::networks::{Asked, Networks};
 use corten_operations::instance::{addresses, command, interface, metadata, new, reshape};
 use corten_operations::network::port::{self, NewPort, PortChange};
+use corten_operations::quota;
 use corten_sim::TaskKind;
 use corten_store::instances::Instance;
 use corten_store::network::port::Port;
 use corten_store::{Failure, Query, record, transitions};
-use harness::network::{add_public_ip, given_id, network_id, public_ips, spare_id};
+use harness::network::{add_public_ip, given_id, network_id, own_admin, public_ips, spare_id};
 use harness::{Cloud, End, image_id, member, survive_everything};
 use std::collections::BTreeSet;
 
@@ -257,6 +258,45 @@ async fn creates_on_networks_that_cannot_be_are_refused() {
     assert_eq!(spare.device_id, "", "a refused create takes no port");
     let ports: Vec<Port> = Query::new().all(&mut tx).await.unwrap();
     assert_eq!(ports.len(), 3);
+}
+
+/// The addresses of servers have a quota of their own, which the compute API of old sets.
+#[tokio::test]
+async fn servers_have_as_many_addresses_as_the_quota_grants() {
+    let cloud = Cloud::open().await;
+    let limits = [("fixed_ips".to_owned(), 2)].into();
+    quota::set_class(&cloud.cx, &own_admin(), quota::DEFAULT_CLASS, limits)
+        .await
+        .unwrap();
+    let id = cloud.running().await;
+    assert_eq!(cloud.end(id).await.cards.len(), 2);
+    let (reason, message) = refusal_of(&cloud, Networks::These(vec![on_the_network()])).await;
+    assert_eq!(reason, Reason::OverQuota, "{message}");
+    let spare = Asked {
+        port_id: Some(spare_id()),
+        ..Asked::default()
+    };
+    for asked in [on_the_network(), spare] {
+        let attached = interface::accept_attach(&cloud.cx, &member(), id, asked).await;
+        let Err(Failure::Refused(refusal)) = attached else {
+            panic!("a refusal was expected: {attached:?}");
+        };
+        assert_eq!(refusal.reason, Reason::OverQuota, "{}", refusal.message);
+    }
+    let added = interface::add_address(&cloud.cx, &member(), id, network_id()).await;
+    let Err(Failure::Refused(refusal)) = added else {
+        panic!("a refusal was expected: {added:?}");
+    };
+    assert_eq!(refusal.reason, Reason::OverQuota, "{}", refusal.message);
+    cloud.assert_nothing_leaked("over quota").await;
+    let port = cloud.instance(id).await.intent.nics[0].port_id;
+    interface::detach(&cloud.cx, &member(), id, port)
+        .await
+        .unwrap();
+    cloud.drain().await;
+    attach(&cloud, id, on_the_network()).await;
+    cloud.drain().await;
+    assert_eq!(cloud.end(id).await.cards.len(), 2);
 }
 
 /// The names that the fabric answers in the harness's network.

@@ -39,6 +39,9 @@ impl Record for Quota {
     }
 }
 
+/// The class whose limits every project starts from.
+pub const DEFAULT_CLASS: &str = "default";
+
 /// The limits of a class. The class `default` is what every project starts from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuotaClass {

@@ -8,6 +8,7 @@ use crate::attach_interface::{self, AttachInterface};
 use crate::context::Context;
 use crate::detach_interface::{self, DetachInterface};
 use crate::network::{commit, floating_ip, ipam};
+use crate::quota::check_fixed_ips;
 use corten_iam::action::compute;
 use corten_iam::actor::Actor;
 use corten_model::ids::{InstanceId, NetworkId, PortId};
@@ -334,6 +335,7 @@ async fn written(
 ) -> Result<(), Failure> {
     port.standard.touch(cx.now());
     port::update(&mut tx, &port).await?;
+    check_fixed_ips(&mut tx, cx, &port.standard.project_id).await?;
     let mut units = vec![Unit::Network(port.network_id)];
     // A public IP does not lead to an address that the port gave back.
     units.extend(floating_ip::follow(cx, &mut tx, port.id, &port.addresses).await?);

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::network::{
     access, auto_allocated, ipam::Wanted, note, port::NewPort, port_check, quota,
 };
+use crate::quota::fixed_ips_limit;
 use corten_iam::action::network::{NETWORKS_OPERATE, PORTS_WRITE};
 use corten_iam::actor::Actor;
 use corten_iam::policy::Target;
@@ -300,16 +301,28 @@ impl Asker<'_> {
         }
     }
 
-    /// How many instances with these cards the project's quota of ports has room for; `None` for any number.
+    /// How many instances with these cards the project's quotas of ports and of addresses have room for; `None` for any
+    /// number.
     pub async fn room(self, tx: &mut Tx, cards: &[Nic]) -> Result<Option<i64>, Failure> {
-        let needed = cards.iter().filter(|card| card.own).count() as i64;
-        let limits = quota::limits(tx, self.cx, self.project).await?;
-        let limit = limits.get(quota::PORT).copied().unwrap_or(-1);
-        if needed == 0 || limit < 0 {
+        let Self { cx, project, .. } = self;
+        if cards.is_empty() {
             return Ok(None);
         }
-        let used = quota::used(tx, self.project, quota::PORT).await?;
-        Ok(Some((limit - used).max(0) / needed))
+        let limits = quota::limits(tx, cx, project).await?;
+        let ports = limits.get(quota::PORT).copied().unwrap_or(-1);
+        let new_ports = cards.iter().filter(|card| card.own).count() as i64;
+        let mut room = None;
+        if ports >= 0 && new_ports > 0 {
+            let used = quota::used(tx, project, quota::PORT).await?;
+            room = Some((ports - used).max(0) / new_ports);
+        }
+        let addresses = fixed_ips_limit(cx, tx, project).await?;
+        if addresses >= 0 {
+            let used = quota::fixed_ips(tx, project).await?;
+            let here = (addresses - used).max(0) / cards.len() as i64;
+            room = Some(room.map_or(here, |room: i64| room.min(here)));
+        }
+        Ok(room)
     }
 }
 
@@ -329,7 +342,7 @@ pub fn for_instance(cards: &[Nic]) -> Vec<Nic> {
 /// The 403 of a project without room for ports.
 pub fn too_many_ports() -> Refusal {
     Refusal::over_quota(
-        "Maximum number of ports exceeded: delete ports, or have the project's quota of ports raised.",
+        "Maximum number of ports exceeded: delete ports, or have the project's quotas of ports and of fixed IPs raised.",
     )
 }
 

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::instance::metadata::Card;
 use crate::network::port::{self as rules, NewPort};
 use crate::network::{self, ipam::Wanted, port_check, quota};
+use crate::quota::check_fixed_ips;
 use corten_model::ids::PortId;
 use corten_model::origin::Origin;
 use corten_model::refusal::Refusal;
@@ -105,6 +106,7 @@ pub async fn take(
     }
     port.standard.touch(cx.now());
     record::update(tx, &port).await?;
+    check_fixed_ips(tx, cx, &instance.project_id).await?;
     network::note(tx, cx, &Origin::system(), &[Unit::Network(port.network_id)]).await
 }
 
@@ -180,7 +182,7 @@ pub async fn make(
         ..NewPort::on(network.id)
     };
     rules::insert(cx, tx, &network, instance.project_id.clone(), new).await?;
-    Ok(())
+    check_fixed_ips(tx, cx, &instance.project_id).await
 }
 
 /// Makes the ports that are not there yet, and joins all of them to the instance's host (K9).

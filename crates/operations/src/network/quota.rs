@@ -17,7 +17,8 @@ use corten_store::network::security_group::{Rule, SecurityGroup};
 use corten_store::network::subnet::Subnet;
 use corten_store::network::subnet_pool::SubnetPool;
 use corten_store::network::trunk::Trunk;
-use corten_store::{Failure, Query, Record, Tx, quotas, record};
+use corten_store::quotas::{self, QuotaClass};
+use corten_store::{Failure, Query, Record, Tx, record};
 use std::collections::BTreeMap;
 
 pub const NETWORK: &str = "network";
@@ -47,10 +48,18 @@ pub const RESOURCES: [&str; 11] = [
     TRUNK,
 ];
 
-/// What every project may have that has no quota of its own; -1 means no limit.
-pub fn defaults(cx: &Context) -> BTreeMap<&'static str, i64> {
+/// What old clients of the compute API call some of them.
+pub const OF_COMPUTE: [(&str, &str); 3] = [
+    ("floating_ips", FLOATING_IP),
+    ("security_groups", SECURITY_GROUP),
+    ("security_group_rules", SECURITY_GROUP_RULE),
+];
+
+/// What every project may have that has no quota of its own; -1 means no limit. An administrator may have set some of
+/// it by the compute API.
+async fn defaults(tx: &mut Tx, cx: &Context) -> Result<BTreeMap<&'static str, i64>, Failure> {
     let quota = &cx.settings.network_quota;
-    BTreeMap::from([
+    let mut defaults = BTreeMap::from([
         (NETWORK, quota.networks),
         (SUBNET, quota.subnets),
         (SUBNET_POOL, quota.subnet_pools),
@@ -62,7 +71,15 @@ pub fn defaults(cx: &Context) -> BTreeMap<&'static str, i64> {
         (ADDRESS_GROUP, quota.address_groups),
         (RBAC_POLICY, quota.rbac_policies),
         (TRUNK, quota.trunks),
-    ])
+    ]);
+    let class: Option<QuotaClass> = record::get(tx, quotas::DEFAULT_CLASS).await?;
+    let class = class.map(|class| class.limits).unwrap_or_default();
+    for (name, resource) in OF_COMPUTE {
+        if let Some(limit) = class.get(name) {
+            defaults.insert(resource, *limit);
+        }
+    }
+    Ok(defaults)
 }
 
 /// What a project may have.
@@ -71,7 +88,7 @@ pub async fn limits(
     cx: &Context,
     project: &ProjectId,
 ) -> Result<BTreeMap<&'static str, i64>, Failure> {
-    let mut limits = defaults(cx);
+    let mut limits = defaults(tx, cx).await?;
     let own: Option<NetworkQuota> = record::get(tx, project).await?;
     for (name, limit) in own.map(|quota| quota.limits).unwrap_or_default() {
         if let Some(known) = RESOURCES.into_iter().find(|known| *known == name) {
@@ -162,13 +179,13 @@ pub async fn show(
 }
 
 /// What a project would have without a quota of its own.
-pub fn show_default(
+pub async fn show_default(
     cx: &Context,
     actor: &Actor,
     project: &ProjectId,
-) -> Result<BTreeMap<&'static str, i64>, Refusal> {
+) -> Result<BTreeMap<&'static str, i64>, Failure> {
     check_reader(cx, actor, project)?;
-    Ok(defaults(cx))
+    defaults(&mut cx.store.read().await?, cx).await
 }
 
 /// A project's limits beside what it has.
@@ -213,11 +230,24 @@ pub async fn update(
 ) -> Result<BTreeMap<&'static str, i64>, Failure> {
     cx.policy.check(actor, QUOTAS_WRITE, &Target::cloud())?;
     let mut tx = cx.store.write().await?;
-    quotas::serialize(&mut tx, project).await?;
+    set_in(&mut tx, project, change, force).await?;
+    let limits = limits(&mut tx, cx, project).await?;
+    tx.commit().await?;
+    Ok(limits)
+}
+
+/// The same in a transaction that does more, for who may.
+pub(crate) async fn set_in(
+    tx: &mut Tx,
+    project: &ProjectId,
+    change: BTreeMap<String, i64>,
+    force: bool,
+) -> Result<(), Failure> {
+    quotas::serialize(tx, project).await?;
     for (name, limit) in &change {
-        check_limit(&mut tx, project, name, *limit, force).await?;
+        check_limit(tx, project, name, *limit, force).await?;
     }
-    let present = record::lock::<NetworkQuota>(&mut tx, project).await?;
+    let present = record::lock::<NetworkQuota>(tx, project).await?;
     let is_new = present.is_none();
     let mut quota = present.unwrap_or_else(|| NetworkQuota {
         project_id: project.clone(),
@@ -225,13 +255,37 @@ pub async fn update(
     });
     quota.limits.extend(change);
     if is_new {
-        record::insert(&mut tx, &quota).await?;
+        record::insert(tx, &quota).await?;
     } else {
-        record::update(&mut tx, &quota).await?;
+        record::update(tx, &quota).await?;
     }
-    let limits = limits(&mut tx, cx, project).await?;
-    tx.commit().await?;
-    Ok(limits)
+    Ok(())
+}
+
+/// Takes the limits away that the compute API sets.
+pub(crate) async fn reset_of_compute(tx: &mut Tx, project: &ProjectId) -> Result<(), Failure> {
+    let Some(mut quota) = record::lock::<NetworkQuota>(tx, project).await? else {
+        return Ok(());
+    };
+    for (_, resource) in OF_COMPUTE {
+        quota.limits.remove(resource);
+    }
+    if quota.limits.is_empty() {
+        record::delete::<NetworkQuota>(tx, project).await?;
+    } else {
+        record::update(tx, &quota).await?;
+    }
+    Ok(())
+}
+
+/// How many addresses the servers of a project have.
+pub(crate) async fn fixed_ips(tx: &mut Tx, project: &ProjectId) -> Result<i64, Failure> {
+    let ports: Vec<Port> = Query::new().equals("project_id", project).all(tx).await?;
+    let of_servers = ports
+        .iter()
+        .filter(|port| port.device_owner.starts_with("compute:"));
+    let count: usize = of_servers.map(|port| port.addresses.len()).sum();
+    Ok(count as i64)
 }
 
 async fn check_limit(

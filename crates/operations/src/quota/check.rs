@@ -1,7 +1,8 @@
 //! The checks before a project gets more of something. Each runs in the transaction that writes what was asked for.
 
-use super::{DEFAULT_CLASS, class_limits, limit_of, limits, named, servers_of};
+use super::{DEFAULT_CLASS, class_limits, fixed_ips_limit, limit_of, limits, named, servers_of};
 use crate::context::Context;
+use crate::network::quota as network;
 use corten_iam::actor::Actor;
 use corten_model::ids::{ProjectId, UserId};
 use corten_model::refusal::Refusal;
@@ -130,6 +131,28 @@ pub async fn check_injected_files(
                 "Personality file content exceeds maximum {limit}: it has {content} bytes"
             ));
         }
+    }
+    Ok(())
+}
+
+/// Refuses with 403 if the servers of a project, with what this transaction gave them, have more addresses than they may.
+pub async fn check_fixed_ips(
+    tx: &mut Tx,
+    cx: &Context,
+    project: &ProjectId,
+) -> Result<(), Failure> {
+    let limit = fixed_ips_limit(cx, tx, project).await?;
+    if limit < 0 {
+        return Ok(());
+    }
+    quotas::serialize(tx, project).await?;
+    let used = network::fixed_ips(tx, project).await?;
+    if used > limit {
+        return Err(Refusal::over_quota(format!(
+            "Maximum number of fixed IPs exceeded: the servers of project {project} may have {limit} addresses, and \
+             would have {used}."
+        ))
+        .into());
     }
     Ok(())
 }

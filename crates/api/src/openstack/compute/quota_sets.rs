@@ -116,6 +116,7 @@ async fn delete(
     Path(project): Path<ProjectId>,
 ) -> Answer<StatusCode> {
     let user = user_of(&params, mv)?;
-    quota::reset(&app.cx, &actor, &project, user.as_ref()).await?;
+    let with_networks = in_sets(mv, "floating_ips");
+    quota::reset(&app.cx, &actor, &project, user.as_ref(), with_networks).await?;
     Ok(StatusCode::ACCEPTED)
 }

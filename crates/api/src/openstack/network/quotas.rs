@@ -54,7 +54,7 @@ async fn show_default(
     Caller(actor): Caller,
     Path(project): Path<String>,
 ) -> Answer<Json<Value>> {
-    let limits = quota::show_default(&app.cx, &actor, &ProjectId::from(project))?;
+    let limits = quota::show_default(&app.cx, &actor, &ProjectId::from(project)).await?;
     Ok(Json(json!({ "quota": limits })))
 }
 
