@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::process;
-use corten_host::{Accelerator, probe_acceleration};
+use corten_host::{Acceleration, Accelerator, HostConfig, probe_acceleration};
 use corten_network::daemons::{Datapath, Namespace};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ fn finding(grade: Grade, what: impl Into<String>, remedy: Option<&str>) -> Findi
     }
 }
 
-/// The programs a cloud runs, the package each comes from, and what goes without it.
+/// The programs a cloud runs, the package each comes from, and what goes without it. `CORTEN` stands for this program.
 const PROGRAMS: [(&str, &str, &str); 12] = [
     ("qemu-system-x86_64", "qemu-system-x86", "no guest can run"),
     (
@@ -43,12 +43,12 @@ const PROGRAMS: [(&str, &str, &str); 12] = [
         "no disk can be made and no image inspected",
     ),
     ("genisoimage", "genisoimage", "no config drive can be made"),
-    ("mformat", "mtools", "`corten image build` does not work"),
-    ("mke2fs", "e2fsprogs", "`corten image build` does not work"),
+    ("mformat", "mtools", "`CORTEN image build` does not work"),
+    ("mke2fs", "e2fsprogs", "`CORTEN image build` does not work"),
     (
         "mmdebstrap",
         "mmdebstrap",
-        "`corten image build debian-12` does not work",
+        "`CORTEN image build debian-12` does not work",
     ),
     ("ovs-vswitchd", "openvswitch-switch", NO_NETWORKS),
     ("ovn-northd", "ovn-central", NO_NETWORKS),
@@ -121,6 +121,7 @@ fn check_program(program: &str, package: &str, loss: &str) -> Finding {
         ),
         None => {
             let remedy = format!("apt-get install {package}");
+            let loss = loss.replace("CORTEN", &process::called());
             finding(
                 Grade::Bad,
                 format!("{program} is missing: {loss}"),
@@ -132,12 +133,7 @@ fn check_program(program: &str, package: &str, loss: &str) -> Finding {
 
 /// A guest is booted: the presence of `/dev/kvm` proves nothing.
 async fn check_acceleration(config: &Config) -> Finding {
-    let probed = match config.host_config() {
-        Ok(host) => probe_acceleration(&host)
-            .await
-            .map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
+    let probed = probe(config).await.map_err(|error| format!("{error:#}"));
     match probed {
         Ok(found) if found.accelerator == Accelerator::Kvm => finding(
             Grade::Good,
@@ -160,6 +156,16 @@ async fn check_acceleration(config: &Config) -> Finding {
             Some("see the text above"),
         ),
     }
+}
+
+/// What it needs for a moment is not put into the cloud: looking leaves nothing behind.
+async fn probe(config: &Config) -> anyhow::Result<Acceleration> {
+    let place = tempfile::tempdir()?;
+    let host = HostConfig {
+        data_dir: place.path().to_owned(),
+        ..config.host_config()?
+    };
+    Ok(probe_acceleration(&host).await?)
 }
 
 fn check_user() -> Finding {

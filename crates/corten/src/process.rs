@@ -10,6 +10,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// This program as it was called, for hints that can be typed as they are.
+pub fn called() -> String {
+    let name = std::env::args_os().next();
+    name.map_or_else(
+        || "corten".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
 /// The pid of the control plane of this data directory, if it runs.
 pub fn running(data: &Path) -> Option<Pid> {
     let text = fs::read_to_string(pid_path(data)).ok()?;

@@ -5,6 +5,7 @@ use crate::cli::Place;
 use crate::client::Client;
 use crate::cloud::{self, Passwords};
 use crate::config::{self, Config};
+use crate::process;
 use anyhow::{Context as _, bail};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -20,8 +21,9 @@ pub async fn run(place: &Place, server: &str, words: &[String]) -> anyhow::Resul
         .with_context(|| format!("'{server}' is not PROJECT/SERVER, for example demo/first"))?;
     if !config.data.join("clouds.yaml").exists() {
         bail!(
-            "there is no cloud in {}: run 'make up' first",
-            config.data.display()
+            "there is no cloud in {}: run '{} up' first",
+            config.data.display(),
+            process::called()
         );
     }
     let passwords = Passwords::load_or_make(&config.data)?;
@@ -32,7 +34,12 @@ pub async fn run(place: &Place, server: &str, words: &[String]) -> anyhow::Resul
             "the password of project '{other}' is not kept on this machine: use ssh with the server's public IP"
         ),
     };
-    let address = public_ip(&client, name).await?;
+    let address = public_ip(&client, name).await?.with_context(|| {
+        format!(
+            "server '{name}' has no public IP: an administrator gives it one with 'openstack floating ip create' and \
+             'openstack server add floating ip'"
+        )
+    })?;
     let error = ssh(&config, &address, words).exec();
     Err(error).context("cannot run ssh: install the Debian package openssh-client")
 }
@@ -59,7 +66,8 @@ pub fn ssh(config: &Config, address: &str, words: &[String]) -> Command {
     command
 }
 
-async fn public_ip(client: &Client, name: &str) -> anyhow::Result<String> {
+/// The first public IP that leads to a server, if one does.
+pub async fn public_ip(client: &Client, name: &str) -> anyhow::Result<Option<String>> {
     let found = client
         .get(&format!("/compute/v2.1/servers/detail?name=^{name}$"))
         .await?;
@@ -74,10 +82,5 @@ async fn public_ip(client: &Client, name: &str) -> anyhow::Result<String> {
         .flatten()
         .find(|address| address["OS-EXT-IPS:type"] == "floating");
     let address = floating.and_then(|address| address["addr"].as_str());
-    address.map(str::to_owned).with_context(|| {
-        format!(
-            "server '{name}' has no public IP: an administrator gives it one with 'openstack floating ip create' and \
-             'openstack server add floating ip'"
-        )
-    })
+    Ok(address.map(str::to_owned))
 }

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// What the tiny guest prints when it has reached userland.
 const USERLAND: &str = "reached userland";
 
+/// Where the instance is found that the first `up` makes.
+const FIRST: &str = "/compute/v2.1/servers?name=^first$";
+
 /// The steps of `up` and how long each took.
 struct Report(Vec<(&'static str, Duration)>);
 
@@ -49,6 +52,10 @@ pub async fn up(place: &Place, bare: bool) -> anyhow::Result<()> {
             "The cloud is running already (pid {}); nothing was changed.",
             pid.as_raw_nonzero()
         );
+        // An administrator may have removed it, or changed the password.
+        if let Err(error) = tell_first(&config).await {
+            say!("There is nothing to tell of the instance 'first': {error:#}.");
+        }
         hints(&config);
         return Ok(());
     }
@@ -106,7 +113,7 @@ async fn first_instance(config: &Config, report: &mut Report) -> anyhow::Result<
     report
         .step("Making the key pair 'demo'", make_key(&demo, config))
         .await?;
-    let existing = find(&demo, "/compute/v2.1/servers?name=^first$", "servers").await?;
+    let existing = find(&demo, FIRST, "servers").await?;
     let is_new = existing.is_none();
     let network = if is_new && networks::possible(config) {
         let made = first_network::ensure(&admin, &demo, &config.settings.network);
@@ -150,14 +157,32 @@ async fn first_instance(config: &Config, report: &mut Report) -> anyhow::Result<
             id
         }
     };
-    say!("\nInstance 'first' of project 'demo': {id}");
     if network.is_some() {
         let published = first_network::publish(&admin, &id);
         let address = report.step("Giving it a public IP", published).await?;
         report
             .step("Logging in by SSH", log_in(config, &address))
             .await?;
-        say!("Its public IP is {address}; log in with: corten ssh demo/first");
+    }
+    say!("\nInstance 'first' of project 'demo': {id}");
+    tell_public_ip(&demo).await
+}
+
+/// What is known of the first instance of a cloud that runs.
+async fn tell_first(config: &Config) -> anyhow::Result<()> {
+    let passwords = Passwords::load_or_make(&config.data)?;
+    let demo = Client::log_in(&config.public_url(), "demo", &passwords.demo, "demo").await?;
+    let first = find(&demo, FIRST, "servers").await?;
+    let id = id_of(&first.context("it is not there")?)?;
+    say!("\nInstance 'first' of project 'demo': {id}");
+    tell_public_ip(&demo).await
+}
+
+/// How to log in to the first instance, if it has a public IP.
+async fn tell_public_ip(demo: &Client) -> anyhow::Result<()> {
+    if let Some(address) = ssh::public_ip(demo, "first").await? {
+        let corten = process::called();
+        say!("Its public IP is {address}; log in with: {corten} ssh demo/first");
     }
     Ok(())
 }
@@ -305,6 +330,7 @@ async fn userland(demo: &Client, id: &str) -> anyhow::Result<String> {
 
 fn hints(config: &Config) {
     let data = config.data.display();
+    let corten = process::called();
     say!(
         "\nThe cloud answers at {}.\n\nNext, with the stock client (pip install python-openstackclient):\n  \
          export OS_CLIENT_CONFIG_FILE={data}/clouds.yaml\n  \
@@ -312,7 +338,7 @@ fn hints(config: &Config) {
          openstack --os-cloud demo console log show first\n  \
          openstack --os-cloud demo server create --image tiny --flavor m1.tiny --network demo --key-name demo --wait second\n  \
          openstack --os-cloud corten hypervisor list\n\n\
-         `corten down` stops the control plane and leaves guests running; `corten destroy` removes everything.",
+         `{corten} down` stops the control plane and leaves guests running; `{corten} destroy` removes everything.",
         config.public_url()
     );
 }
@@ -321,7 +347,8 @@ fn hints(config: &Config) {
 pub async fn down(place: &Place) -> anyhow::Result<()> {
     let config = config::load(place)?;
     if process::stop(&config.data).await? {
-        say!("The control plane is stopped. Guests go on running; `corten up` adopts them.");
+        let corten = process::called();
+        say!("The control plane is stopped. Guests go on running; `{corten} up` adopts them.");
     } else {
         say!("The control plane does not run; nothing was changed.");
     }
