@@ -8,11 +8,11 @@ use corten_model::ids::{FloatingIpId, InstanceId, NetworkId};
 use corten_model::lifecycle::Command;
 use corten_model::refusal::{Reason, Refusal};
 use corten_operations::instance::public_ip::{self, Wanted};
-use corten_operations::instance::{command, new};
+use corten_operations::instance::{command, interface, new};
 use corten_operations::network::floating_ip::{self, FloatingIpChange, NewFloatingIp};
 use corten_store::network::floating_ip::FloatingIp;
 use corten_store::{Failure, transitions};
-use harness::network::{lead_outside, own_admin, public_ips, two_cards};
+use harness::network::{given_id, lead_outside, own_admin, public_ips, two_cards};
 use harness::{Cloud, image_id, member, survive_everything};
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -103,7 +103,7 @@ async fn an_instance_that_starts_again_has_no_public_ip_until_it_is_given_one() 
     assert_eq!(of(&cloud, id).await, []);
     let given = attach().await.unwrap();
     assert!(given.ephemeral);
-    assert_eq!(of(&cloud, id).await, [given.clone()]);
+    assert_eq!(of(&cloud, id).await, std::slice::from_ref(&given));
 
     public_ip::detach(&cloud.cx, &own_admin(), id, given.address)
         .await
@@ -168,6 +168,29 @@ async fn an_ephemeral_public_ip_does_not_move() {
         .await
         .unwrap();
     assert_eq!(public_ips(&cloud).await, []);
+}
+
+/// It goes with the card that it leads to, also where the card's port is the project's own and stays.
+#[tokio::test]
+async fn a_card_that_is_detached_takes_its_ephemeral_public_ip_along() {
+    let cloud = Cloud::open().await;
+    lead_outside(&cloud).await;
+    let id = cloud.running().await;
+    let own = cloud.instance(id).await.intent.nics[0].port_id;
+    let detach = async |port| {
+        let detached = interface::detach(&cloud.cx, &member(), id, port).await;
+        detached.unwrap();
+        cloud.drain().await;
+    };
+    detach(own).await;
+    let attached = public_ip::attach(&cloud.cx, &own_admin(), id, Wanted::Ephemeral).await;
+    let target = attached.unwrap().target.unwrap();
+    assert_eq!(target.port_id, given_id());
+    detach(given_id()).await;
+    assert_eq!(public_ips(&cloud).await, []);
+    cloud.assert_nothing_leaked("detached").await;
+    let bare = public_ip::attach(&cloud.cx, &own_admin(), id, Wanted::Ephemeral).await;
+    assert_eq!(refusal(bare).reason, Reason::Conflict);
 }
 
 /// K70: only a project's administrator sets a public IP; what is refused leaves nothing.

@@ -266,11 +266,13 @@ pub async fn release_one(
     let Some(port) = lock_of_card(tx, instance, nic).await? else {
         return Ok(());
     };
-    let units = if nic.own && !carries_trunk(tx, port.id).await? {
+    let why = "the card that it led to was taken away";
+    let mut units = release_ephemeral(tx, cx, port.id, origin, why).await?;
+    units.extend(if nic.own && !carries_trunk(tx, port.id).await? {
         rules::remove(cx, tx, &port).await?
     } else {
         give_back(tx, cx, instance, port).await?
-    };
+    });
     network::note(tx, cx, origin, &units).await
 }
 
@@ -304,18 +306,30 @@ pub async fn release_public(
     instance: &Instance,
     origin: &Origin,
 ) -> Result<(), Failure> {
+    let why = "its instance stopped, was shelved or deleted";
     let mut changed = BTreeSet::new();
     for nic in &instance.intent.nics {
-        if lock_of_card(tx, instance, nic).await?.is_none() {
-            continue;
-        }
-        let leading = floating_ip::of_port(tx, nic.port_id).await?;
-        for floating in leading.into_iter().filter(|floating| floating.ephemeral) {
-            changed.extend(floating.target.map(|target| Unit::Router(target.router_id)));
-            let why = "its instance stopped, was shelved or deleted";
-            network::floating_ip::release(cx, tx, origin, &floating, why).await?;
+        if lock_of_card(tx, instance, nic).await?.is_some() {
+            changed.extend(release_ephemeral(tx, cx, nic.port_id, origin, why).await?);
         }
     }
     let changed: Vec<_> = changed.into_iter().collect();
     network::note(tx, cx, origin, &changed).await
+}
+
+/// Gives the ephemeral public IPs back that lead to a port. Says which units changed.
+async fn release_ephemeral(
+    tx: &mut Tx,
+    cx: &Context,
+    port: PortId,
+    origin: &Origin,
+    why: &str,
+) -> Result<Vec<Unit>, Failure> {
+    let leading = floating_ip::of_port(tx, port).await?;
+    let mut units = Vec::new();
+    for floating in leading.iter().filter(|floating| floating.ephemeral) {
+        units.extend(network::floating_ip::router_of(floating));
+        network::floating_ip::release(cx, tx, origin, floating, why).await?;
+    }
+    Ok(units)
 }

@@ -64,6 +64,10 @@ pub async fn check_metadata_items(
     project: &ProjectId,
     items: i64,
 ) -> Result<(), Failure> {
+    // No limit is below none.
+    if items == 0 {
+        return Ok(());
+    }
     let limit = limit_of(&limits(cx, tx, project, None).await?, "metadata_items");
     if limit >= 0 && items > limit {
         return Err(Refusal::over_quota(format!(
@@ -106,6 +110,9 @@ pub async fn check_injected_files(
     project: &ProjectId,
     files: &[(usize, usize)],
 ) -> Result<(), Failure> {
+    if files.is_empty() {
+        return Ok(());
+    }
     let limits = limits(cx, tx, project, None).await?;
     let over = |name: &str, size: usize| {
         let limit = limit_of(&limits, name);
