@@ -15,6 +15,7 @@ mod cloud;
 mod config;
 mod doctor;
 mod first_network;
+mod names;
 mod networks;
 mod process;
 mod server;

@@ -1,6 +1,7 @@
 //! This machine's part in networks: the fabric's daemons, the host's switch, and what the switch must have.
 
 use crate::config::Config;
+use crate::names;
 use anyhow::Context as _;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
@@ -209,6 +210,11 @@ impl Keeper {
                 }
             });
         }
+        let sockets = self
+            .switch
+            .listen_for_names(network, &service.addresses)
+            .await?;
+        names::serve(&self.cx, network, sockets, &mut serving);
         self.services.insert(network, serving);
         Ok(())
     }

@@ -12,6 +12,7 @@ mod fabric;
 pub mod northbound;
 pub mod ovsdb;
 pub mod plan;
+pub mod resolver;
 
 pub use away::AwayFabric;
 pub use error::NetworkError;

@@ -7,13 +7,18 @@ mod machine;
 use corten_model::ids::{NetworkId, PortId};
 use corten_network::chassis::{HostSwitch, METADATA_V4, METADATA_V6, SwitchConfig, Tunnel};
 use corten_network::daemons::Namespace;
+use corten_network::resolver::{Inside, Known, Resolver};
+use hickory_proto::op::{Message, Query, ResponseCode};
+use hickory_proto::rr::{Name, RecordType};
 use machine::{
     Conversation, Endpoint, Machine, command, command_in, kill9, mac, on_a_machine, until,
 };
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 fn taps(namespace: &Namespace) -> BTreeSet<String> {
     let links = command_in(namespace, &["ip", "-o", "link"]);
@@ -300,8 +305,43 @@ fn the_machine_reaches_an_external_network_and_is_not_reached() {
     });
 }
 
+/// A network that knows one name.
+struct Only(&'static str);
+
+#[async_trait::async_trait]
+impl Inside for Only {
+    async fn find(&self, name: &str) -> Known {
+        if name == self.0 {
+            Known::Addresses(vec![[10, 1, 0, 77].into()])
+        } else {
+            Known::Elsewhere
+        }
+    }
+}
+
+/// The address that a guest is told for a name by its network's service; none if that refuses.
+async fn guest_asks(guest: &Endpoint, name: &str) -> Option<IpAddr> {
+    let mut query = Message::query();
+    query.add_query(Query::query(Name::from_ascii(name).unwrap(), RecordType::A));
+    let query = query.to_vec().unwrap();
+    let asked = guest.namespace.run("ask in", move || {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+        socket.connect("10.1.0.2:53")?;
+        socket.send(&query)?;
+        let mut reply = [0; 512];
+        let length = socket.recv(&mut reply)?;
+        Ok(reply[..length].to_vec())
+    });
+    let reply = Message::from_vec(&asked.await.unwrap()).unwrap();
+    let refused = reply.metadata.response_code == ResponseCode::Refused;
+    assert_eq!(refused, reply.answers.is_empty(), "{reply}");
+    let first = reply.answers.first()?;
+    first.data.ip_addr()
+}
+
 #[test]
-fn guests_reach_the_metadata_service_of_their_own_network() {
+fn guests_reach_the_services_of_their_own_network() {
     on_a_machine(async |mut machine| {
         let switch = machine.switch("host").await;
         // Two networks with the same addresses.
@@ -365,6 +405,15 @@ fn guests_reach_the_metadata_service_of_their_own_network() {
             let to = SocketAddrV6::new(METADATA_V6, 80, 0, v6.await.unwrap()).into();
             guest.connect(to).await.unwrap();
             listeners.v6.accept().await.unwrap();
+
+            let own = ["10.1.0.2/24".parse().unwrap()];
+            let sockets = switch.listen_for_names(network, &own);
+            let mut tasks = JoinSet::new();
+            let resolver = Resolver::new(Arc::new(Only(name)), Arc::new([]));
+            resolver.serve(sockets.await.unwrap(), &mut tasks);
+            assert_eq!(guest_asks(&guest, name).await, Some([10, 1, 0, 77].into()));
+            let other = if name == "red" { "blue" } else { "red" };
+            assert_eq!(guest_asks(&guest, other).await, None, "{name}");
         }
     });
 }

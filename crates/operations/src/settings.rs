@@ -1,6 +1,7 @@
 //! What an operator can set in `corten.toml` for images and compute. Every default is what most clouds want.
 
 use serde::Deserialize;
+use std::net::IpAddr;
 use std::time::Duration;
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -138,6 +139,9 @@ pub struct Network {
     pub gateway_hosts: Vec<String>,
     /// The domain of guests on networks without one of their own.
     pub dns_domain: String,
+    /// Who resolves names outside for guests: addresses that this machine reaches. By default those of its
+    /// `/etc/resolv.conf` when it starts; with none, names outside are refused.
+    pub resolvers: Option<Vec<IpAddr>>,
     /// Members of a project may set public IPs as well as its administrators (K117).
     pub members_set_public_ips: bool,
     /// How long a call waits for the fabric to have what it changed, in milliseconds.
@@ -154,6 +158,7 @@ impl Default for Network {
             public_range: "172.24.4.0/24".to_owned(),
             gateway_hosts: Vec::new(),
             dns_domain: "cloud.internal".to_owned(),
+            resolvers: None,
             members_set_public_ips: false,
             patience_millis: 2000,
         }

@@ -13,6 +13,8 @@ use corten_operations::instance::command::Rebuild;
 use corten_operations::instance::edit::{self, Update};
 use corten_operations::instance::networks::{Asked, Networks};
 use corten_operations::instance::{addresses, command, interface, metadata, new, reshape};
+use corten_operations::network::dns::{self, Found};
+use corten_operations::network::network::{self, NetworkChange};
 use corten_operations::network::port::{self, NewPort, PortChange};
 use corten_operations::quota;
 use corten_sim::TaskKind;
@@ -346,6 +348,32 @@ async fn names_follow_the_host_name() {
     cloud.drain().await;
     assert_eq!(names(&cloud), known(&["front", "host-10-0-0-201", "web"]));
     cloud.assert_nothing_leaked("renamed").await;
+
+    let find = async |name: &str| dns::find(&cloud.cx, network_id(), name).await.unwrap();
+    let front = Found::Addresses(vec!["10.0.0.200".parse().unwrap()]);
+    assert_eq!(find("front.cloud.internal").await, front);
+    for nobody in [
+        "db.cloud.internal",
+        "cloud.internal",
+        "a.front.cloud.internal",
+    ] {
+        assert_eq!(find(nobody).await, Found::Nothing, "{nobody}");
+    }
+    for outside in ["www.example.org", "front.mycloud.internal", "internal", ""] {
+        assert_eq!(find(outside).await, Found::Elsewhere, "{outside}");
+    }
+    // A domain of the network's own may have names that others publish.
+    let change = NetworkChange {
+        dns_domain: Some("Example.org.".to_owned()),
+        ..NetworkChange::default()
+    };
+    network::update(&cloud.cx, &member(), network_id(), change)
+        .await
+        .unwrap();
+    assert_eq!(find("front.example.org").await, front);
+    for outside in ["www.example.org", "front.cloud.internal"] {
+        assert_eq!(find(outside).await, Found::Elsewhere, "{outside}");
+    }
 }
 
 /// Who asks the metadata service is known by network and address alone.

@@ -19,6 +19,7 @@ mod config;
 mod external;
 mod firewall;
 mod link;
+mod name_sockets;
 mod names;
 mod service;
 mod tap;
@@ -26,6 +27,7 @@ mod underlay;
 
 pub use config::{SwitchConfig, Tunnel};
 pub use link::{Counters, Direction};
+pub use name_sockets::NameSockets;
 pub use service::{METADATA_V4, METADATA_V6, MetadataListeners};
 
 use crate::daemons::{ChassisDaemons, DaemonStatus, Datapath, MachineError, Namespace};

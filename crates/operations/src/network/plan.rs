@@ -109,15 +109,17 @@ fn provider(segment: &Segment) -> Option<Provider> {
 /// The domain of a network's guests, without a final dot.
 pub(crate) fn domain_of(cx: &Context, network: &Network) -> String {
     let own = network.dns_domain.trim_end_matches('.');
-    match own {
-        "" => cx
-            .settings
-            .network
-            .dns_domain
-            .trim_end_matches('.')
-            .to_owned(),
-        own => own.to_owned(),
-    }
+    let domain = if own.is_empty() {
+        clouds_domain(cx)
+    } else {
+        own
+    };
+    domain.to_owned()
+}
+
+/// The domain of guests on networks without one of their own, without a final dot.
+pub(crate) fn clouds_domain(cx: &Context) -> &str {
+    cx.settings.network.dns_domain.trim_end_matches('.')
 }
 
 fn subnet_plan(subnet: Subnet, service: Option<&Port>, domain: &str) -> SubnetPlan {
