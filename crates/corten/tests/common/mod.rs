@@ -290,9 +290,23 @@ impl Cloud {
 
     /// A public image with these bytes.
     pub async fn image(&self, admin: &Actor, name: &str, bytes: Vec<u8>) -> String {
-        let new = json!({
+        self.image_with(admin, name, json!({}), bytes).await
+    }
+
+    /// The same with properties.
+    pub async fn image_with(
+        &self,
+        admin: &Actor,
+        name: &str,
+        properties: Value,
+        bytes: Vec<u8>,
+    ) -> String {
+        let mut new = properties;
+        let standard = json!({
             "name": name, "disk_format": "raw", "container_format": "bare", "visibility": "public",
         });
+        let fields = new.as_object_mut().expect("an object");
+        fields.extend(standard.as_object().expect("an object").clone());
         let id = admin.post("/image/v2/images", new).await.id("");
         let sent = admin
             .request(Method::PUT, &format!("/image/v2/images/{id}/file"))
