@@ -122,6 +122,4 @@ async fn tenants_with_the_same_addresses_share_no_frame_qemu() {
     received.never_saw("what is marked", is_marked);
     let own = vpc::macs(&admin, &demo.network).await;
     received.never_saw("a stranger's frame", |frame| !own.contains(&frame.source()));
-    assert!(!own.contains(&attacker.mac));
-    assert_ne!(demo.network, rival.network);
 }

@@ -34,15 +34,15 @@ const ALL: [Pretence; 4] = [Pretence::Ip, Pretence::Ipv6, Pretence::Mac, Pretenc
 impl Pretence {
     fn commands(self) -> &'static [&'static str] {
         match self {
-            Self::Ip => &["ping -c 2 -W 1 -I 10.9.0.99 10.9.0.12"],
+            Self::Ip => &["ping -c 1 -W 1 -I 10.9.0.99 10.9.0.12"],
             Self::Ipv6 => &[
                 // As itself, to know the neighbour.
                 "ping6 -c 1 -W 1 fd00:9::12",
-                "ping6 -c 2 -W 1 -I fd00:9::99 fd00:9::12",
+                "ping6 -c 1 -W 1 -I fd00:9::99 fd00:9::12",
             ],
             Self::Mac => &[
                 "sh /tmp/become fa:16:3e:00:99:99",
-                "ping -c 2 -W 1 10.9.0.12",
+                "ping -c 1 -W 1 10.9.0.12",
                 "arping -c 1 -w 1 -I eth0 10.9.0.12",
                 "sh /tmp/become $(cat /tmp/own-mac)",
             ],
@@ -139,7 +139,7 @@ impl Lab {
     async fn is_dropped(&mut self, what: Pretence) {
         self.pretend(what).await;
         let own = self.client.mac.clone();
-        let ping = format!("ping -c 2 -W 1 {SERVER}");
+        let ping = format!("ping -c 1 -W 1 {SERVER}");
         self.client.shell.run(&ping).await;
         let honest =
             |frame: &Frame| frame.source() == own && is_of(frame, [8, 0], 26, &[10, 9, 0, 11]);
