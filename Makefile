@@ -9,10 +9,10 @@ export CORTEN_DATA CORTEN_LISTEN
 corten := target/release/corten
 
 .DEFAULT_GOAL := help
-.PHONY: help up down destroy deps build test lint docs bench tempest
+.PHONY: help up down destroy deps build test test-guests lint docs bench tempest
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 	@echo
 	@echo "  CORTEN_DATA=$(CORTEN_DATA)  CORTEN_LISTEN=$(CORTEN_LISTEN)"
 
@@ -38,6 +38,10 @@ build: ## build the release binary
 
 test: ## run everything that must hold: lints and all tests
 	@scripts/test
+
+test-guests: ## install Debian, boot it on a network and log in, which takes minutes without KVM
+	@scripts/deps build run test
+	@cargo test -p corten --test debian_guest -- --ignored
 
 lint: ## check format, lints and the house rules
 	@scripts/lint

@@ -4,19 +4,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "common/packets/mod.rs"]
+mod packets;
 
 use common::http::Actor;
 use common::{Cloud, Shape, until};
-use corten::images::{Silent, TinyOptions, build_tiny};
+use packets::{BOOT, tiny_image, vpc};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use std::path::Path;
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
-/// For a guest to boot and to take its address, on a busy machine.
-const BOOT: Duration = Duration::from_secs(180);
 /// For a change of rules to be felt.
 const SOON: Duration = Duration::from_secs(20);
 /// A guest that may not answer has had its time.
@@ -47,40 +46,11 @@ async fn is_silent(address: &str) {
     .await;
 }
 
-async fn make(actor: &Actor, kind: &str, body: Value) -> String {
-    let collection = format!("{}s", kind.replace('_', "-"));
-    actor
-        .post(
-            &format!("/network/v2.0/{collection}"),
-            json!({ kind: body }),
-        )
-        .await
-        .id(kind)
-}
-
-async fn put(actor: &Actor, path: &str, body: Value) -> Value {
-    let answer = actor.ask(Method::PUT, path, Some(&body)).await.ok();
-    serde_json::from_str(&answer.text).unwrap()
-}
-
 /// An external network, and a VPC of demo's that leads to it. The ids of both networks.
 async fn networks(admin: &Actor, demo: &Actor) -> (String, String) {
-    let external = json!({
-        "name": "outside", "router:external": true, "provider:network_type": "flat",
-        "provider:physical_network": "public",
-    });
-    let external = make(admin, "network", external).await;
-    let range = json!({
-        "network_id": external, "ip_version": 4, "cidr": "198.18.77.0/24", "enable_dhcp": false,
-    });
-    make(admin, "subnet", range).await;
-    let network = make(demo, "network", json!({"name": "vpc"})).await;
-    let range = json!({"network_id": network, "ip_version": 4, "cidr": "10.7.0.0/24"});
-    let subnet = make(demo, "subnet", range).await;
-    let router = json!({"external_gateway_info": {"network_id": external}});
-    let router = make(demo, "router", router).await;
-    let path = format!("/network/v2.0/routers/{router}/add_router_interface");
-    put(demo, &path, json!({"subnet_id": subnet})).await;
+    let external = vpc::external_network(admin, "198.18.77.0/24").await;
+    let (network, subnet) = vpc::network(demo, "vpc", "10.7.0.0/24").await;
+    vpc::router(demo, Some(&external), &[&subnet]).await;
     (external, network)
 }
 
@@ -91,26 +61,16 @@ async fn port_of(actor: &Actor, server: &str) -> Value {
 
 /// Lets SSH in to the project's default group. The id of the rule.
 async fn let_ssh_in(demo: &Actor) -> String {
-    let groups = "/network/v2.0/security-groups";
-    let group = demo.find(groups, "security_groups", "default").await;
-    let rule = json!({
-        "security_group_id": group, "direction": "ingress", "protocol": "tcp",
-        "port_range_min": 22, "port_range_max": 22,
-    });
-    make(demo, "security_group_rule", rule).await
+    let group = vpc::default_group(demo).await;
+    let ssh = json!({"protocol": "tcp", "port_range_min": 22, "port_range_max": 22});
+    vpc::let_in(demo, &group, ssh).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_public_ip_leads_to_what_its_groups_let_in_and_moves_qemu() {
     let cloud = Cloud::with_networks().await;
     let (admin, demo) = (cloud.admin().await, cloud.demo().await);
-    let options = TinyOptions {
-        output: cloud.data().join("tiny.raw"),
-        cache: Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest-packages"),
-    };
-    let built = build_tiny(&options, &Silent).await.unwrap();
-    let bytes = std::fs::read(built.path).unwrap();
-    let image = cloud.image(&admin, "tiny", bytes).await;
+    let image = tiny_image(&cloud, &admin).await;
     let (external, network) = networks(&admin, &demo).await;
     let shape = Shape::new(&demo, image).await;
     let mut servers = Vec::new();
@@ -140,8 +100,7 @@ async fn a_public_ip_leads_to_what_its_groups_let_in_and_moves_qemu() {
     // Denied by default, then allowed, then denied again.
     let rule = let_ssh_in(&demo).await;
     answers(address).await;
-    demo.delete(&format!("/network/v2.0/security-group-rules/{rule}"))
-        .await;
+    vpc::forbid_again(&demo, &rule).await;
     is_silent(address).await;
     let_ssh_in(&demo).await;
     answers(address).await;
@@ -157,7 +116,7 @@ async fn a_public_ip_leads_to_what_its_groups_let_in_and_moves_qemu() {
     // that only the second can answer.
     demo.act(&servers[0], json!({"os-stop": null})).await;
     let floating = format!("{path}/{}", made["id"].as_str().unwrap());
-    let moved = put(
+    let moved = vpc::put(
         &admin,
         &floating,
         json!({"floatingip": {"port_id": two["id"]}}),

@@ -39,6 +39,12 @@ fn guests_dir(data: &Path) -> PathBuf {
     data.join("host/guests")
 }
 
+/// The directory of one guest.
+pub fn directory(data: &Path, id: &str) -> PathBuf {
+    let name = files(data).into_iter().find(|name| name.contains(id));
+    guests_dir(data).join(name.expect("a directory of the guest"))
+}
+
 /// The processes that run in a directory of a guest, with that directory.
 fn processes(data: &Path) -> Vec<(Pid, PathBuf)> {
     let guests = guests_dir(data);

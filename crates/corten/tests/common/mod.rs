@@ -290,9 +290,22 @@ impl Cloud {
 
     /// A public image with these bytes.
     pub async fn image(&self, admin: &Actor, name: &str, bytes: Vec<u8>) -> String {
-        let new = json!({
+        self.image_with(admin, name, json!({}), bytes).await
+    }
+
+    /// The same with fields beside the usual ones, or in their place.
+    pub async fn image_with(
+        &self,
+        admin: &Actor,
+        name: &str,
+        fields: Value,
+        bytes: Vec<u8>,
+    ) -> String {
+        let mut new = json!({
             "name": name, "disk_format": "raw", "container_format": "bare", "visibility": "public",
         });
+        let usual = new.as_object_mut().expect("an object");
+        usual.extend(fields.as_object().expect("an object").clone());
         let id = admin.post("/image/v2/images", new).await.id("");
         let sent = admin
             .request(Method::PUT, &format!("/image/v2/images/{id}/file"))
