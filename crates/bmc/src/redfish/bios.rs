@@ -80,7 +80,8 @@ impl Redfish {
             Some(settings) => self.attributes_in(settings),
             None => Attributes::new(),
         };
-        if let Some(effect) = effect(wanted, &current, &pending) {
+        let is_known = !wanted.keys().any(|name| is_hidden(&current, name));
+        if is_known && let Some(effect) = effect(wanted, &current, &pending) {
             return Ok(effect);
         }
         let mut body = json!({"Attributes": wanted});

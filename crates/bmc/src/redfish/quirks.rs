@@ -8,20 +8,15 @@ use std::sync::LazyLock;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
-    quirk: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    vendor: Vec<String>,
-    #[serde(flatten)]
-    quirks: Quirks,
+    quirk: Vec<Quirks>,
 }
 
 /// What is otherwise at one BMC. The default is the standard.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Quirks {
+    /// Words of which one is among the makers' own, in lower case.
+    vendor: Vec<String>,
     /// Targets of the boot override that mean virtual media, best first.
     pub cdrom: Vec<String>,
     /// The override is taken only with its target, its lasting and its mode.
@@ -69,15 +64,13 @@ impl Quirks {
     /// Those of the BMC whose makers' words are in these documents.
     pub(super) fn of(documents: &[&Document]) -> Self {
         let words = makers(documents);
-        let entry = TABLE.as_ref().ok().and_then(|table| {
-            table.quirk.iter().find(|entry| {
-                entry
-                    .vendor
-                    .iter()
-                    .any(|vendor| words.contains(vendor.as_str()))
-            })
-        });
-        entry.map(|entry| entry.quirks.clone()).unwrap_or_default()
+        let is_named = |quirks: &&Quirks| {
+            let mut vendors = quirks.vendor.iter();
+            vendors.any(|vendor| words.contains(vendor.as_str()))
+        };
+        let table = TABLE.as_ref().ok();
+        let found = table.and_then(|table| table.quirk.iter().find(is_named));
+        found.cloned().unwrap_or_default()
     }
 
     pub(super) fn insert_keys(&self) -> &[InsertKeys] {
@@ -116,14 +109,11 @@ mod tests {
     #[test]
     fn the_table_is_read_and_a_word_in_it_is_found() {
         let table = TABLE.as_ref().unwrap();
-        assert!(table.quirk.iter().all(|entry| {
-            !entry.vendor.is_empty()
-                && entry.quirks != Quirks::default()
-                && entry
-                    .vendor
-                    .iter()
-                    .all(|vendor| *vendor == vendor.to_lowercase())
-        }));
+        for quirks in &table.quirk {
+            assert!(!quirks.vendor.is_empty());
+            let lower = |vendor: &String| *vendor == vendor.to_lowercase();
+            assert!(quirks.vendor.iter().all(lower), "{quirks:?}");
+        }
         let read = |value| Document::new("/redfish/v1/", value, None, Oddities::default());
         let dell = Quirks::of(&[&read(json!({"Oem": {"Dell": {}}}))]);
         assert_eq!(dell.event_log, ["Sel"]);
