@@ -138,7 +138,7 @@ impl Tool {
         command: &[&str],
     ) -> Result<String, Failure> {
         let _turn = self.gate.turn().await;
-        let mut child = self.command(suite);
+        let mut child = self.command(&[PROGRAM], suite);
         child.args(options).args(command).stdin(Stdio::null());
         let shown = command.join(" ");
         let output = tokio::time::timeout(self.limits.request, child.output())
@@ -158,7 +158,8 @@ impl Tool {
     /// A command whose output and input are a stream. It ends when the child is dropped.
     pub(super) async fn start(&self, command: &[&str]) -> Result<Child, BmcError> {
         let suite = self.suite().await?;
-        self.command(suite)
+        // Without a terminal, ipmitool would keep its first lines until there are many.
+        self.command(&["stdbuf", "-oL", PROGRAM], suite)
             .arg("-e")
             .arg(OsString::from_vec(vec![ESCAPE]))
             .args(command)
@@ -167,7 +168,7 @@ impl Tool {
             .map_err(|error| missing(&error))
     }
 
-    fn command(&self, suite: u8) -> Command {
+    fn command(&self, program: &[&str], suite: u8) -> Command {
         let retries = self.limits.connect.as_secs().clamp(1, 10);
         let mut command = Command::new("prlimit");
         command
@@ -178,7 +179,7 @@ impl Tool {
                 "--nofile=64",
                 "--",
             ])
-            .arg(PROGRAM)
+            .args(program)
             .args(["-I", "lanplus", "-L", "ADMINISTRATOR", "-N", "1", "-E"])
             .args(["-H", &self.address.host])
             .args(["-p", &self.address.port.to_string()])

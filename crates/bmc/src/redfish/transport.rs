@@ -562,15 +562,19 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 fn certificate_error(error: &reqwest::Error) -> Option<String> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(current) = cause {
-        let inner = current
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref)
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        match inner.or_else(|| current.downcast_ref()) {
+        match current.downcast_ref() {
             Some(rustls::Error::InvalidCertificate(reason)) => return Some(reason.to_string()),
             Some(rustls::Error::General(reason)) => return Some(reason.clone()),
-            _ => cause = current.source(),
+            _ => {}
         }
+        // The source of an error in an error of input and output is not that error, but its source.
+        let inside = current
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        cause = match inside {
+            Some(inside) => Some(inside),
+            None => current.source(),
+        };
     }
     None
 }

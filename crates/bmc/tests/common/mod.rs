@@ -3,6 +3,7 @@
 
 pub mod child;
 pub mod service;
+pub mod sim;
 
 use corten_bmc::{Address, Bmc, Credentials, Limits, RedfishAddress, open};
 use std::sync::Arc;
