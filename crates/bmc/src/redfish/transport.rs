@@ -494,26 +494,23 @@ impl Transport {
     /// What the BMC says of a refusal, in its own words.
     fn message(&self, body: &[u8]) -> String {
         let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
-        let extended = value
+        let infos = value
             .pointer("/error/@Message.ExtendedInfo")
-            .and_then(Value::as_array)
-            .map(|infos| {
-                let messages: Vec<&str> = infos
-                    .iter()
-                    .filter_map(|info| {
-                        let text = info.get("Message").or_else(|| info.get("MessageId"));
-                        text.and_then(Value::as_str)
-                    })
-                    .collect();
-                messages.join("; ")
-            })
-            .filter(|text| !text.is_empty());
+            .and_then(Value::as_array);
+        let texts = |key: &str| {
+            let texts = infos.into_iter().flatten();
+            let texts: Vec<&str> = texts.filter_map(|info| info.get(key)?.as_str()).collect();
+            Some(texts.join("; ")).filter(|text| !text.is_empty())
+        };
         let plain = || {
             let text = value.pointer("/error/message").and_then(Value::as_str);
             text.map(str::to_owned)
         };
         let raw = || String::from_utf8_lossy(body).trim().to_owned();
-        let message = extended.or_else(plain).unwrap_or_else(raw);
+        let message = texts("Message")
+            .or_else(plain)
+            .or_else(|| texts("MessageId"))
+            .unwrap_or_else(raw);
         if message.is_empty() {
             "it says nothing more".to_owned()
         } else {

@@ -4,6 +4,7 @@
 pub mod child;
 pub mod service;
 pub mod sim;
+pub mod sushy;
 
 use corten_bmc::{Address, Bmc, Credentials, Limits, RedfishAddress, open};
 use std::sync::Arc;
