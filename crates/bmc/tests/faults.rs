@@ -1,7 +1,10 @@
 //! A Redfish service that breaks on order: what is tried again, what is not, and what is told of it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
+use common::child::wait_until;
 use common::service::{Fault, Service};
 use common::{PASSWORD, USERNAME, credentials, limits, oddities, open_redfish, redfish_at};
 use corten_bmc::{
@@ -190,6 +193,11 @@ async fn a_session_is_used_renewed_when_it_ended_and_closed() {
 
     bmc.close().await;
     assert_eq!(service.sessions_open(), 0);
+    bmc.power().await.unwrap();
+    assert_eq!(service.sessions_open(), 1);
+    drop(bmc);
+    let limit = Duration::from_secs(5);
+    wait_until("logged out", limit, async || service.sessions_open() == 0).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! IPMI over the wire: `ipmitool` against OpenIPMI's simulated BMC in front of QEMU machines.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use common::child::{free_ports, wait_until};
@@ -219,16 +221,29 @@ async fn a_wrong_password_is_told_from_silence() {
     assert!(error.is_transient());
 }
 
-/// Command line and environment of each `ipmitool` that asks at this port.
-fn children_at(port: u16) -> Vec<(String, String)> {
+/// An `ipmitool` that runs.
+struct Child {
+    line: String,
+    environment: String,
+    /// Its lines `Name: value` of `/proc/PID/status`.
+    status: String,
+}
+
+fn children_at(port: u16) -> Vec<Child> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let read = |process: &fs::DirEntry, file: &str| {
         let bytes = fs::read(process.path().join(file)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).replace('\0', " ")
     };
     processes
-        .map(|process| (read(&process, "cmdline"), read(&process, "environ")))
-        .filter(|(line, _)| line.starts_with("ipmitool") && line.contains(&format!("-p {port} ")))
+        .map(|process| Child {
+            line: read(&process, "cmdline"),
+            environment: read(&process, "environ"),
+            status: read(&process, "status"),
+        })
+        .filter(|child| {
+            child.line.starts_with("ipmitool") && child.line.contains(&format!("-p {port} "))
+        })
         .collect()
 }
 
@@ -249,13 +264,18 @@ async fn the_password_is_no_argument_and_a_child_does_not_outlive_its_limit() {
         !children_at(port).is_empty()
     })
     .await;
-    let (line, environment) = children_at(port).remove(0);
-    assert!(!line.contains(PASSWORD), "{line}");
-    let names: Vec<&str> = environment
-        .split_whitespace()
-        .filter_map(|pair| pair.split('=').next())
-        .collect();
+    let child = children_at(port).remove(0);
+    assert!(!child.line.contains(PASSWORD), "{}", child.line);
+    let pairs = child.environment.split_whitespace();
+    let names: Vec<&str> = pairs.filter_map(|pair| pair.split('=').next()).collect();
     assert_eq!(names, ["IPMI_PASSWORD", "LC_ALL", "PATH", "TZ"]);
+    // Whoever runs this, the child can do nothing that needs a privilege.
+    assert!(child.status.contains("NoNewPrivs:\t1"), "{}", child.status);
+    assert!(
+        child.status.contains("CapEff:\t0000000000000000"),
+        "{}",
+        child.status
+    );
 
     let error = asked.await.unwrap().unwrap_err();
     assert!(matches!(error, BmcError::TimedOut { .. }), "{error}");

@@ -1,5 +1,7 @@
 //! Redfish over the wire: OpenStack's `sushy-emulator`, with TLS and a password, in front of QEMU machines.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use common::child::wait_until;

@@ -1,5 +1,7 @@
 //! Whose certificate is believed: an authority's, a pinned one, anybody's, and nobody else's.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
 use common::service::Service;

@@ -2,9 +2,11 @@
 //!
 //! `vendors/*.json` hold documents by path, written after DMTF's schemas with what the vendors' documentation says of theirs.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
-use common::service::Service;
+use common::service::{Fault, Service};
 use common::{limits, oddities, open_redfish, redfish_at};
 use corten_bmc::{
     AttributeValue, Attributes, Bmc, BmcError, Boot, BootDevice, BootMode, Capability, Effect,
@@ -409,6 +411,22 @@ async fn media_that_the_bmc_says_it_took_and_does_not_show_are_found_out() {
         .await
         .unwrap_err();
     assert!(matches!(error, BmcError::NotAsAsked { .. }), "{error}");
+    let action = "/redfish/v1/Managers/1/VirtualMedia/EXT1";
+    let mut media = iso("rescue");
+    media.username = Some("fetcher".to_owned());
+    media.password = Some("hunter2".into());
+    for _ in 0..3 {
+        let complaint = "fetcher:hunter2 was not let in".to_owned();
+        service.next(&format!("PATCH {action}"), Fault::Refuse(500, complaint));
+    }
+    let error = bmc
+        .insert_media(MediaKind::Cdrom, &media)
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("fetcher:… was not let in"),
+        "{error}"
+    );
     let secret = Media::new("http://root:calvin@10.0.0.9/x.iso".parse().unwrap());
     let error = bmc
         .insert_media(MediaKind::Cdrom, &secret)

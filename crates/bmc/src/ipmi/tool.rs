@@ -1,4 +1,5 @@
-//! `ipmitool` as a confined child: no shell, no environment but the password, limits on memory, processor and time.
+//! `ipmitool` as a confined child: no shell, no environment but the password, limits on memory and time, and, where we are root,
+//! a user of its own without any privilege. What a BMC sends is not to be trusted more than what a guest sends.
 //!
 //! The password is in the child's environment, which only its own user can read; arguments can be read by everybody.
 
@@ -13,6 +14,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 
 const PROGRAM: &str = "ipmitool";
+/// Of no user that a system has or hands out: it is in a range that Debian and systemd leave free.
+const USER: u32 = 60_623;
 /// HMAC-SHA256, what IPMI 2.0 has had since 2015, and HMAC-SHA1, which every BMC must have.
 const CIPHER_SUITES: [u8; 2] = [17, 3];
 /// Begins an escape in a serial console. No terminal sends it: it is in no UTF-8 text.
@@ -170,8 +173,9 @@ impl Tool {
 
     fn command(&self, program: &[&str], suite: u8) -> Command {
         let retries = self.limits.connect.as_secs().clamp(1, 10);
-        let mut command = Command::new("prlimit");
+        let mut command = Command::new("setpriv");
         command
+            .args(["--no-new-privs", "--", "prlimit"])
             .args([
                 "--as=268435456",
                 "--core=0",
@@ -195,6 +199,9 @@ impl Tool {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        if rustix::process::geteuid().is_root() {
+            command.uid(USER).gid(USER);
+        }
         command
     }
 

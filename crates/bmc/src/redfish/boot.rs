@@ -180,9 +180,10 @@ fn is_as_wanted(seen: Boot, wanted: Boot) -> bool {
 
 /// The word for a device that this system takes. One that says nothing of what it takes is asked as the standard has it.
 fn target_of(device: BootDevice, allowed: &[String], cdrom: &[String]) -> Option<String> {
-    let by_quirk = (device == BootDevice::Cdrom)
-        .then_some(cdrom)
-        .unwrap_or_default();
+    let by_quirk = match device {
+        BootDevice::Cdrom => cdrom,
+        _ => &[],
+    };
     let by_standard = DEVICES
         .iter()
         .filter(|(_, meant)| *meant == device && device != BootDevice::Other);

@@ -146,9 +146,10 @@ impl Redfish {
                 ) => {
                     refused.get_or_insert(error);
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(without_password(error, media)),
             }
         }
+        let refused = refused.map(|error| without_password(error, media));
         Err(refused.unwrap_or_else(|| self.lacks(Capability::VirtualMedia)))
     }
 
@@ -177,6 +178,39 @@ impl Redfish {
             }
             settle.wait(format!("{:?}", seen.image)).await?;
         }
+    }
+}
+
+/// A BMC may repeat what it was given.
+fn without_password(error: BmcError, media: &Media) -> BmcError {
+    let Some(password) = &media.password else {
+        return error;
+    };
+    let clean = |message: String| message.replace(password.expose_secret(), "…");
+    match error {
+        BmcError::Refused {
+            bmc,
+            request,
+            status,
+            message,
+        } => BmcError::Refused {
+            bmc,
+            request,
+            status,
+            message: clean(message),
+        },
+        BmcError::Failed {
+            bmc,
+            request,
+            status,
+            message,
+        } => BmcError::Failed {
+            bmc,
+            request,
+            status,
+            message: clean(message),
+        },
+        other => other,
     }
 }
 

@@ -1,14 +1,15 @@
 //! A BMC that speaks Redfish (DMTF DSP0266): JSON documents that link to each other, over HTTPS.
 //!
 //! A file here is one subject: its documents, and what is odd about them. `transport` carries the requests, `login` lets them in,
-//! `document` reads the answers, `quirks` knows the vendors.
+//! `answer` says what comes of them, `document` reads what they bring, `quirks` knows the vendors.
 
+mod answer;
 mod bios;
 mod boot;
-mod chassis;
 mod document;
 mod event_log;
 mod firmware;
+mod indicator;
 mod inventory;
 mod login;
 mod media;
@@ -38,6 +39,8 @@ use crate::settle::Settle;
 use async_trait::async_trait;
 use document::Document;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use std::sync::Arc;
+use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use transport::Transport;
 
@@ -47,8 +50,18 @@ const PAGES_MAX: usize = 200;
 
 pub struct Redfish {
     address: RedfishAddress,
-    transport: Transport,
+    transport: Arc<Transport>,
     layout: OnceCell<Layout>,
+}
+
+impl Drop for Redfish {
+    /// Logs out behind the caller who forgot to.
+    fn drop(&mut self) {
+        if let Ok(runtime) = Handle::try_current() {
+            let transport = Arc::clone(&self.transport);
+            runtime.spawn(async move { transport.login.log_out(&transport).await });
+        }
+    }
 }
 
 /// Where things are; it stays so while the BMC has the same firmware.
@@ -67,7 +80,12 @@ impl Redfish {
         limits: Limits,
     ) -> Result<Self, BmcError> {
         Ok(Self {
-            transport: Transport::new(&address, credentials, limits, Oddities::default())?,
+            transport: Arc::new(Transport::new(
+                &address,
+                credentials,
+                limits,
+                Oddities::default(),
+            )?),
             address,
             layout: OnceCell::new(),
         })

@@ -1,8 +1,8 @@
 //! The power of a Redfish system: `PowerState`, and the action `ComputerSystem.Reset`.
 
 use super::Redfish;
+use super::answer::Answer;
 use super::document::Document;
-use super::transport::Answer;
 use crate::bmc::Bmc;
 use crate::capability::{Capabilities, Capability};
 use crate::error::BmcError;
@@ -112,7 +112,7 @@ impl Redfish {
         system: &Document,
         found: &mut Capabilities,
     ) -> Result<(), BmcError> {
-        if !system.has("Actions/#ComputerSystem.Reset") {
+        if system.action("ComputerSystem.Reset").is_none() {
             return Ok(());
         }
         let (_, allowed) = self.reset_action(system).await?;

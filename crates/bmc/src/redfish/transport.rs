@@ -4,18 +4,19 @@
 //! writing that says what must hold (PATCH), also when the answer was lost. A POST whose answer was lost is not: it may
 //! have had its effect, and only the caller knows how to look.
 
+use super::answer::{Answer, Raw, Try};
 use super::document::Document;
 use super::login::{Login, Pass};
 use super::tls;
 use crate::address::{Credentials, Limits, RedfishAddress};
 use crate::error::BmcError;
 use crate::gate::Gate;
-use crate::oddity::{Oddities, shortened};
-use reqwest::header::{CONTENT_TYPE, ETAG, HeaderMap, IF_MATCH, LOCATION, RETRY_AFTER};
+use crate::oddity::Oddities;
+use reqwest::header::{CONTENT_TYPE, ETAG, IF_MATCH};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, Method};
 use serde_json::Value;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
@@ -39,57 +40,36 @@ pub(super) struct Transport {
 /// A request, and how its loss is treated.
 #[derive(Clone)]
 pub(super) struct Request<'a> {
-    method: Method,
+    pub(super) method: Method,
     path: &'a str,
     body: Option<&'a Value>,
     etag: Option<String>,
 }
 
-impl Request<'_> {
-    fn shown(&self) -> String {
+impl<'a> Request<'a> {
+    fn new(method: Method, path: &'a str) -> Self {
+        Self {
+            method,
+            path,
+            body: None,
+            etag: None,
+        }
+    }
+
+    fn with_body(self, body: &'a Value) -> Self {
+        Self {
+            body: Some(body),
+            ..self
+        }
+    }
+
+    pub(super) fn shown(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
 
-    fn is_repeatable(&self) -> bool {
+    pub(super) fn is_repeatable(&self) -> bool {
         self.method != Method::POST
     }
-}
-
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    /// Null where there is no body, or one that is no JSON.
-    pub(super) value: Value,
-}
-
-impl Answer {
-    /// Where what was made is, or the task that makes it.
-    pub(super) fn location(&self) -> Option<String> {
-        let header = self.headers.get(LOCATION)?.to_str().ok()?;
-        Some(path_of(header))
-    }
-}
-
-/// The path of a link; the host in it is ignored: BMCs behind address translation name one that is not theirs.
-fn path_of(link: &str) -> String {
-    match Url::parse(link) {
-        Ok(url) => match url.query() {
-            Some(query) => format!("{}?{query}", url.path()),
-            None => url.path().to_owned(),
-        },
-        Err(_) => link.to_owned(),
-    }
-}
-
-/// How one try went.
-enum Try {
-    Done(Answer),
-    /// Not done, or harmless to do again: not before this.
-    Again(BmcError, Option<Duration>),
-    /// As [`Try::Again`], but seldom worth it.
-    AgainSometimes(BmcError),
-    LoggedOut,
-    Failed(BmcError),
 }
 
 impl Transport {
@@ -130,12 +110,7 @@ impl Transport {
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Document, BmcError> {
-        let request = Request {
-            method: Method::GET,
-            path,
-            body: None,
-            etag: None,
-        };
+        let request = Request::new(Method::GET, path);
         let answer = self.send(request).await?;
         let etag = answer.headers.get(ETAG).and_then(|tag| tag.to_str().ok());
         let etag = etag.map(str::to_owned);
@@ -191,10 +166,8 @@ impl Transport {
         let mut etag = document.etag().map(str::to_owned);
         for attempt in 0.. {
             let request = Request {
-                method: Method::PATCH,
-                path,
-                body: Some(body),
                 etag: etag.clone(),
+                ..Request::new(Method::PATCH, path).with_body(body)
             };
             match (self.send(request).await, attempt) {
                 (
@@ -226,23 +199,12 @@ impl Transport {
     }
 
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Answer, BmcError> {
-        self.send(Request {
-            method: Method::POST,
-            path,
-            body: Some(body),
-            etag: None,
-        })
-        .await
+        self.send(Request::new(Method::POST, path).with_body(body))
+            .await
     }
 
     pub(super) async fn delete(&self, path: &str) -> Result<Answer, BmcError> {
-        self.send(Request {
-            method: Method::DELETE,
-            path,
-            body: None,
-            etag: None,
-        })
-        .await
+        self.send(Request::new(Method::DELETE, path)).await
     }
 
     /// With whatever lets us in; a session that ended is renewed once.
@@ -265,22 +227,12 @@ impl Transport {
         path: &str,
         body: &Value,
     ) -> Result<Answer, BmcError> {
-        let request = Request {
-            method: Method::POST,
-            path,
-            body: Some(body),
-            etag: None,
-        };
+        let request = Request::new(Method::POST, path).with_body(body);
         self.send_with(&request, pass).await
     }
 
     pub(super) async fn get_as(&self, pass: &Pass, path: &str) -> Result<Document, BmcError> {
-        let request = Request {
-            method: Method::GET,
-            path,
-            body: None,
-            etag: None,
-        };
+        let request = Request::new(Method::GET, path);
         let answer = self.send_with(&request, pass).await?;
         Ok(Document::new(
             path,
@@ -292,12 +244,7 @@ impl Transport {
 
     /// Logs out without waiting for a turn to come twice.
     pub(super) async fn delete_as(&self, pass: &Pass, path: &str) {
-        let request = Request {
-            method: Method::DELETE,
-            path,
-            body: None,
-            etag: None,
-        };
+        let request = Request::new(Method::DELETE, path);
         if let Try::Again(error, _) | Try::Failed(error) = self.try_once(&request, pass).await {
             tracing::debug!(%error, "a session was left to time out");
         }
@@ -338,16 +285,12 @@ impl Transport {
     async fn try_once(&self, request: &Request<'_>, pass: &Pass) -> Try {
         let _turn = self.gate.turn().await;
         match self.exchange(request, pass).await {
-            Ok((status, headers, body)) => self.judge(request, status, headers, &body),
+            Ok(raw) => self.judge(request, raw),
             Err(error) => self.judge_loss(request, error),
         }
     }
 
-    async fn exchange(
-        &self,
-        request: &Request<'_>,
-        pass: &Pass,
-    ) -> reqwest::Result<(StatusCode, HeaderMap, Vec<u8>)> {
+    async fn exchange(&self, request: &Request<'_>, pass: &Pass) -> reqwest::Result<Raw> {
         let mut url = self.root.clone();
         let (path, query) = match request.path.split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -377,156 +320,11 @@ impl Transport {
                 break;
             }
         }
-        Ok((answer.status(), answer.headers().clone(), body))
-    }
-
-    fn judge(
-        &self,
-        request: &Request<'_>,
-        status: StatusCode,
-        headers: HeaderMap,
-        body: &[u8],
-    ) -> Try {
-        let code = status.as_u16();
-        if status.is_success() {
-            return self.judge_success(request, status, headers, body);
-        }
-        let (bmc, shown) = (self.name.clone(), request.shown());
-        if status == StatusCode::UNAUTHORIZED {
-            return Try::LoggedOut;
-        }
-        if matches!(code, 429 | 503) {
-            let after = retry_after(&headers);
-            let error = BmcError::Busy {
-                bmc,
-                request: shown,
-                after,
-            };
-            return Try::Again(error, after);
-        }
-        if status == StatusCode::FORBIDDEN {
-            return Try::Failed(BmcError::NotAllowed {
-                bmc,
-                username: self.credentials.username.clone(),
-                request: shown,
-            });
-        }
-        let message = self.message(body);
-        if status.is_server_error() && code != 501 {
-            let error = BmcError::Failed {
-                bmc,
-                request: shown,
-                status: Some(code),
-                message,
-            };
-            return if request.is_repeatable() {
-                Try::AgainSometimes(error)
-            } else {
-                Try::Failed(error)
-            };
-        }
-        Try::Failed(BmcError::Refused {
-            bmc,
-            request: shown,
-            status: Some(code),
-            message,
+        Ok(Raw {
+            status: answer.status(),
+            headers: answer.headers().clone(),
+            body,
         })
-    }
-
-    fn judge_success(
-        &self,
-        request: &Request<'_>,
-        status: StatusCode,
-        headers: HeaderMap,
-        body: &[u8],
-    ) -> Try {
-        let value = match serde_json::from_slice(body) {
-            Ok(value) => value,
-            // What was done is done, whatever was said of it.
-            Err(_) if body.is_empty() || request.method != Method::GET => Value::Null,
-            Err(error) => {
-                return Try::AgainSometimes(BmcError::Odd {
-                    bmc: self.name.clone(),
-                    request: request.shown(),
-                    expected: "JSON".to_owned(),
-                    found: self.scrubbed(format!(
-                        "{} bytes that are none ({error}): {}",
-                        body.len(),
-                        String::from_utf8_lossy(&body[..body.len().min(200)])
-                    )),
-                });
-            }
-        };
-        Try::Done(Answer {
-            status,
-            headers,
-            value,
-        })
-    }
-
-    /// There was no whole answer.
-    fn judge_loss(&self, request: &Request<'_>, error: reqwest::Error) -> Try {
-        if let Some(reason) = certificate_error(&error) {
-            return Try::Failed(BmcError::Untrusted {
-                bmc: self.name.clone(),
-                reason,
-            });
-        }
-        let lost = if error.is_timeout() && !error.is_connect() {
-            BmcError::TimedOut {
-                bmc: self.name.clone(),
-                request: request.shown(),
-                limit: self.limits.request,
-            }
-        } else {
-            BmcError::Unreachable {
-                bmc: self.name.clone(),
-                reason: format!("{}: {}", request.shown(), last_cause(&error)),
-            }
-        };
-        if error.is_connect() || request.is_repeatable() {
-            Try::Again(lost, None)
-        } else {
-            Try::Failed(lost)
-        }
-    }
-
-    /// What the BMC says of a refusal, in its own words.
-    fn message(&self, body: &[u8]) -> String {
-        let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
-        let infos = value
-            .pointer("/error/@Message.ExtendedInfo")
-            .and_then(Value::as_array);
-        let texts = |key: &str| {
-            let texts = infos.into_iter().flatten();
-            let texts: Vec<&str> = texts.filter_map(|info| info.get(key)?.as_str()).collect();
-            Some(texts.join("; ")).filter(|text| !text.is_empty())
-        };
-        let plain = || {
-            let text = value.pointer("/error/message").and_then(Value::as_str);
-            text.map(str::to_owned)
-        };
-        let raw = || String::from_utf8_lossy(body).trim().to_owned();
-        let message = texts("Message")
-            .or_else(plain)
-            .or_else(|| texts("MessageId"))
-            .unwrap_or_else(raw);
-        if message.is_empty() {
-            "it says nothing more".to_owned()
-        } else {
-            self.scrubbed(message)
-        }
-    }
-
-    /// BMCs have been seen to repeat a password that they did not like.
-    fn scrubbed(&self, text: String) -> String {
-        let password = self.credentials.password();
-        let text = if password.is_empty() {
-            text
-        } else {
-            text.replace(password, "…")
-        };
-        shortened(text)
     }
 }
 
@@ -540,46 +338,4 @@ fn same_host_only() -> Policy {
             attempt.stop()
         }
     })
-}
-
-/// Seconds or a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(text).ok()?;
-    Some(
-        date.duration_since(SystemTime::now())
-            .unwrap_or(Duration::ZERO),
-    )
-}
-
-/// What TLS has against the other end, if that is the reason.
-fn certificate_error(error: &reqwest::Error) -> Option<String> {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(current) = cause {
-        match current.downcast_ref() {
-            Some(rustls::Error::InvalidCertificate(reason)) => return Some(reason.to_string()),
-            Some(rustls::Error::General(reason)) => return Some(reason.clone()),
-            _ => {}
-        }
-        // The source of an error in an error of input and output is not that error, but its source.
-        let inside = current
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        cause = match inside {
-            Some(inside) => Some(inside),
-            None => current.source(),
-        };
-    }
-    None
-}
-
-fn last_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }

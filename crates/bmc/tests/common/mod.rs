@@ -1,5 +1,11 @@
 //! What the tests of BMCs share: limits that do not keep them waiting, and places for their helpers.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "only tests use this"
+)]
 
 pub mod child;
 pub mod service;

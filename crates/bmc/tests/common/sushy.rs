@@ -182,11 +182,12 @@ fn link_binding(into: &Path) {
 /// A program of the tests' Python environment, which sees libvirt's binding besides.
 fn python(root: &Path, program: &str) -> Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin");
     let emulator = std::env::split_paths(&path)
+        .chain([own])
         .map(|directory| directory.join("sushy-emulator"))
         .find(|candidate| candidate.is_file());
-    let emulator = emulator
-        .expect("sushy-emulator is not in PATH: run scripts/venv and put .venv/bin in PATH");
+    let emulator = emulator.expect("there is no sushy-emulator: run scripts/venv");
     let mut command = Command::new(emulator.with_file_name(program));
     command
         .env_clear()
