@@ -18,7 +18,7 @@ pub struct Sensor {
     /// Enabled, Absent …: Redfish's words.
     pub state: Option<String>,
     pub health: Option<Health>,
-    /// What is measured: CPU, Intake …
+    /// What is measured: CPU, Intake …; of a drive its model.
     pub context: Option<String>,
     pub thresholds: Thresholds,
 }
@@ -97,33 +97,36 @@ impl Sensors {
 
 impl Sensor {
     fn ironic(&self) -> Value {
-        let (reading, min, max) = match self.kind {
-            SensorKind::Temperature => (
-                "reading_celsius",
-                "min_reading_range_temp",
-                "max_reading_range_temp",
-            ),
-            SensorKind::Power => ("last_power_output_watts", "minimum_power", "maximum_power"),
-            SensorKind::Drive => ("capacity_bytes", "minimum", "maximum"),
-            _ => ("reading", "min_reading_range", "max_reading_range"),
-        };
         let mut shown = json!({
             "identity": self.id.split('@').next(),
             "name": self.name,
             "health": self.health,
             "state": self.state,
-            reading: self.reading,
         });
-        if matches!(
-            self.kind,
-            SensorKind::Fan | SensorKind::Voltage | SensorKind::Other
-        ) {
-            shown["reading_units"] = json!(self.unit);
-        }
-        if !matches!(self.kind, SensorKind::Power | SensorKind::Drive) {
-            shown["physical_context"] = json!(self.context);
-            shown[min] = json!(self.thresholds.min);
-            shown[max] = json!(self.thresholds.max);
+        let mut show = |key: &str, value: Value| shown[key] = value;
+        let (min, max) = (json!(self.thresholds.min), json!(self.thresholds.max));
+        match self.kind {
+            SensorKind::Temperature => {
+                show("reading_celsius", json!(self.reading));
+                show("physical_context", json!(self.context));
+                show("min_reading_range_temp", min);
+                show("max_reading_range_temp", max);
+            }
+            SensorKind::Power => {
+                show("last_power_output_watts", json!(self.reading));
+                show("power_capacity_watts", max);
+            }
+            SensorKind::Drive => {
+                show("capacity_bytes", json!(self.reading));
+                show("model", json!(self.context));
+            }
+            SensorKind::Fan | SensorKind::Voltage | SensorKind::Current | SensorKind::Other => {
+                show("reading", json!(self.reading));
+                show("reading_units", json!(self.unit));
+                show("physical_context", json!(self.context));
+                show("min_reading_range", min);
+                show("max_reading_range", max);
+            }
         }
         shown
     }

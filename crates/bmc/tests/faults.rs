@@ -76,6 +76,12 @@ async fn a_busy_bmc_is_left_alone_for_as_long_as_it_asks() {
     assert!(begin.elapsed() >= Duration::from_secs(1));
     assert_eq!(service.faults_left(), 0);
 
+    // Not to be taken at its word, in either direction.
+    service.next(&format!("GET {SYSTEM}"), Fault::Status(503, Some(0)));
+    bmc.power().await.unwrap();
+    service.next(&format!("GET {SYSTEM}"), Fault::Status(503, Some(u64::MAX)));
+    bmc.power().await.unwrap_err();
+
     // Longer than anyone waits here: the caller is told when to come back.
     service.next(&format!("GET {SYSTEM}"), Fault::Status(503, Some(600)));
     let error = bmc.power().await.unwrap_err();

@@ -1,4 +1,4 @@
-//! IPMI over the wire: `ipmitool` against OpenIPMI's simulated BMC in front of QEMU machines.
+//! IPMI over the wire (K157): `ipmitool` against OpenIPMI's simulated BMC in front of QEMU machines.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,4 +1,4 @@
-//! Redfish over the wire: OpenStack's `sushy-emulator`, with TLS and a password, in front of QEMU machines.
+//! Redfish over the wire (K157): OpenStack's `sushy-emulator`, with TLS and a password, in front of QEMU machines.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -234,4 +234,18 @@ mod tests {
             Some("a1234567-89ab-cdef-a123-456789abcdef")
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_is_a_panic(said in "[ -~,:|\\n]{0,200}") {
+            let oddities = Oddities::default();
+            let log = event_log(&said, &oddities);
+            let found = sensors(&said, &oddities);
+            proptest::prop_assert!(log.len() + found.len() <= 2 * said.lines().count());
+            power(&said);
+            table(&said);
+            bytes(&said);
+            uuid(&said);
+        }
+    }
 }

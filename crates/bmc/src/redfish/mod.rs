@@ -6,6 +6,7 @@
 mod answer;
 mod bios;
 mod boot;
+mod client;
 mod document;
 mod event_log;
 mod firmware;

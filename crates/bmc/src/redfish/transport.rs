@@ -5,15 +5,14 @@
 //! have had its effect, and only the caller knows how to look.
 
 use super::answer::{Answer, Raw, Try};
+use super::client::client;
 use super::document::Document;
 use super::login::{Login, Pass};
-use super::tls;
 use crate::address::{Credentials, Limits, RedfishAddress};
 use crate::error::BmcError;
 use crate::gate::Gate;
 use crate::oddity::Oddities;
 use reqwest::header::{CONTENT_TYPE, ETAG, IF_MATCH};
-use reqwest::redirect::Policy;
 use reqwest::{Client, Method};
 use serde_json::Value;
 use std::time::Duration;
@@ -83,20 +82,7 @@ impl Transport {
         let host = root.host_str().unwrap_or_default();
         let port = root.port_or_known_default().unwrap_or_default();
         let name = format!("redfish://{host}:{port}");
-        let mut client = Client::builder()
-            .no_proxy()
-            .connect_timeout(limits.connect)
-            .timeout(limits.request)
-            .redirect(same_host_only());
-        if let Some(config) = tls::config(&address.trust)? {
-            client = client.tls_backend_preconfigured(config);
-        }
-        let client = client.build().map_err(|error| BmcError::Invalid {
-            rule: "an HTTP client can be made",
-            value: error.to_string(),
-            fix: "check the machine's list of certificate authorities (package ca-certificates)"
-                .to_owned(),
-        })?;
+        let client = client(&address.trust, &limits)?;
         Ok(Self {
             gate: Gate::of(&name, limits.connections),
             login: Login::new(address.sessions),
@@ -242,7 +228,7 @@ impl Transport {
         ))
     }
 
-    /// Logs out without waiting for a turn to come twice.
+    /// To log out: tried once, for nobody waits for it.
     pub(super) async fn delete_as(&self, pass: &Pass, path: &str) {
         let request = Request::new(Method::DELETE, path);
         if let Try::Again(error, _) | Try::Failed(error) = self.try_once(&request, pass).await {
@@ -271,9 +257,10 @@ impl Transport {
                     }
                     (error, back_off)
                 }
-                Try::Again(error, after) => (error, after.unwrap_or(back_off)),
+                // "At once" is not meant so by who says that it is busy.
+                Try::Again(error, after) => (error, after.unwrap_or_default().max(back_off)),
             };
-            if Instant::now() + wait > deadline {
+            if wait > deadline.saturating_duration_since(Instant::now()) {
                 return Err(error);
             }
             tracing::debug!(%error, wait_ms = wait.as_millis(), "a BMC is asked again");
@@ -326,16 +313,4 @@ impl Transport {
             body,
         })
     }
-}
-
-/// Redirections are followed on the same host only; elsewhere nobody may see the credentials.
-fn same_host_only() -> Policy {
-    Policy::custom(|attempt| {
-        let origin = attempt.previous().first().map(Url::origin);
-        if origin == Some(attempt.url().origin()) && attempt.previous().len() < 5 {
-            attempt.follow()
-        } else {
-            attempt.stop()
-        }
-    })
 }
