@@ -1,7 +1,7 @@
 //! The trait of a BMC, and how one is opened.
 
 use crate::bios::{Attributes, BiosSettings};
-use crate::boot::{Boot, BootMode, Effect};
+use crate::boot::{Boot, BootMode, Effect, Lasting};
 use crate::capability::{Capabilities, Capability};
 use crate::error::BmcError;
 use crate::event_log::LogEntry;
@@ -17,6 +17,7 @@ use crate::{Address, Credentials, Limits};
 use async_trait::async_trait;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
+use url::Url;
 
 /// Makes a BMC of its address. Nothing is sent until the first question.
 pub fn open(
@@ -55,6 +56,11 @@ pub trait Bmc: Send + Sync {
     /// Chooses what the server boots from and returns what the BMC shows then. It may differ in how long it lasts.
     async fn set_boot(&self, wanted: Boot) -> Result<Boot, BmcError>;
 
+    /// As [`Bmc::set_boot`], over HTTP (UEFI) from an address that the BMC hands to the firmware: no DHCP server need know it.
+    async fn set_boot_url(&self, _url: &Url, _lasting: Lasting) -> Result<Boot, BmcError> {
+        Err(self.lacks(Capability::HttpBootAddress))
+    }
+
     /// How firmware boots, where it is a setting of its own; IPMI can only set it together with a device.
     async fn set_boot_mode(&self, _mode: BootMode) -> Result<Effect, BmcError> {
         Err(self.lacks(Capability::BootMode))
@@ -73,7 +79,7 @@ pub trait Bmc: Send + Sync {
         Err(self.lacks(Capability::VirtualMedia))
     }
 
-    /// Has the image in a slot of this kind, in place of one that is there.
+    /// Has the image in a slot of this kind, and no other image in any slot of this kind.
     async fn insert_media(&self, _kind: MediaKind, _media: &Media) -> Result<MediaSlot, BmcError> {
         Err(self.lacks(Capability::VirtualMedia))
     }

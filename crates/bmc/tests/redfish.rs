@@ -72,6 +72,13 @@ async fn the_power_of_a_qemu_machine_and_its_boot_device_follow() {
         bmc.set_boot_mode(BootMode::Legacy).await.unwrap(),
         Effect::Now
     );
+    // It always has one, so it does not take it back.
+    let none = Boot::always(BootDevice::Default);
+    let error = bmc.set_boot(none).await.unwrap_err();
+    assert!(matches!(error, BmcError::Refused { .. }), "{error}");
+    let url = "http://10.0.0.1/boot.efi".parse().unwrap();
+    let error = bmc.set_boot_url(&url, Lasting::Once).await.unwrap_err();
+    assert!(error.to_string().contains("use virtual media"), "{error}");
     let error = bmc
         .set_boot(Boot::once(BootDevice::Floppy))
         .await
@@ -149,6 +156,15 @@ async fn settings_inventory_and_firmware_of_a_qemu_machine() {
 
     let uefi = Boot::always(BootDevice::Disk).in_mode(BootMode::Uefi);
     bmc.set_boot(uefi).await.unwrap();
+    let url = sushy.serve_iso().await;
+    let shown = bmc.set_boot_url(&url, Lasting::Always).await.unwrap();
+    // This BMC boots it as a disc, and shows it so.
+    assert_eq!(shown.device, BootDevice::Cdrom);
+    let told = oddities(&*bmc);
+    assert!(
+        told.contains("expected Http, as was set, found Cdrom"),
+        "{told}"
+    );
     bmc.set_secure_boot(true).await.unwrap();
     assert!(bmc.secure_boot().await.unwrap().enabled);
     bmc.set_secure_boot(false).await.unwrap();

@@ -250,6 +250,19 @@ async fn dells_secure_boot_is_set_for_the_next_boot() {
 }
 
 #[tokio::test]
+async fn dell_boots_once_from_an_address() {
+    let (service, bmc) = vendor("dell").await;
+    let url = "http://10.0.0.9/boot.efi".parse().unwrap();
+    let shown = bmc.set_boot_url(&url, Lasting::Once).await.unwrap();
+    assert_eq!(
+        (shown.device, shown.lasting),
+        (BootDevice::Http, Lasting::Once)
+    );
+    let boot = &service.document("/redfish/v1/Systems/System.Embedded.1")["Boot"];
+    assert_eq!(boot["HttpBootUri"], "http://10.0.0.9/boot.efi");
+}
+
+#[tokio::test]
 async fn hpes_links_end_in_slashes_and_its_log_is_the_integrated_one() {
     let (service, bmc) = vendor("hpe").await;
     let inventory = bmc.inventory().await.unwrap();
@@ -349,7 +362,7 @@ async fn supermicros_actions_and_cards_are_told_elsewhere() {
 #[tokio::test]
 async fn lenovos_media_are_changed_as_documents() {
     let (service, bmc) = vendor("lenovo").await;
-    // The system's own collection is empty; the manager's has a slot, with an image that was forgotten in it.
+    // The system's own collection is empty; the manager's has two slots, with images that were forgotten in them.
     let slot = bmc
         .insert_media(MediaKind::Cdrom, &iso("ramdisk"))
         .await
@@ -361,6 +374,9 @@ async fn lenovos_media_are_changed_as_documents() {
             .len(),
         2
     );
+    let inserted = bmc.media().await.unwrap();
+    let inserted: Vec<_> = inserted.iter().filter(|slot| slot.inserted).collect();
+    assert_eq!(inserted, [&slot]);
     bmc.eject_media(MediaKind::Cdrom).await.unwrap();
     assert!(bmc.media().await.unwrap().iter().all(|slot| !slot.inserted));
 }

@@ -9,10 +9,12 @@ use crate::boot::{Boot, BootDevice, BootMode, Effect, Lasting};
 use crate::capability::{Capabilities, Capability};
 use crate::error::BmcError;
 use serde_json::{Value, json};
+use url::Url;
 
 const TARGET: &str = "Boot/BootSourceOverrideTarget";
 const ENABLED: &str = "Boot/BootSourceOverrideEnabled";
 const MODE: &str = "Boot/BootSourceOverrideMode";
+const URL: &str = "Boot/HttpBootUri";
 const ALLOWED: &str = "Boot/BootSourceOverrideTarget@Redfish.AllowableValues";
 
 const DEVICES: &[(&str, BootDevice)] = &[
@@ -83,27 +85,75 @@ impl Redfish {
         if is_as_wanted(seen, wanted) && seen.lasting == wanted.lasting {
             return Ok(seen);
         }
-        let body = self.override_body(&system, wanted).await?;
-        let Some(body) = body else {
+        self.write_override(&system, wanted, None).await
+    }
+
+    /// UEFI HTTP boot from an address that the BMC hands to the firmware, so that no DHCP server need know it.
+    pub(super) async fn write_boot_url(
+        &self,
+        url: &Url,
+        lasting: Lasting,
+    ) -> Result<Boot, BmcError> {
+        let system = self.system().await?;
+        if !can_boot_url(&system) {
+            return Err(self.lacks(Capability::HttpBootAddress));
+        }
+        let wanted = Boot {
+            lasting,
+            ..Boot::once(BootDevice::Http)
+        };
+        self.write_override(&system, wanted, Some(url)).await
+    }
+
+    async fn write_override(
+        &self,
+        system: &Document,
+        wanted: Boot,
+        url: Option<&Url>,
+    ) -> Result<Boot, BmcError> {
+        let Some(mut body) = self.override_body(system, wanted).await? else {
             return Err(self.lacks(Capability::BootDevice));
         };
-        self.transport.patch(&system, &body).await?;
-        let mut settle = self.settle("the boot override", format!("{wanted:?}"));
+        if let Some(url) = url {
+            body["Boot"]["HttpBootUri"] = json!(url.as_str());
+        }
+        self.transport.patch(system, &body).await?;
+        let asked = match url {
+            Some(url) => url.to_string(),
+            None => format!("{wanted:?}"),
+        };
+        let mut settle = self.settle("the boot override", asked);
         let shown = loop {
-            let seen = self.boot_in(&self.system().await?);
-            if is_as_wanted(seen, wanted) {
+            let system = self.system().await?;
+            let seen = self.boot_in(&system);
+            let is_shown = match url {
+                Some(url) => system.text(URL).as_deref() == Some(url.as_str()),
+                None => is_as_wanted(seen, wanted),
+            };
+            if is_shown {
                 break seen;
             }
             settle.wait(format!("{seen:?}")).await?;
         };
-        if shown.device != BootDevice::Default && shown.lasting != wanted.lasting {
-            self.transport.oddities.note(
-                format!("{}#/{ENABLED}", system.path),
-                format!("{:?}, as was set", wanted.lasting),
-                format!("{:?}", shown.lasting),
-            );
-        }
+        self.note_difference(system, wanted, shown);
         Ok(shown)
+    }
+
+    /// Between what was set and what is shown, where that is no error.
+    fn note_difference(&self, system: &Document, wanted: Boot, shown: Boot) {
+        let note = |key, wanted: String, shown| {
+            let place = format!("{}#/{key}", system.path);
+            let oddities = &self.transport.oddities;
+            oddities.note(place, format!("{wanted}, as was set"), shown);
+        };
+        if shown.device != wanted.device {
+            let (wanted, shown) = (wanted.device, shown.device);
+            note(TARGET, format!("{wanted:?}"), format!("{shown:?}"));
+        }
+        if shown.device != BootDevice::Default && shown.lasting != wanted.lasting {
+            let (wanted, shown) = (wanted.lasting, shown.lasting);
+            note(ENABLED, format!("{wanted:?}"), format!("{shown:?}"));
+        }
     }
 
     /// `None` if the system says that it has no such target.
@@ -113,18 +163,18 @@ impl Redfish {
         wanted: Boot,
     ) -> Result<Option<Value>, BmcError> {
         let quirks = &self.layout().await?.quirks;
-        let Some(target) = target_of(wanted.device, &system.texts(ALLOWED), &quirks.cdrom) else {
-            return Ok(None);
-        };
         let enabled = match (wanted.device, wanted.lasting) {
             (BootDevice::Default, _) => "Disabled",
             (_, Lasting::Once) => "Once",
             (_, Lasting::Always) => "Continuous",
         };
-        let mut boot = json!({
-            "BootSourceOverrideTarget": target,
-            "BootSourceOverrideEnabled": enabled,
-        });
+        let mut boot = json!({"BootSourceOverrideEnabled": enabled});
+        match target_of(wanted.device, &system.texts(ALLOWED), &quirks.cdrom) {
+            Some(target) => boot["BootSourceOverrideTarget"] = json!(target),
+            // Without an override there is no target either.
+            None if wanted.device == BootDevice::Default => {}
+            None => return Ok(None),
+        }
         let mode = match wanted.mode {
             Some(mode) => Some(mode_word(mode).to_owned()),
             None if quirks.boot_whole => system.text(MODE),
@@ -170,7 +220,13 @@ impl Redfish {
         found.add_if(system.has("Boot"), Capability::BootDevice);
         found.add_if(system.has("Boot"), Capability::BootOnce);
         found.add_if(system.has(MODE), Capability::BootMode);
+        found.add_if(can_boot_url(system), Capability::HttpBootAddress);
     }
+}
+
+fn can_boot_url(system: &Document) -> bool {
+    let allowed = system.texts(ALLOWED);
+    system.has(URL) && target_of(BootDevice::Http, &allowed, &[]).is_some()
 }
 
 /// Whether the override is the wanted one; how long it lasts is judged apart, since some BMCs know only one of both.
@@ -191,8 +247,7 @@ fn target_of(device: BootDevice, allowed: &[String], cdrom: &[String]) -> Option
         .iter()
         .map(String::as_str)
         .chain(by_standard.map(|(word, _)| *word));
-    // To take an override back is possible whatever is listed.
-    if allowed.is_empty() || device == BootDevice::Default {
+    if allowed.is_empty() {
         return words.next().map(str::to_owned);
     }
     words

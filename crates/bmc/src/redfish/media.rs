@@ -96,16 +96,18 @@ impl Redfish {
         let slots = self.slots_for(kind).await?;
         let has_it =
             |slot: &MediaSlot| slot.inserted && slot.image.as_deref() == Some(media.image.as_str());
+        // Of two discs, a server may boot the wrong one.
+        for (document, slot) in slots.iter().filter(|(_, slot)| !has_it(slot)) {
+            if slot.inserted {
+                self.eject_from(document).await?;
+            }
+        }
         if let Some((_, slot)) = slots.iter().find(|(_, slot)| has_it(slot)) {
             return Ok(slot.clone());
         }
-        let free = slots.iter().find(|(_, slot)| !slot.inserted);
-        let Some((document, slot)) = free.or(slots.first()) else {
+        let Some((document, _)) = slots.first() else {
             return Err(self.lacks(Capability::VirtualMedia));
         };
-        if slot.inserted {
-            self.eject_from(document).await?;
-        }
         self.ask_insert(document, media).await?;
         let mut settle = self.settle("the virtual media", media.image.as_str());
         let shown = loop {

@@ -26,7 +26,7 @@ pub use quirks::{BootModeAttribute, ClearJobs, InsertKeys, Quirks};
 use crate::address::{Credentials, Limits, RedfishAddress};
 use crate::bios::{Attributes, BiosSettings};
 use crate::bmc::{Bmc, Indicator, SecureBoot};
-use crate::boot::{Boot, BootMode, Effect};
+use crate::boot::{Boot, BootMode, Effect, Lasting};
 use crate::capability::{Capabilities, Capability};
 use crate::error::BmcError;
 use crate::event_log::LogEntry;
@@ -44,6 +44,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use transport::Transport;
+use url::Url;
 
 const ROOT: &str = "/redfish/v1/";
 /// A log of a BMC has at most some thousand entries, with fifty or more to a page.
@@ -281,6 +282,10 @@ impl Bmc for Redfish {
 
     async fn set_boot(&self, wanted: Boot) -> Result<Boot, BmcError> {
         self.write_boot(wanted).await
+    }
+
+    async fn set_boot_url(&self, url: &Url, lasting: Lasting) -> Result<Boot, BmcError> {
+        self.write_boot_url(url, lasting).await
     }
 
     async fn set_boot_mode(&self, mode: BootMode) -> Result<Effect, BmcError> {
