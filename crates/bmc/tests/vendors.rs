@@ -178,6 +178,23 @@ async fn bios_attributes_are_checked_before_anything_is_sent() {
 }
 
 #[tokio::test]
+async fn settings_that_are_taken_and_not_told_hold_from_the_next_boot() {
+    let (service, bmc) = vendor("dell").await;
+    let settings = "/redfish/v1/Systems/System.Embedded.1/Bios/Settings";
+    service.set(settings, "/Attributes", json!(null));
+    service
+        .rules
+        .lock()
+        .unwrap()
+        .ignored
+        .insert("/Attributes".to_owned());
+    let wanted = Attributes::from([("MemTest".to_owned(), text("Enabled"))]);
+    assert_eq!(bmc.set_bios(&wanted).await.unwrap(), Effect::NextBoot);
+    assert_eq!(service.asked_of(&format!("PATCH {settings}")).len(), 1);
+    assert!(oddities(&*bmc).contains("what was set for the next boot"));
+}
+
+#[tokio::test]
 async fn dells_virtual_media_is_its_managers() {
     let (service, bmc) = vendor("dell").await;
     let insert =

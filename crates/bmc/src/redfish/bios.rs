@@ -19,10 +19,17 @@ const UNFINISHED: &[&str] = &[
     "Service",
 ];
 
-/// The two documents. Where there is no settings object, changes go to the first and hold at once.
 struct Bios {
     current: Document,
-    settings: Option<Document>,
+    /// What is changed. Without a settings object that is the first document, and changes hold at once.
+    settings: Document,
+}
+
+impl Bios {
+    /// Some take settings for the next boot and do not tell them.
+    fn tells_pending(&self) -> bool {
+        self.settings.has("Attributes")
+    }
 }
 
 impl Redfish {
@@ -30,27 +37,32 @@ impl Redfish {
         let current = self.of_system("Bios").await?;
         let current = current.ok_or_else(|| self.lacks(Capability::BiosSettings))?;
         let settings = match current.link("@Redfish.Settings/SettingsObject") {
-            Some(path) => self.transport.get_part(&path).await?,
-            None => None,
+            Some(path) => {
+                let settings = self.transport.get_part(&path).await?;
+                let oddities = self.transport.oddities.clone();
+                settings.unwrap_or_else(|| Document::new(&path, Value::Null, None, oddities))
+            }
+            None => current.clone(),
         };
         Ok(Bios { current, settings })
     }
 
     pub(super) async fn read_bios(&self) -> Result<BiosSettings, BmcError> {
         let bios = self.bios_documents().await?;
+        Ok(self.settings_in(&bios))
+    }
+
+    fn settings_in(&self, bios: &Bios) -> BiosSettings {
         let current = self.attributes_in(&bios.current);
-        let pending = match &bios.settings {
-            Some(settings) => self.attributes_in(settings),
-            None => Attributes::new(),
-        };
-        Ok(BiosSettings {
+        let pending = self.attributes_in(&bios.settings);
+        BiosSettings {
             pending: pending
                 .into_iter()
                 .filter(|(name, value)| current.get(name) != Some(value))
                 .collect(),
             current,
             registry: bios.current.text("AttributeRegistry"),
-        })
+        }
     }
 
     /// Those with values that an attribute can have.
@@ -74,12 +86,10 @@ impl Redfish {
 
     pub(super) async fn write_bios(&self, wanted: &Attributes) -> Result<Effect, BmcError> {
         let bios = self.bios_documents().await?;
-        let current = self.attributes_in(&bios.current);
+        let BiosSettings {
+            current, pending, ..
+        } = self.settings_in(&bios);
         check(wanted, &current)?;
-        let pending = match &bios.settings {
-            Some(settings) => self.attributes_in(settings),
-            None => Attributes::new(),
-        };
         let is_known = !wanted.keys().any(|name| is_hidden(&current, name));
         if is_known && let Some(effect) = effect(wanted, &current, &pending) {
             return Ok(effect);
@@ -89,8 +99,7 @@ impl Redfish {
         if times.iter().any(|time| time == "OnReset") {
             body["@Redfish.SettingsApplyTime"] = json!({"ApplyTime": "OnReset"});
         }
-        let target = bios.settings.as_ref().unwrap_or(&bios.current);
-        self.transport.patch(target, &body).await?;
+        self.transport.patch(&bios.settings, &body).await?;
         // A password is never shown; what it is set to must not be told either.
         let shown_ones = wanted
             .iter()
@@ -99,9 +108,16 @@ impl Redfish {
         let asked: Vec<String> = shown_ones.collect();
         let mut settle = self.settle("the BIOS settings", asked.join(", "));
         loop {
-            let seen = self.read_bios().await?;
+            let bios = self.bios_documents().await?;
+            let seen = self.settings_in(&bios);
             if let Some(effect) = effect(wanted, &seen.current, &seen.pending) {
                 return Ok(effect);
+            }
+            if !bios.tells_pending() {
+                let place = format!("{}#/Attributes", bios.settings.path);
+                let oddities = &self.transport.oddities;
+                oddities.note(place, "what was set for the next boot", "nothing");
+                return Ok(Effect::NextBoot);
             }
             settle.wait(shown(wanted, &seen)).await?;
         }
