@@ -1,6 +1,7 @@
 //! Answers in the shapes of four vendors' BMCs, and each line of the table of quirks against them.
 //!
-//! `vendors/*.json` hold documents by path, written after DMTF's schemas with what the vendors' documentation says of theirs.
+//! `vendors/*.json` hold documents by path, written by hand after DMTF's schemas with what is commonly known of the vendors';
+//! answers of a real server take their place when there are some.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
