@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::faults::{Fault, Faults, Point};
+use crate::places::Places;
 use crate::workflow::{Place, Registry};
 use corten_model::ids::OperationId;
 use corten_model::origin::Origin;
@@ -57,7 +58,7 @@ pub struct StepCx {
     pub(crate) registry: Arc<Registry>,
     pub(crate) lease: Duration,
     /// The places of the worker: where the next step is elsewhere, the lease is given back.
-    pub(crate) places: Vec<String>,
+    pub(crate) places: Places,
 }
 
 impl StepCx {

@@ -2,23 +2,27 @@
 
 use crate::clock::Clock;
 use crate::faults::{Faults, Point};
+use crate::places::Places;
 use crate::step::{Committed, StepCx, StepError, disturb};
-use crate::workflow::{GiveUp, Registry};
+use crate::workflow::{GiveUp, Place, Registry};
 use corten_model::time::Timestamp;
-use corten_store::operations::{self, Operation, Progress, Status};
+use corten_store::operations::{self, Claim, Operation, Progress, Status};
 use corten_store::{Error, Store, again};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use tracing::Instrument;
 
+/// An operation that is over its budget for so long has no worker at its place.
+const ABANDONED_AFTER: Duration = Duration::from_secs(10);
+
 /// How a worker works.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
     /// Names this process in the rows it leases.
     pub name: String,
-    /// The places whose steps it can run, as [`crate::Place`] writes them.
-    pub places: Vec<String>,
+    /// The places whose steps it can run.
+    pub places: Places,
     /// Operations in hand at the same time.
     pub parallel: usize,
     /// How long a claim holds. A worker that dies is replaced after this; a living one renews at a third of it.
@@ -28,10 +32,10 @@ pub struct WorkerConfig {
 }
 
 impl WorkerConfig {
-    pub fn new(name: impl Into<String>, places: Vec<String>) -> Self {
+    pub fn new(name: impl Into<String>, places: impl Into<Places>) -> Self {
         Self {
             name: name.into(),
-            places,
+            places: places.into(),
             parallel: 64,
             lease: Duration::from_secs(6),
             longest_pause: Duration::from_secs(30),
@@ -69,10 +73,12 @@ impl Worker {
     /// Works until `stop` becomes true, then lets the steps in hand finish.
     pub async fn run(&self, mut stop: watch::Receiver<bool>) {
         let mut wake_ups = self.store.wake_ups();
+        let mut places = self.config.places.changes();
         let free = Arc::new(Semaphore::new(self.config.parallel));
         while !*stop.borrow() {
             // One look serves all the wake-ups that came before it.
             while wake_ups.try_recv().is_ok() {}
+            places.mark_unchanged();
             let Ok(slot) = free.clone().acquire_owned().await else {
                 return;
             };
@@ -100,6 +106,7 @@ impl Worker {
             let pause = self.pause_until_due().await;
             tokio::select! {
                 _ = wake_ups.recv() => {}
+                _ = places.changed() => {}
                 () = tokio::time::sleep(pause) => {}
                 _ = stop.changed() => {}
             }
@@ -111,16 +118,18 @@ impl Worker {
     async fn claim(&self, room: usize) -> Result<Vec<Operation>, Error> {
         let mut tx = self.store.write().await?;
         let now = self.clock.now();
-        let until = now.plus(self.config.lease);
-        let claimed = operations::claim(
-            &mut tx,
-            &self.config.name,
-            &self.config.places,
+        let claim = Claim {
+            owner: &self.config.name,
             now,
-            until,
-            room,
-        )
-        .await?;
+            lease_until: now.plus(self.config.lease),
+            limit: room,
+        };
+        let mut claimed = operations::claim(&mut tx, claim, &self.config.places.list()).await?;
+        if claimed.is_empty() && self.config.places.contains(&Place::Control.to_string()) {
+            // The host of these is away. Its steps cannot be run; to give up on them can.
+            let since = now.minus(ABANDONED_AFTER);
+            claimed = operations::claim_abandoned(&mut tx, claim, since).await?;
+        }
         tx.commit().await?;
         Ok(claimed)
     }
@@ -130,7 +139,7 @@ impl Worker {
         let longest = Duration::from_secs(5);
         let due = async {
             let mut tx = self.store.read().await?;
-            operations::next_due(&mut tx, &self.config.places).await
+            operations::next_due(&mut tx, &self.config.places.list()).await
         };
         match due.await {
             Ok(Some(due)) => due.since(self.clock.now()).min(longest),
@@ -156,7 +165,7 @@ impl Worker {
     /// For tests: the moment at which something becomes runnable.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
         let mut tx = self.store.read().await?;
-        operations::next_due(&mut tx, &self.config.places).await
+        operations::next_due(&mut tx, &self.config.places.list()).await
     }
 
     /// Runs the steps of one claimed operation for as long as they follow each other here.
@@ -222,6 +231,9 @@ impl Worker {
         let outcome = tokio::select! {
             outcome = step => outcome,
             error = self.keep_lease(&cx) => Err(error.into()),
+            () = over_budget(&cx) => Err(StepError::Retry(
+                "It was still at work when its time budget was over.".to_owned(),
+            )),
         };
         let labels = [("kind", operation.kind.clone())];
         metrics::histogram!("corten_operation_step_seconds", &labels)
@@ -338,5 +350,17 @@ impl Worker {
                 Err(error) => tracing::warn!(error = %error, "cannot renew a lease"),
             }
         }
+    }
+}
+
+/// Comes back when a step has had its time. It is broken off then as a crash would: whose hands hang must not keep a
+/// worker. One that cleans up has no one to give up to, and is left to its tries.
+async fn over_budget(cx: &StepCx) {
+    if cx.operation.status != Status::Running {
+        return std::future::pending().await;
+    }
+    tokio::time::sleep(cx.operation.deadline.since(cx.now())).await;
+    while cx.now() <= cx.operation.deadline {
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -4,10 +4,11 @@
 
 use async_trait::async_trait;
 use corten_engine::*;
+use corten_model::ids::OperationId;
 use corten_model::origin::Origin;
 use corten_model::time::Timestamp;
-use corten_store::operations::{self, Operation, Status};
-use corten_store::{Error, Store};
+use corten_store::operations::{self, Claim, Operation, Status};
+use corten_store::{Error, Store, Tx};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::pin::Pin;
@@ -81,6 +82,7 @@ struct Shop {
     store: Store,
     craft: Craft,
     clock: Arc<ManualClock>,
+    places: Places,
     worker: Worker,
 }
 
@@ -93,7 +95,8 @@ impl Shop {
         let craft = Craft::default();
         let clock = Arc::new(ManualClock::starting_at(Timestamp(1_000_000)));
         let registry = Arc::new(Registry::default().with(craft.clone()));
-        let config = WorkerConfig::new("test", vec!["control".to_owned()]);
+        let places = Places::from(vec!["control".to_owned()]);
+        let config = WorkerConfig::new("test", places.clone());
         let worker = Worker::new(
             store.clone(),
             registry,
@@ -106,11 +109,20 @@ impl Shop {
             store,
             craft,
             clock,
+            places,
             worker,
         }
     }
 
-    async fn submit(&self) -> Result<corten_model::ids::OperationId, Error> {
+    async fn submit(&self) -> Result<OperationId, Error> {
+        self.try_submit_at(Place::Control).await
+    }
+
+    async fn submit_at(&self, place: Place) -> OperationId {
+        self.try_submit_at(place).await.unwrap()
+    }
+
+    async fn try_submit_at(&self, place: Place) -> Result<OperationId, Error> {
         let mut tx = self.store.write().await?;
         let submission = Submission {
             workflow: &self.craft,
@@ -120,13 +132,28 @@ impl Shop {
                 project_id: None,
             },
             origin: Origin::system(),
-            place: Place::Control,
+            place,
             step: Step::Paint,
             input: "blue".to_owned(),
         };
         let id = submit(&mut tx, self.clock.now(), submission).await?;
         tx.commit().await?;
         Ok(id)
+    }
+
+    /// Takes the operation away for good, as a worker that is never heard of again.
+    async fn claim(&self, tx: &mut Tx, owner: &str) -> Operation {
+        let claim = Claim {
+            owner,
+            now: self.clock.now(),
+            lease_until: Timestamp(i64::MAX),
+            limit: 1,
+        };
+        let places = ["control".to_owned()];
+        operations::claim(tx, claim, &places)
+            .await
+            .unwrap()
+            .remove(0)
     }
 
     /// Runs until nothing is left, moving the clock over leases and pauses.
@@ -143,6 +170,11 @@ impl Shop {
             .await
             .unwrap()
             .remove(0)
+    }
+
+    async fn read(&self, id: OperationId) -> Operation {
+        let mut tx = self.store.read().await.unwrap();
+        operations::get(&mut tx, id).await.unwrap().unwrap()
     }
 
     fn did(&self) -> Vec<Step> {
@@ -251,17 +283,7 @@ async fn a_superseded_operation_cannot_write_any_more() {
     let shop = Shop::open(None).await;
     let id = shop.submit().await.unwrap();
     let mut tx = shop.store.write().await.unwrap();
-    let old = operations::claim(
-        &mut tx,
-        "old",
-        &["control".to_owned()],
-        shop.clock.now(),
-        Timestamp(i64::MAX),
-        1,
-    )
-    .await
-    .unwrap()
-    .remove(0);
+    let old = shop.claim(&mut tx, "old").await;
     operations::supersede(&mut tx, "bowl", "1", "broken by a hammer", shop.clock.now())
         .await
         .unwrap();
@@ -270,17 +292,7 @@ async fn a_superseded_operation_cannot_write_any_more() {
     tx.commit().await.unwrap();
     shop.submit().await.unwrap();
     let mut tx = shop.store.write().await.unwrap();
-    let new = operations::claim(
-        &mut tx,
-        "new",
-        &["control".to_owned()],
-        shop.clock.now(),
-        Timestamp(i64::MAX),
-        1,
-    )
-    .await
-    .unwrap()
-    .remove(0);
+    let new = shop.claim(&mut tx, "new").await;
     assert!(
         new.epoch > old.epoch,
         "a host can tell the new command from the old one"
@@ -308,4 +320,34 @@ async fn a_running_worker_starts_at_once_when_work_is_committed() {
         .unwrap();
     stop.send(true).unwrap();
     running.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_operation_whose_place_is_away_is_given_up_when_it_is_over_its_budget() {
+    let shop = Shop::open(None).await;
+    let id = shop.submit_at(Place::Host("gone".to_owned())).await;
+    assert_eq!(shop.worker.run_once().await.unwrap(), 0);
+    let deadline = shop.read(id).await.deadline;
+    shop.clock.advance_to(deadline);
+    assert_eq!(shop.worker.run_once().await.unwrap(), 0);
+    shop.clock
+        .advance_to(deadline.plus(Duration::from_secs(10)));
+    // To give up, and to clean up.
+    for _ in 0..2 {
+        assert_eq!(shop.worker.run_once().await.unwrap(), 1);
+    }
+    assert_eq!(shop.read(id).await.status, Status::Failed);
+}
+
+#[tokio::test]
+async fn a_place_that_comes_is_worked_for_and_one_that_goes_is_not() {
+    let shop = Shop::open(None).await;
+    let place = Place::Host("1".to_owned());
+    let id = shop.submit_at(place.clone()).await;
+    shop.places.add(&place);
+    shop.places.remove(&place);
+    assert_eq!(shop.worker.run_once().await.unwrap(), 0);
+    shop.places.add(&place);
+    assert_eq!(shop.worker.run_once().await.unwrap(), 1);
+    assert_eq!(shop.read(id).await.status, Status::Done);
 }

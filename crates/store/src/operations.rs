@@ -223,36 +223,60 @@ async fn add(tx: &mut Tx, new: NewOperation, status: Status, note: &str) -> Resu
     Ok(id)
 }
 
-/// Leases up to `limit` runnable operations of these places to `owner`. Those whose lease ran out are runnable again.
-pub async fn claim(
-    tx: &mut Tx,
-    owner: &str,
-    places: &[String],
-    now: Timestamp,
-    lease_until: Timestamp,
-    limit: usize,
-) -> Result<Vec<Operation>> {
+/// Who takes operations, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    pub owner: &'a str,
+    pub now: Timestamp,
+    pub lease_until: Timestamp,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Leases the runnable operations of these places. Those whose lease ran out are runnable again.
+pub async fn claim(tx: &mut Tx, claim: Claim<'_>, places: &[String]) -> Result<Vec<Operation>> {
     let wanted: Vec<_> = (0..places.len())
         .map(|index| format!("${}", index + 4))
         .collect();
+    let condition = format!("run_at <= $3 AND place IN ({})", wanted.join(", "));
+    let places = places.iter().map(|place| place.as_str().into());
+    lease(tx, claim, &condition, places.collect()).await
+}
+
+/// Leases those that are over their budget since `since` and that nobody works on: their place is away.
+pub async fn claim_abandoned(
+    tx: &mut Tx,
+    claim: Claim<'_>,
+    since: Timestamp,
+) -> Result<Vec<Operation>> {
+    lease(tx, claim, "deadline <= $4", vec![since.micros().into()]).await
+}
+
+/// `values` are `$4` and up in the condition; `$3` is now.
+async fn lease(
+    tx: &mut Tx,
+    claim: Claim<'_>,
+    condition: &str,
+    values: Vec<sql::Value>,
+) -> Result<Vec<Operation>> {
     let sql = format!(
         // Materialized, so that the limit holds whatever plan PostgreSQL chooses for the update.
         "WITH runnable AS MATERIALIZED ( \
              SELECT id FROM operations \
-             WHERE finished_at IS NULL AND run_at <= $3 AND lease_until <= $3 AND place IN ({}) \
-             ORDER BY run_at LIMIT {limit}{}) \
+             WHERE finished_at IS NULL AND lease_until <= $3 AND {condition} \
+             ORDER BY run_at LIMIT {}{}) \
          UPDATE operations SET lease_owner = $1, lease_until = $2, epoch = epoch + 1 \
          WHERE id IN (SELECT id FROM runnable) \
          RETURNING {COLUMNS}",
-        wanted.join(", "),
+        claim.limit,
         tx.dialect().skip_locked(),
     );
     let mut query = sql::query(sql)
-        .bind(owner)
-        .bind(lease_until.micros())
-        .bind(now.micros());
-    for place in places {
-        query = query.bind(place);
+        .bind(claim.owner)
+        .bind(claim.lease_until.micros())
+        .bind(claim.now.micros());
+    for value in values {
+        query = query.bind(value);
     }
     let rows = query
         .fetch_all(tx.conn())

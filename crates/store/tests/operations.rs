@@ -4,7 +4,7 @@
 use corten_model::ids::{OperationId, ProjectId};
 use corten_model::origin::Origin;
 use corten_model::time::Timestamp;
-use corten_store::operations::{self, Filter, NewOperation, Operation, Progress, Status};
+use corten_store::operations::{self, Claim, Filter, NewOperation, Operation, Progress, Status};
 use corten_store::{Error, Store, on_both_engines};
 use std::collections::BTreeSet;
 
@@ -50,10 +50,13 @@ async fn claim(
 ) -> Vec<Operation> {
     let places: Vec<String> = places.iter().map(ToString::to_string).collect();
     let mut tx = store.write().await.unwrap();
-    let until = Timestamp(now.micros() + 60_000_000);
-    let claimed = operations::claim(&mut tx, owner, &places, now, until, limit)
-        .await
-        .unwrap();
+    let claim = Claim {
+        owner,
+        now,
+        lease_until: Timestamp(now.micros() + 60_000_000),
+        limit,
+    };
+    let claimed = operations::claim(&mut tx, claim, &places).await.unwrap();
     tx.commit().await.unwrap();
     claimed
 }
