@@ -14,11 +14,10 @@ use axum::http::header::CONNECTION;
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
 use corten_model::refusal::Refusal;
-use corten_operations::instance::console;
+use corten_operations::Context;
+use corten_operations::instance::console::{self, Granted};
 use futures_util::{SinkExt as _, StreamExt as _};
-use std::path::PathBuf;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
 
 pub fn routes() -> Router<App> {
     Router::new()
@@ -42,8 +41,8 @@ async fn socket(State(app): State<App>, params: Params, upgrade: WebSocketUpgrad
         )
         .into()),
     };
-    let path = match opened {
-        Ok((_, path)) => path,
+    let granted = match opened {
+        Ok(granted) => granted,
         Err(error) => {
             tracing::info!(%error, "a console was not opened");
             return (StatusCode::FORBIDDEN, [(CONNECTION, "close")]).into_response();
@@ -52,18 +51,19 @@ async fn socket(State(app): State<App>, params: Params, upgrade: WebSocketUpgrad
     upgrade
         .protocols(["binary"])
         .on_upgrade(move |socket| async move {
-            if let Err(error) = relay(socket, path).await {
+            if let Err(error) = relay(&app.cx, socket, &granted).await {
                 tracing::debug!(%error, "a console ended");
             }
         })
 }
 
-/// Carries bytes both ways until either side ends.
+/// Opens the console and carries bytes both ways until either side ends.
 async fn relay(
+    cx: &Context,
     socket: WebSocket,
-    path: PathBuf,
+    granted: &Granted,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let (mut from_guest, mut to_guest) = UnixStream::connect(path).await?.into_split();
+    let (mut from_guest, mut to_guest) = tokio::io::split(granted.open(cx).await?);
     let (mut to_client, mut from_client) = socket.split();
     let outward = async {
         let mut buffer = vec![0; 16 * 1024];

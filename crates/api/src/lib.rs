@@ -3,8 +3,10 @@
 //! A handler parses, calls the floor below and renders; no business rule lives here. What every request has in common
 //! is in this folder: [`app`] (the state), [`auth`] (who asks), [`body`] and [`params`] (what was sent), [`problem`]
 //! (what goes wrong), [`trace`] (request ids, logs, metrics). Each OpenStack service has a folder under [`openstack`];
-//! [`native`] is our own API. [`metadata`] is for guests and has listeners of its own.
+//! [`native`] is our own API. [`metadata`] is for guests and [`agents`] for hosts on other machines; these
+//! have listeners of their own.
 
+pub mod agents;
 pub mod app;
 pub mod auth;
 pub mod body;

@@ -77,7 +77,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn status_of(reason: Reason) -> StatusCode {
+pub(crate) fn status_of(reason: Reason) -> StatusCode {
     match reason {
         Reason::Invalid => StatusCode::BAD_REQUEST,
         Reason::Unauthenticated => StatusCode::UNAUTHORIZED,

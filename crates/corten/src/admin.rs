@@ -3,9 +3,11 @@
 use crate::config::Config;
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
+use corten_agent::{Authority, Invitation};
 use corten_engine::{Clock as _, SystemClock};
 use corten_iam::Iam;
 use corten_model::ids::OperationId;
+use corten_operations::agent;
 use corten_store::operations::{self, Filter, Operation};
 use corten_store::{Store, transitions};
 
@@ -14,6 +16,9 @@ pub enum AdminCommand {
     /// Operations: what is being done, and what was.
     #[command(subcommand)]
     Operation(OperationCommand),
+    /// Hosts on other machines.
+    #[command(subcommand)]
+    Host(HostCommand),
     /// Make the staged token key the primary and stage a new one.
     RotateTokenKeys,
 }
@@ -32,6 +37,12 @@ pub enum OperationCommand {
     Cancel { id: OperationId },
 }
 
+#[derive(Subcommand)]
+pub enum HostCommand {
+    /// Invite a machine to be the host of this name, and print what to run there. An invitation is good for an hour, once.
+    Invite { name: String },
+}
+
 pub async fn run(config: &Config, command: AdminCommand) -> anyhow::Result<()> {
     let store = Store::open(&config.database_url())
         .await
@@ -40,6 +51,7 @@ pub async fn run(config: &Config, command: AdminCommand) -> anyhow::Result<()> {
         AdminCommand::Operation(OperationCommand::List { all }) => list(&store, all).await,
         AdminCommand::Operation(OperationCommand::Show { id }) => show(&store, id).await,
         AdminCommand::Operation(OperationCommand::Cancel { id }) => cancel(&store, id).await,
+        AdminCommand::Host(HostCommand::Invite { name }) => invite(config, &store, &name).await,
         AdminCommand::RotateTokenKeys => {
             Iam::open(store, config.identity.clone())
                 .await?
@@ -48,6 +60,29 @@ pub async fn run(config: &Config, command: AdminCommand) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+async fn invite(config: &Config, store: &Store, name: &str) -> anyhow::Result<()> {
+    let Some(listen) = config.agents.listen else {
+        bail!(
+            "hosts on other machines cannot come in: set agents.listen in corten.toml to an address of this machine that \
+             they reach, for example \"10.0.0.1:8775\", and start the control plane again"
+        );
+    };
+    let address = config.agents.address.clone();
+    if address.is_none() && listen.ip().is_unspecified() {
+        bail!(
+            "agents.listen is {listen}, which is no address that a machine can go to: set agents.address in corten.toml to \
+             HOST:PORT by which hosts reach this one"
+        );
+    }
+    let authority = Authority::open(&config.agents.authority_directory)?;
+    let address = address.unwrap_or_else(|| listen.to_string());
+    let invitation = Invitation::new(address, authority.fingerprint()?);
+    let secret = Invitation::secret_hash(&invitation.secret);
+    agent::invite(store, SystemClock.now(), name, secret).await?;
+    say!("corten agent --join {invitation}");
+    Ok(())
 }
 
 async fn list(store: &Store, all: bool) -> anyhow::Result<()> {

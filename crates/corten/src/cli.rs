@@ -1,9 +1,10 @@
 //! The command line.
 
-use crate::{admin, config, doctor, server, ssh, up};
+use crate::{admin, agent, config, doctor, server, ssh, up};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use corten::images::{self, ConsoleProgress, DebianOptions, TinyOptions};
+use corten_agent::Invitation;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,6 +51,17 @@ enum Command {
     },
     /// Run the control plane in the foreground.
     Serve,
+    /// Run this machine as a host of a cloud whose control plane is elsewhere.
+    Agent {
+        /// The invitation that `corten admin host invite` printed; needed the first time only.
+        #[arg(
+            long,
+            value_name = "INVITATION",
+            env = "CORTEN_JOIN",
+            hide_env_values = true
+        )]
+        join: Option<Invitation>,
+    },
     /// Log in to a server through its public IP.
     Ssh {
         /// PROJECT/SERVER, for example `demo/first`.
@@ -95,9 +107,9 @@ enum ImageCommand {
 }
 
 impl Cli {
-    /// Whether this process is to be the control plane.
+    /// Whether this process is to work until it is stopped.
     pub fn serves(&self) -> bool {
-        matches!(self.command, Command::Serve)
+        matches!(self.command, Command::Serve | Command::Agent { .. })
     }
 }
 
@@ -108,6 +120,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Down => up::down(&place).await?,
         Command::Destroy { yes } => up::destroy(&place, yes).await?,
         Command::Serve => server::serve(config::load(&place)?).await?,
+        Command::Agent { join } => agent::run(config::load(&place)?, join).await?,
         Command::Ssh { server, command } => ssh::run(&place, &server, &command).await?,
         Command::Doctor => return doctor::run(&config::load(&place)?).await,
         Command::Image(command) => image(&place, command).await?,

@@ -4,6 +4,7 @@ use crate::cli::Place;
 use anyhow::Context as _;
 use corten_host::{AccelerationChoice, Accelerator, HostConfig};
 use corten_iam::IamConfig;
+use corten_network::chassis::Tunnel;
 use corten_operations::Settings;
 use corten_operations::settings::{Compute, Images, Network, NetworkQuota, Quota};
 use serde::Deserialize;
@@ -22,6 +23,7 @@ struct File {
     network: Network,
     network_quota: NetworkQuota,
     host: Host,
+    agents: Agents,
     sim: Sim,
 }
 
@@ -71,6 +73,8 @@ pub struct Host {
     pub console_log_max_bytes: u64,
     /// The emulator's program.
     pub qemu: PathBuf,
+    /// This machine's end of the tunnels to other hosts: a network card and the address on it, with its prefix length.
+    pub tunnel: Option<Tunnel>,
 }
 
 impl Default for Host {
@@ -81,6 +85,32 @@ impl Default for Host {
             guest_user: None,
             console_log_max_bytes: 4 << 20,
             qemu: PathBuf::from("qemu-system-x86_64"),
+            tunnel: None,
+        }
+    }
+}
+
+/// `[agents]`: hosts on other machines.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Agents {
+    /// Where they come in; without it none can.
+    pub listen: Option<SocketAddr>,
+    /// `HOST:PORT` by which they reach that; by default `listen`.
+    pub address: Option<String>,
+    /// The port, at the same address, where their networks' daemons come in.
+    pub network_port: u16,
+    /// Where the authority is that signs their certificates. Replicas share it.
+    pub authority_directory: PathBuf,
+}
+
+impl Default for Agents {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            address: None,
+            network_port: 6642,
+            authority_directory: PathBuf::from("authority"),
         }
     }
 }
@@ -100,6 +130,7 @@ pub struct Config {
     pub identity: IamConfig,
     pub settings: Settings,
     pub host: Host,
+    pub agents: Agents,
     pub sim: Sim,
 }
 
@@ -122,6 +153,7 @@ pub fn load(place: &Place) -> anyhow::Result<Config> {
         network,
         network_quota,
         host,
+        mut agents,
         sim,
     } = file;
     if let Some(listen) = place.listen {
@@ -129,6 +161,9 @@ pub fn load(place: &Place) -> anyhow::Result<Config> {
     }
     if identity.key_directory.is_relative() {
         identity.key_directory = data.join(&identity.key_directory);
+    }
+    if agents.authority_directory.is_relative() {
+        agents.authority_directory = data.join(&agents.authority_directory);
     }
     Ok(Config {
         data,
@@ -142,6 +177,7 @@ pub fn load(place: &Place) -> anyhow::Result<Config> {
             network_quota,
         },
         host,
+        agents,
         sim,
     })
 }

@@ -1,4 +1,4 @@
-//! The binary: `up`, `down`, `destroy`, `serve`, `doctor`, `image …`, `admin …`.
+//! The binary: `up`, `down`, `destroy`, `serve`, `agent`, `doctor`, `image …`, `admin …`.
 
 /// Prints a line for people. A reader that went away (`corten up | head`) is no error.
 macro_rules! say {
@@ -9,13 +9,15 @@ macro_rules! say {
 }
 
 mod admin;
+mod agent;
 mod cli;
 mod client;
 mod cloud;
 mod config;
 mod doctor;
 mod first_network;
-mod names;
+mod fleet;
+mod guest_services;
 mod networks;
 mod process;
 mod server;

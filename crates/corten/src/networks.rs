@@ -1,32 +1,27 @@
-//! This machine's part in networks: the fabric's daemons, the host's switch, and what the switch must have.
+//! A control plane's part in networks: the fabric's centre, this machine's switch, and what every host must have.
 
+use crate::agent::Membership;
 use crate::config::Config;
-use crate::names;
 use anyhow::Context as _;
-use axum::Router;
-use axum::extract::{ConnectInfo, Request};
-use axum::middleware::{Next, from_fn};
-use corten_api::metadata::Asker;
+use corten_agent::{Authority, Holds};
 use corten_host::HostConfig;
-use corten_model::ids::NetworkId;
-use corten_network::chassis::{HostSwitch, MetadataListeners, SwitchConfig};
-use corten_network::daemons::Central;
+use corten_network::chassis::{HostSide, HostSwitch, SwitchConfig, Tunnel};
+use corten_network::daemons::{Central, Namespace};
 use corten_network::ovsdb::Remote;
 use corten_network::{AwayFabric, Fabric, OvnFabric};
-use corten_operations::network::TOLD;
-use corten_operations::network::host_side::{self, HostSide, Service};
+use corten_operations::network::{TOLD, host_side};
 use corten_operations::{Context, error_text};
 use corten_sim::SimFabric;
 use corten_store::Failure;
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinSet;
 
-/// How often what the switch must have is looked at although nothing is known to have changed.
+/// How often what a host must have is looked at although nothing is known to have changed.
 const LOOK: Duration = Duration::from_secs(60);
+/// A host that could not hold what it must is told again after this.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// What carries this cloud's networks, as far as it runs on this machine.
 pub struct Networks {
@@ -40,7 +35,7 @@ pub fn possible(config: &Config) -> bool {
     config.settings.network.enabled && is_root()
 }
 
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
@@ -89,64 +84,145 @@ impl Networks {
     /// Opens the switch of this machine as a host, if the fabric's centre runs.
     pub async fn switch(&self, config: &Config, host: &HostConfig) -> Option<Arc<HostSwitch>> {
         let central = self.central.as_ref()?;
-        match open_switch(config, central, host).await {
-            Ok(switch) => {
-                tracing::info!(datapath = ?switch.datapath(), "switch is ready");
-                Some(Arc::new(switch))
-            }
-            Err(error) => {
-                tracing::error!(error = %format!("{error:#}"), "this host has no switch, so its guests have no network cards");
-                None
-            }
+        let southbound = format!("unix:{}", central.southbound_socket().display());
+        let place = SwitchPlace {
+            name: crate::server::hostname(),
+            southbound,
+            identity: None,
+            tunnel: config.host.tunnel.clone(),
+        };
+        open_switch(config, host, place).await
+    }
+
+    /// Has the fabric's centre listen for hosts on other machines. Answers the port, if there is a centre.
+    pub async fn listen(
+        &self,
+        address: SocketAddr,
+        authority: &Authority,
+    ) -> anyhow::Result<Option<u16>> {
+        let Some(central) = &self.central else {
+            return Ok(None);
+        };
+        let identity = authority.control_plane()?.for_ovn();
+        central
+            .listen(address, &identity)
+            .await
+            .context("OVN cannot listen for hosts")?;
+        Ok(Some(address.port()))
+    }
+
+    /// Has it listen no more.
+    pub async fn stop_listening(&self) -> anyhow::Result<()> {
+        match &self.central {
+            Some(central) => Ok(central.stop_listening().await?),
+            None => Ok(()),
         }
     }
 }
 
-async fn open_switch(
+/// What tells one host's switch from another's.
+pub struct SwitchPlace {
+    /// OVN's name of the host.
+    pub name: String,
+    pub southbound: String,
+    pub identity: Option<corten_network::ovsdb::Identity>,
+    /// Where other hosts reach this one; a host without is alone.
+    pub tunnel: Option<Tunnel>,
+}
+
+/// Opens a host's switch. Trouble does not stop the host: its guests have no network cards, and it says why.
+pub async fn open_switch(
     config: &Config,
-    central: &Central,
     host: &HostConfig,
+    place: SwitchPlace,
+) -> Option<Arc<HostSwitch>> {
+    match try_open_switch(config, host, place).await {
+        Ok(switch) => {
+            tracing::info!(datapath = ?switch.datapath(), "switch is ready");
+            Some(Arc::new(switch))
+        }
+        Err(error) => {
+            tracing::error!(error = %format!("{error:#}"), "this host has no switch, so its guests have no network cards");
+            None
+        }
+    }
+}
+
+async fn try_open_switch(
+    config: &Config,
+    host: &HostConfig,
+    place: SwitchPlace,
 ) -> anyhow::Result<HostSwitch> {
-    let southbound = format!("unix:{}", central.southbound_socket().display());
+    let SwitchPlace {
+        name,
+        southbound,
+        identity,
+        tunnel,
+    } = place;
+    let alone = SwitchConfig::new(data_dir(config), &name, southbound);
+    let namespace = match &tunnel {
+        Some(_) => Namespace::Own,
+        None => alone.namespace.clone(),
+    };
     let switch = SwitchConfig {
         guest_uid: host.guest_uid()?,
-        ..SwitchConfig::new(data_dir(config), &crate::server::hostname(), southbound)
+        identity,
+        tunnel,
+        namespace,
+        ..alone
     };
     HostSwitch::open(switch)
         .await
         .context("cannot open the switch")
 }
 
-/// The switch of this machine, and the services that its guests' networks have here.
+/// Tells one host what it must have of networks, whenever that changes.
 pub struct Keeper {
     cx: Arc<Context>,
-    switch: Arc<HostSwitch>,
-    /// What serves each network's metadata; dropping it closes its listeners.
-    services: HashMap<NetworkId, JoinSet<()>>,
+    /// OVN's name of the host.
+    host: String,
+    holds: Arc<dyn Holds>,
     held: Option<HostSide>,
 }
 
 impl Keeper {
-    /// Has the switch hold what the rows say before anything is plugged, and removes what nobody asked for.
-    pub async fn start(cx: Arc<Context>, switch: Arc<HostSwitch>) -> anyhow::Result<Self> {
-        let keeper = Self {
+    pub fn new(cx: Arc<Context>, host: String, holds: Arc<dyn Holds>) -> Self {
+        Self {
             cx,
-            switch,
-            services: HashMap::new(),
+            host,
+            holds,
             held: None,
-        };
-        let wanted = keeper.wanted().await?;
-        let networks = wanted.services.keys().copied().collect();
-        keeper.switch.keep_only(&wanted.ports, &networks).await?;
-        Ok(keeper)
+        }
     }
 
-    /// Has the switch hold what the rows say, now and whenever they change.
+    /// Has the host hold what the rows say now.
+    pub async fn look(&mut self) -> Result<(), Failure> {
+        let wanted = {
+            let mut tx = self.cx.store.read().await?;
+            host_side::of(&mut tx, &self.cx, &self.host).await?
+        };
+        if self.held.as_ref() == Some(&wanted) {
+            return Ok(());
+        }
+        let held = self.holds.hold(wanted.clone()).await;
+        held.map_err(|error| Failure::outside("telling a host of its networks", error))?;
+        self.held = Some(wanted);
+        Ok(())
+    }
+
+    /// The same, now and for good.
     pub async fn keep(mut self) {
         let mut wake_ups = self.cx.store.wake_ups();
         loop {
+            let mut pause = LOOK;
             if let Err(error) = self.look().await {
-                tracing::warn!(error = %format!("{error:#}"), "the switch does not hold what it must yet");
+                let error = error_text(&error);
+                tracing::warn!(
+                    host = self.host,
+                    error,
+                    "a host does not hold what it must yet"
+                );
+                pause = AGAIN;
             }
             let told = async {
                 // A receiver that lags behind has missed something, and looks as well.
@@ -156,96 +232,37 @@ impl Keeper {
                     }
                 }
             };
-            let _ = tokio::time::timeout(LOOK, told).await;
+            let _ = tokio::time::timeout(pause, told).await;
         }
     }
-
-    async fn wanted(&self) -> Result<HostSide, Failure> {
-        host_side::of(&mut self.cx.store.read().await?, self.switch.name()).await
-    }
-
-    async fn look(&mut self) -> anyhow::Result<()> {
-        let wanted = self.wanted().await?;
-        if self.held.as_ref() == Some(&wanted) {
-            return Ok(());
-        }
-        for (physical_network, addresses) in &wanted.external {
-            self.switch
-                .external_bridge(physical_network, addresses)
-                .await?;
-        }
-        for (network, service) in &wanted.services {
-            self.serve(*network, service).await?;
-        }
-        for network in self.switch.served()? {
-            if !wanted.services.contains_key(&network) {
-                self.services.remove(&network);
-                self.switch.unserve(network).await?;
-            }
-        }
-        self.held = Some(wanted);
-        Ok(())
-    }
-
-    async fn serve(&mut self, network: NetworkId, service: &Service) -> anyhow::Result<()> {
-        let held = self.held.as_ref();
-        let before = held.and_then(|held| held.services.get(&network));
-        if before == Some(service) && self.services.contains_key(&network) {
-            return Ok(());
-        }
-        if let Some(mut serving) = self.services.remove(&network) {
-            serving.shutdown().await;
-        }
-        let MetadataListeners { v4, v6 } = self
-            .switch
-            .serve(network, service.port, service.mac, &service.addresses)
-            .await?;
-        let mut serving = JoinSet::new();
-        for listener in [v4, v6] {
-            let routes = metadata(self.cx.clone(), network)
-                .into_make_service_with_connect_info::<SocketAddr>();
-            serving.spawn(async move {
-                if let Err(error) = axum::serve(listener, routes).await {
-                    tracing::error!(%network, %error, "a metadata service ended");
-                }
-            });
-        }
-        let sockets = self
-            .switch
-            .listen_for_names(network, &service.addresses)
-            .await?;
-        names::serve(&self.cx, network, sockets, &mut serving);
-        self.services.insert(network, serving);
-        Ok(())
-    }
-}
-
-/// The routes that answer a network's guests: who asks is known by the address, which port security makes true.
-fn metadata(cx: Arc<Context>, network_id: NetworkId) -> Router {
-    let say_who =
-        move |ConnectInfo(peer): ConnectInfo<SocketAddr>, mut request: Request, next: Next| {
-            let address = peer.ip();
-            request.extensions_mut().insert(Asker {
-                network_id,
-                address,
-            });
-            next.run(request)
-        };
-    corten_api::metadata::router(cx).layer(from_fn(say_who))
 }
 
 /// Removes everything of this cloud's networks from this machine. Guests must be gone.
 pub async fn destroy(config: &Config) -> anyhow::Result<()> {
     let data = data_dir(config);
-    if !data.exists() {
-        return Ok(());
-    }
     // What does not run any more is started once more: only a switch knows what it holds.
-    let central = Central::open(&data).await?;
+    let central = match data.join("central").exists() {
+        true => Some(Central::open(&data).await?),
+        false => None,
+    };
     if data.join("switch").exists() {
-        let switch = open_switch(config, &central, &config.host_config()?).await?;
+        let place = match Membership::load(config)? {
+            Some(membership) => membership.switch_place(config, None),
+            None => SwitchPlace {
+                name: crate::server::hostname(),
+                southbound: format!(
+                    "unix:{}",
+                    data.join("central/run/southbound.sock").display()
+                ),
+                identity: None,
+                tunnel: config.host.tunnel.clone(),
+            },
+        };
+        let switch = try_open_switch(config, &config.host_config()?, place).await?;
         switch.destroy().await?;
     }
-    central.destroy().await?;
+    if let Some(central) = central {
+        central.destroy().await?;
+    }
     Ok(())
 }

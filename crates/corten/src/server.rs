@@ -2,26 +2,28 @@
 
 use crate::cloud;
 use crate::config::Config;
+use crate::fleet::Fleet;
+use crate::guest_services::OwnServices;
 use crate::networks::{Keeper, Networks};
 use anyhow::Context as _;
+use corten_agent::{Authority, Door, Holder};
+use corten_api::agents::{self, Reception};
 use corten_api::app::{App, Parts};
-use corten_engine::{Clock, NoFaults, Place, SystemClock, Worker, WorkerConfig};
+use corten_engine::{Clock, NoFaults, SystemClock, Worker, WorkerConfig};
 use corten_host::{Hands, QemuHost};
 use corten_iam::Iam;
 use corten_iam::bootstrap::{Bootstrap, services_under};
 use corten_model::ids::HostId;
 use corten_operations::context::Hosts;
-use corten_operations::{Context, flavor, host, image, network, watch, workflows};
+use corten_operations::{Context, error_text, flavor, image, network, workflows};
 use corten_sim::{SimConfig, SimHost};
 use corten_store::Store;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::watch as signal;
-
-/// How often services say that they are alive; they count as down after a minute of silence.
-const HEARTBEAT: Duration = Duration::from_secs(10);
+use tokio::sync::{mpsc, watch as signal};
 
 /// Runs the control plane until SIGTERM or SIGINT.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
@@ -85,7 +87,12 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
             .into_future(),
     );
     tracing::info!(listen = %config.server.listen, millis = started.elapsed().as_millis() as u64, "answering");
-    let places = open_hosts(&config, &cx, &networks).await?;
+    let fleet = Fleet::new(cx.clone());
+    fleet.add_services(&hostname()).await?;
+    open_hosts(&config, &fleet, &networks).await?;
+    let places = fleet.places.clone();
+    tokio::spawn(fleet.clone().stay_alive());
+    let_hosts_in(&config, fleet, &networks).await?;
     tokio::spawn(network::watch::watch(cx.clone()));
     let worker = Worker::new(
         store.clone(),
@@ -107,7 +114,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn log(config: &Config) {
+pub fn log(config: &Config) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .or_else(|_| tracing_subscriber::EnvFilter::try_new(&config.server.log))
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
@@ -160,29 +167,27 @@ pub fn hostname() -> String {
         .to_owned()
 }
 
-/// Opens this machine and the simulated ones as hosts, and answers the places whose steps this process can run.
-async fn open_hosts(
-    config: &Config,
-    cx: &Arc<Context>,
-    networks: &Networks,
-) -> anyhow::Result<Vec<String>> {
-    let mut places = vec![Place::Control.to_string()];
-    let mut alive = Vec::new();
-    for program in ["nova-conductor", "nova-scheduler"] {
-        alive.push(host::register_service(cx, program, &hostname()).await?.id);
-    }
+/// Opens this machine and the simulated ones as hosts of the fleet.
+async fn open_hosts(config: &Config, fleet: &Fleet, networks: &Networks) -> anyhow::Result<()> {
     let mut found: Vec<(HostId, Arc<dyn Hands>)> = Vec::new();
     if config.host.enabled {
         let host_config = config.host_config()?;
         let switch = networks.switch(config, &host_config).await;
         if let Some(switch) = &switch {
-            let keeper = Keeper::start(cx.clone(), switch.clone()).await?;
+            let services = OwnServices(fleet.cx.clone());
+            let holder = Holder::new(switch.clone(), Arc::new(services));
+            let host = switch.name().to_owned();
+            let mut keeper = Keeper::new(fleet.cx.clone(), host, Arc::new(holder));
+            if let Err(error) = keeper.look().await {
+                let error = error_text(&error);
+                tracing::warn!(error, "this machine does not hold its networks yet");
+            }
             tokio::spawn(keeper.keep());
         }
         match QemuHost::open(host_config, switch).await {
             Ok(qemu) => found.push((host_id(&config.data.join("host-id"))?, Arc::new(qemu))),
             Err(error) => {
-                tracing::error!(error = %corten_operations::error_text(&error), "this machine runs no guests")
+                tracing::error!(error = %error_text(&error), "this machine runs no guests")
             }
         }
     }
@@ -192,24 +197,30 @@ async fn open_hosts(
         found.push((id, Arc::new(SimHost::new(SimConfig::named(name)))));
     }
     for (id, hands) in found {
-        let capacity = hands.capacity().await.context("cannot measure a host")?;
-        tracing::info!(host = capacity.hostname, acceleration = ?capacity.acceleration, "host is ready");
-        let registered = host::register_capacity(cx, id, &capacity).await?;
-        alive.push(registered.service_id);
-        cx.hosts.add(id, hands.clone());
-        places.push(Place::Host(id.to_string()).to_string());
-        tokio::spawn(watch::watch(cx.clone(), id, hands));
+        fleet.add_own(id, hands).await?;
     }
-    let cx = cx.clone();
-    tokio::spawn(async move {
-        loop {
-            if let Err(error) = host::heartbeat(&cx, &alive).await {
-                tracing::error!(error = %corten_operations::error_text(&error), "cannot record a heartbeat");
-            }
-            tokio::time::sleep(HEARTBEAT).await;
-        }
-    });
-    Ok(places)
+    Ok(())
+}
+
+/// Lets hosts on other machines in, if the settings say where.
+async fn let_hosts_in(config: &Config, fleet: Fleet, networks: &Networks) -> anyhow::Result<()> {
+    let Some(listen) = config.agents.listen else {
+        return networks.stop_listening().await;
+    };
+    let authority = Authority::open(&config.agents.authority_directory)?;
+    let networks_at = SocketAddr::new(listen.ip(), config.agents.network_port);
+    let southbound_port = networks.listen(networks_at, &authority).await?;
+    let door = Door::open(listen, &authority).await?;
+    let (arrive, arrivals) = mpsc::channel(64);
+    let reception = Reception {
+        cx: fleet.cx.clone(),
+        authority,
+        southbound_port,
+    };
+    tracing::info!(%listen, "hosts on other machines may come in");
+    tokio::spawn(door.serve(agents::routes(Arc::new(reception)), arrive));
+    tokio::spawn(fleet.receive(arrivals));
+    Ok(())
 }
 
 /// The id of a host, kept where its guests are.
@@ -226,7 +237,7 @@ fn host_id(path: &Path) -> anyhow::Result<HostId> {
     Ok(id)
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
+pub async fn wait_for_signal() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

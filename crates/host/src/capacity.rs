@@ -26,10 +26,7 @@ pub fn read(
         .map_err(|error| HostError::io("measure", &config.data_dir)(error.into()))?;
     let (disk_bytes, free_bytes) = (disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize);
     Ok(HostCapacity {
-        hostname: rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned(),
+        hostname: config.name.clone().unwrap_or_else(machine_name),
         vcpus: std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
         memory_mib: memory_kib / 1024,
         memory_used_mib: memory_kib.saturating_sub(available_kib) / 1024,
@@ -47,6 +44,11 @@ pub fn read(
         uptime: uptime(&read_text("/proc/uptime")?, &read_text("/proc/loadavg")?),
         confinement,
     })
+}
+
+fn machine_name() -> String {
+    let uname = rustix::system::uname();
+    uname.nodename().to_string_lossy().into_owned()
 }
 
 /// QEMU's version, for example `7.2.22`.

@@ -13,6 +13,8 @@ const SOCKET_SUFFIX: usize = 1 + 36 + "/serial.sock".len();
 
 #[derive(Debug, Clone)]
 pub struct HostConfig {
+    /// What the host is called, if not as its machine.
+    pub name: Option<String>,
     /// Holds `images/` and `guests/`. The guests' user gets search permission on it, so give it a directory of its own.
     pub data_dir: PathBuf,
     /// Holds a short link to each guest's directory, because paths of sockets are limited to 107 bytes.
@@ -43,6 +45,7 @@ impl HostConfig {
         let data_dir = data_dir.into();
         let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
         Self {
+            name: None,
             run_dir: default_run_dir(&data_dir),
             data_dir,
             acceleration: AccelerationChoice::Probe,

@@ -117,6 +117,10 @@ pub enum HostError {
     #[error("the host's switch: {reason}")]
     Switch { reason: String, transient: bool },
 
+    /// The host's agent did not answer; whether it does the task is not known.
+    #[error("the host is not reached: {reason}")]
+    Away { reason: String },
+
     #[error("{doing}: the task was broken off inside the host: {reason}")]
     Internal { doing: String, reason: String },
 }
@@ -127,6 +131,7 @@ impl HostError {
         match self {
             Self::DiskFull { .. }
             | Self::TimedOut { .. }
+            | Self::Away { .. }
             | Self::Io { .. }
             | Self::Internal { .. } => true,
             Self::Switch { transient, .. } => *transient,

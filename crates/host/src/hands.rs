@@ -7,6 +7,8 @@ use corten_model::ids::InstanceId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
 use tokio::sync::broadcast;
 
 /// A host: does tasks, and answers questions without changing anything.
@@ -36,6 +38,17 @@ pub trait Hands: Send + Sync {
 
     /// Where the guest's consoles listen.
     async fn consoles(&self, id: InstanceId) -> Result<ConsoleSockets, HostError>;
+
+    /// Opens one of them.
+    async fn open_console(
+        &self,
+        id: InstanceId,
+        kind: ConsoleKind,
+    ) -> Result<ConsoleStream, HostError> {
+        let path = self.consoles(id).await?.of(kind);
+        let stream = UnixStream::connect(&path).await;
+        Ok(Box::new(stream.map_err(HostError::io("open", &path))?))
+    }
 
     /// What happens to guests from now on. A receiver that lags should call [`Hands::observe_all`].
     fn subscribe(&self) -> broadcast::Receiver<GuestEvent>;
@@ -172,11 +185,38 @@ pub struct NicDiagnostics {
     pub tx_drop: u64,
 }
 
+/// One of a guest's consoles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConsoleKind {
+    /// The serial line, as a terminal has it.
+    Serial,
+    /// The screen, as RFB (RFC 6143) has it.
+    Vnc,
+}
+
+/// An open console.
+pub type ConsoleStream = Box<dyn ConsoleBytes>;
+
+/// Bytes both ways.
+pub trait ConsoleBytes: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ConsoleBytes for T {}
+
 /// Unix sockets on this host. Each takes one client at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsoleSockets {
     pub serial: PathBuf,
     pub vnc: PathBuf,
+}
+
+impl ConsoleSockets {
+    fn of(self, kind: ConsoleKind) -> PathBuf {
+        match kind {
+            ConsoleKind::Serial => self.serial,
+            ConsoleKind::Vnc => self.vnc,
+        }
+    }
 }
 
 /// What a host has and is.

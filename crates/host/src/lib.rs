@@ -30,9 +30,9 @@ pub use config::{AccelerationChoice, HostConfig};
 pub use error::HostError;
 pub use fences::Fences;
 pub use hands::{
-    Acceleration, Accelerator, Confinement, ConsoleSockets, CpuDiagnostics, Diagnostics,
-    DiskDiagnostics, ExitCause, GuestChange, GuestEvent, Hands, HostCapacity, NicDiagnostics,
-    Observation, Power,
+    Acceleration, Accelerator, Confinement, ConsoleBytes, ConsoleKind, ConsoleSockets,
+    ConsoleStream, CpuDiagnostics, Diagnostics, DiskDiagnostics, ExitCause, GuestChange,
+    GuestEvent, Hands, HostCapacity, NicDiagnostics, Observation, Power,
 };
 pub use host::QemuHost;
 pub use machine::{DiskBus, Machine};

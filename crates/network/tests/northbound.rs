@@ -218,6 +218,42 @@ async fn packets_would_go_where_the_plans_say() {
 }
 
 #[tokio::test]
+async fn a_guest_passes_for_no_dhcp_server_whatever_its_group_allows() {
+    let central = Central::start();
+    let fabric = fabric(&central).await;
+    fabric.apply(sets(&plans::cloud())).await.unwrap();
+    let all = |number, direction, family| Rule {
+        family,
+        ..rule(number, direction, None, Remote::Anyone)
+    };
+    let rules = vec![
+        all(7, Direction::Ingress, Family::V4),
+        all(8, Direction::Egress, Family::V4),
+        all(9, Direction::Ingress, Family::V6),
+        all(10, Direction::Egress, Family::V6),
+    ];
+    let open = Plan::SecurityGroup(plans::group(1, rules));
+    fabric.apply(vec![Change::Set(open)]).await.unwrap();
+    settled(&fabric).await;
+    let output = format!("output to \"{}\"", &port_id(1, 12).to_string()[..6]);
+    let arrives = |what: &str| {
+        let packet = format!(
+            "inport == \"{}\" && eth.src == 0a:00:00:01:00:0b && eth.dst == 0a:00:00:01:00:0c \
+             && ip.ttl == 64 && {what}",
+            port_id(1, 11)
+        );
+        let network = "network-00000000-0000-0000-0000-000100000000";
+        central.trace(network, &packet).contains(&output)
+    };
+    let v4 = "ip4.src == 10.0.1.11 && ip4.dst == 10.0.1.12 && udp.src == 67";
+    let v6 = "ip6.src == fd00:0:1::b && ip6.dst == fd00:0:1::c && udp.src == 547";
+    assert!(arrives(&format!("{v4} && udp.dst == 69")));
+    assert!(!arrives(&format!("{v4} && udp.dst == 68")));
+    assert!(arrives(&format!("{v6} && udp.dst == 547")));
+    assert!(!arrives(&format!("{v6} && udp.dst == 546")));
+}
+
+#[tokio::test]
 async fn a_database_that_was_emptied_is_filled_again() {
     let mut central = Central::start();
     let fabric = fabric(&central).await;

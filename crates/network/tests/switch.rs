@@ -409,7 +409,7 @@ fn guests_reach_the_services_of_their_own_network() {
             let own = ["10.1.0.2/24".parse().unwrap()];
             let sockets = switch.listen_for_names(network, &own);
             let mut tasks = JoinSet::new();
-            let resolver = Resolver::new(Arc::new(Only(name)), Arc::new([]));
+            let resolver = Resolver::new(Arc::new(Only(name)), name, Arc::new([]));
             resolver.serve(sockets.await.unwrap(), &mut tasks);
             assert_eq!(guest_asks(&guest, name).await, Some([10, 1, 0, 77].into()));
             let other = if name == "red" { "blue" } else { "red" };

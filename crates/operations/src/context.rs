@@ -11,7 +11,7 @@ use corten_network::Fabric;
 use corten_store::Store;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Shared by every rule and operation of one process.
 pub struct Context {
@@ -39,20 +39,19 @@ pub struct Hosts {
 }
 
 impl Hosts {
+    /// A host is reached from now on. Hands that it had before are replaced.
     pub fn add(&self, id: HostId, hands: Arc<dyn Hands>) {
-        self.hands
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .insert(id, hands);
+        self.write().insert(id, hands);
+    }
+
+    /// A host is away.
+    pub fn remove(&self, id: HostId) {
+        self.write().remove(&id);
     }
 
     /// The hands of a host; refused with 503 while its agent is away.
     pub fn get(&self, id: HostId) -> Result<Arc<dyn Hands>, Refusal> {
-        let hands = self
-            .hands
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        hands.get(&id).cloned().ok_or_else(|| {
+        self.read().get(&id).cloned().ok_or_else(|| {
             Refusal::unavailable(format!(
                 "Host {id} is not connected; its work waits until its agent is back."
             ))
@@ -60,11 +59,14 @@ impl Hosts {
     }
 
     pub fn ids(&self) -> Vec<HostId> {
-        self.hands
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .keys()
-            .copied()
-            .collect()
+        self.read().keys().copied().collect()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<HostId, Arc<dyn Hands>>> {
+        self.hands.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<HostId, Arc<dyn Hands>>> {
+        self.hands.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

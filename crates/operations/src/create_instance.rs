@@ -278,15 +278,7 @@ impl CreateInstance {
         input: &Input,
         cx: &StepCx,
     ) -> Result<Committed, StepError> {
-        work::perform(
-            &self.0,
-            cx,
-            host,
-            Task::DeleteGuest {
-                id: input.instance_id,
-            },
-        )
-        .await?;
+        work::clear_away(&self.0, cx, host, input.instance_id).await?;
         let mut tx = cx.commit().await?;
         hosts::release(&mut tx, input.instance_id, None).await?;
         let mut instance = work::lock(&mut tx, input.instance_id).await?;

@@ -1,5 +1,6 @@
 //! Hypervisor hosts, the services that run on them and on the control plane, and the availability zones they are in.
 
+use crate::agent;
 use crate::context::Context;
 use corten_iam::action::compute::{HOSTS_READ, HOSTS_WRITE, ZONES_READ};
 use corten_iam::actor::Actor;
@@ -12,6 +13,7 @@ use corten_store::instances::Instance;
 use corten_store::services::{Seen, Service, ServiceId};
 use corten_store::{Failure, Query, Tx, aggregates, hosts, record, sequences, services};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// The zone that Nova shows for services of the control plane.
 pub const INTERNAL_ZONE: &str = "internal";
@@ -58,10 +60,11 @@ pub async fn register(
     Ok(host)
 }
 
-/// [`register`] with what the host itself says of its machine.
+/// [`register`] with what the host at this address says of its machine.
 pub async fn register_capacity(
     cx: &Context,
     id: HostId,
+    address: IpAddr,
     capacity: &corten_host::HostCapacity,
 ) -> Result<Host, Failure> {
     let facts = HostFacts {
@@ -79,7 +82,7 @@ pub async fn register_capacity(
             threads: 1,
             features: capacity.cpu_features.clone(),
         },
-        address: "127.0.0.1".to_owned(),
+        address: address.to_string(),
         hypervisor_type: "QEMU".to_owned(),
         hypervisor_version: version_number(&capacity.hypervisor_version),
         booted_at: cx.now(),
@@ -351,6 +354,7 @@ pub async fn delete_service(
                 record::update(&mut tx, &aggregate).await?;
             }
         }
+        agent::forget(&mut tx, host.id).await?;
         record::delete::<Host>(&mut tx, host.id).await?;
     }
     record::delete::<Service>(&mut tx, service.id).await?;

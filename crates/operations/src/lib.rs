@@ -4,6 +4,7 @@
 //! rule beside the row. A file per operation holds what takes time (`create_instance`, `stop_instance`, …), read top
 //! to bottom. Both get what they stand on from [`Context`].
 
+pub mod agent;
 pub mod aggregate;
 pub mod apply_network;
 pub mod attach_interface;

@@ -275,7 +275,7 @@ impl UnshelveInstance {
         cx: &StepCx,
     ) -> Result<Committed, StepError> {
         let id = input.instance_id;
-        work::perform(&self.0, cx, host, Task::DeleteGuest { id }).await?;
+        work::clear_away(&self.0, cx, host, id).await?;
         let mut tx = cx.commit().await?;
         hosts::release(&mut tx, id, None).await?;
         let mut instance = work::lock(&mut tx, id).await?;

@@ -7,6 +7,7 @@
 //!
 //! The SQL text is the same on both engines. What differs is named in [`Dialect`] and nowhere else.
 
+pub mod agents;
 pub mod aggregates;
 mod batch;
 mod collision;

@@ -336,6 +336,9 @@ impl Drop for Cloud {
             let _ = server.wait();
         }
         guests::end_all(self.data());
+        if std::thread::panicking() {
+            eprintln!("the end of the control plane's log:\n{}", self.log_tail(40));
+        }
         if self.data().join("network").exists() {
             // Its daemons outlive the control plane.
             let mut destroy = Command::new(env!("CARGO_BIN_EXE_corten"));
@@ -343,9 +346,6 @@ impl Drop for Cloud {
                 .args(["destroy", "--yes", "--data"])
                 .arg(self.data());
             let _ = destroy.status();
-        }
-        if std::thread::panicking() {
-            eprintln!("the end of the control plane's log:\n{}", self.log_tail(40));
         }
     }
 }

@@ -25,6 +25,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// For the switch to do what the database says.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
+#[derive(Clone)]
 pub struct Conf {
     client: Client,
     datapath: Datapath,
@@ -97,18 +98,26 @@ impl Conf {
         self.set_external_ids(&[(MAPPINGS, pairs.join(","))]).await
     }
 
-    /// Has a bridge. One that is `programmed` forwards nothing by itself.
-    pub async fn ensure_bridge(&self, name: &str, programmed: bool) -> Result<(), MachineError> {
+    /// Has a bridge. One that is `programmed` forwards nothing by itself. Without a hardware address it gets one of its
+    /// own.
+    pub async fn ensure_bridge(
+        &self,
+        name: &str,
+        programmed: bool,
+        hardware: Option<&str>,
+    ) -> Result<(), MachineError> {
         let exists = self
             .client
             .read(|replica| by_name(replica, "Bridge", name).is_some());
         if !exists {
-            self.apply(self.new_bridge(name, programmed)).await?;
+            let hardware = hardware.map_or_else(|| mac_of(name), str::to_owned);
+            self.apply(self.new_bridge(name, programmed, &hardware))
+                .await?;
         }
         Ok(())
     }
 
-    fn new_bridge(&self, name: &str, programmed: bool) -> Vec<Operation> {
+    fn new_bridge(&self, name: &str, programmed: bool, hardware: &str) -> Vec<Operation> {
         let fail_mode = if programmed { "secure" } else { "standalone" };
         let mut operations = new_port(name, [("type", Value::one("internal"))]);
         operations.push(Operation::Insert {
@@ -123,10 +132,7 @@ impl Conf {
                 // A device that kept its address over a restart stays in its neighbours' tables.
                 (
                     "other_config",
-                    Value::map([
-                        ("hwaddr", mac_of(name).as_str()),
-                        ("disable-in-band", "true"),
-                    ]),
+                    Value::map([("hwaddr", hardware), ("disable-in-band", "true")]),
                 ),
             ]),
         });

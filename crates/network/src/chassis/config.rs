@@ -1,7 +1,11 @@
 //! What an operator can choose about a host's switch.
 
-use crate::daemons::{Dirs, Namespace};
+use super::link::Links;
+use crate::daemons::{Dirs, MachineError, Namespace};
+use crate::ovsdb::Identity;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone)]
@@ -13,6 +17,8 @@ pub struct SwitchConfig {
     pub data_dir: PathBuf,
     /// OVN's southbound database, for example `unix:/srv/corten/central/run/southbound.sock`.
     pub southbound: String,
+    /// How the host proves to a southbound database on TLS that it is the host of that name.
+    pub identity: Option<Identity>,
     /// Where taps, tunnels and the switch's own devices are.
     pub namespace: Namespace,
     /// Where other hosts reach this one's tunnels. Without it the host is alone.
@@ -22,13 +28,32 @@ pub struct SwitchConfig {
 }
 
 /// One end of the host's tunnels.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tunnel {
     /// With the underlay's prefix length.
     pub address: IpNet,
     /// The network card, in the switch's namespace, that joins the underlay. The userspace datapath needs it, and takes
     /// it: the address moves to a bridge that has the card as its port. The kernel's datapath leaves it alone.
     pub interface: String,
+}
+
+impl Tunnel {
+    /// The tunnel's end at an address that this machine has; `None` if it has not, or if other machines cannot reach it.
+    pub async fn at(address: IpAddr) -> Result<Option<Self>, MachineError> {
+        if address.is_loopback() {
+            return Ok(None);
+        }
+        for link in Links(&Namespace::Own).list().await? {
+            let found = link.addr_info.iter().find(|held| held.local == address);
+            if let Some(net) = found.and_then(|held| IpNet::new(address, held.prefixlen).ok()) {
+                return Ok(Some(Self {
+                    address: net,
+                    interface: link.ifname,
+                }));
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl SwitchConfig {
@@ -44,6 +69,7 @@ impl SwitchConfig {
             hostname: name.to_owned(),
             data_dir,
             southbound,
+            identity: None,
             namespace: Namespace::Named(format!("corten-{tag}")),
             tunnel: None,
             guest_uid: 0,

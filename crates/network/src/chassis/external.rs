@@ -18,7 +18,7 @@ pub async fn join(
     addresses: &[IpNet],
 ) -> Result<String, MachineError> {
     let device = names.external(physical_network);
-    conf.ensure_bridge(&device, false).await?;
+    conf.ensure_bridge(&device, false, None).await?;
     conf.settle().await?;
     let machine = Links(&Namespace::Own);
     if let Namespace::Named(name) = switch {

@@ -13,6 +13,8 @@ use std::net::IpAddr;
 #[derive(Debug, Clone, Deserialize)]
 pub struct Link {
     pub ifname: String,
+    /// Its hardware address; some kinds of device have none.
+    pub address: Option<String>,
     #[serde(default)]
     pub addr_info: Vec<LinkAddress>,
     pub stats64: Option<Counters>,
@@ -166,10 +168,55 @@ impl Links<'_> {
         Ok(())
     }
 
+    /// Has the kernel give the device no address of its own.
+    pub async fn keep_silent(&self, name: &str) -> Result<(), MachineError> {
+        let words = ["link", "set", "dev", name, "addrgenmode", "none"];
+        self.ip(&words).await.map(drop)
+    }
+
+    /// The routes that go out of a device, by family, but for those that are made anew: the kernel's come and go with the
+    /// addresses, and those of routers are announced again.
+    pub async fn routes(&self, device: &str) -> Result<Vec<(String, String)>, MachineError> {
+        let mut found = Vec::new();
+        for family in ["-4", "-6"] {
+            let shown = self.ip(&[family, "route", "show", "dev", device]).await?;
+            let is_made_anew = |route: &str| {
+                let by = |proto: &str| route.contains(&format!("proto {proto}"));
+                by("kernel") || by("ra")
+            };
+            let ours = shown
+                .lines()
+                .map(|route| route.trim().trim_end_matches(" linkdown"))
+                .filter(|route| !route.is_empty() && !is_made_anew(route));
+            found.extend(ours.map(|route| (family.to_owned(), route.to_owned())));
+        }
+        Ok(found)
+    }
+
+    /// Has a route go out of this device, wherever it went before.
+    pub async fn add_route(
+        &self,
+        family: &str,
+        route: &str,
+        device: &str,
+    ) -> Result<(), MachineError> {
+        let words = [family, "route", "replace"].into_iter();
+        let words = words.chain(route.split_whitespace()).chain(["dev", device]);
+        self.ip(&words.collect::<Vec<_>>()).await.map(drop)
+    }
+
     /// The frames of a veth end must be complete when the userspace datapath reads them at the other end.
     pub async fn finish_checksums(&self, name: &str) -> Result<(), MachineError> {
         let ethtool = self.0.program("ethtool").args(["-K", name, "tx", "off"]);
         ethtool.run().await.map(drop)
+    }
+}
+
+impl Link {
+    /// Those that somebody gave it.
+    pub fn own_addresses(&self) -> impl Iterator<Item = IpNet> {
+        let all = self.addr_info.iter().filter_map(LinkAddress::net);
+        all.filter(|address| !is_automatic(address))
     }
 }
 

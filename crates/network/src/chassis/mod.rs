@@ -22,6 +22,7 @@ mod link;
 mod name_sockets;
 mod names;
 mod service;
+mod side;
 mod tap;
 mod underlay;
 
@@ -29,6 +30,7 @@ pub use config::{SwitchConfig, Tunnel};
 pub use link::{Counters, Direction};
 pub use name_sockets::NameSockets;
 pub use service::{METADATA_V4, METADATA_V6, MetadataListeners};
+pub use side::{HostSide, NetworkService};
 
 use crate::daemons::{ChassisDaemons, DaemonStatus, Datapath, MachineError, Namespace};
 use crate::plan::Mac;
@@ -39,6 +41,8 @@ use link::Links;
 use names::Names;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use tokio::task::JoinHandle;
+use underlay::Underlay;
 
 /// For OVN to wire a port, from the moment it knows of it.
 const INSTALL_LIMIT: Duration = Duration::from_secs(10);
@@ -50,6 +54,19 @@ pub struct HostSwitch {
     datapath: Datapath,
     daemons: ChassisDaemons,
     conf: Conf,
+    underlay: Option<KeptUnderlay>,
+}
+
+/// The way to other hosts, where the userspace datapath has it.
+struct KeptUnderlay {
+    underlay: Underlay,
+    keeper: JoinHandle<()>,
+}
+
+impl Drop for KeptUnderlay {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
 }
 
 impl HostSwitch {
@@ -59,27 +76,33 @@ impl HostSwitch {
         let names = Names::new(&dirs.tag);
         tap::open_to_guests()?;
         config.namespace.ensure().await?;
-        let underlay = config
-            .tunnel
-            .as_ref()
-            .map(|tunnel| tunnel.interface.as_str());
-        let mut daemons = ChassisDaemons::open(dirs.clone(), config.namespace.clone()).await?;
+        let mut daemons = ChassisDaemons::open(
+            dirs.clone(),
+            config.namespace.clone(),
+            config.identity.clone(),
+        )
+        .await?;
         let client = Conf::connect(daemons.database_socket()).await?;
         let datapath = match Conf::datapath_of(&client, &names.integration_bridge()) {
             Some(datapath) => datapath,
             None => Datapath::probe(&config.namespace, &dirs.tag).await,
         };
-        let underlay = underlay.filter(|_| datapath == Datapath::Userspace);
-        firewall::guard(&names, &config.namespace, underlay).await?;
+        firewall::guard(&names, &config.namespace, None).await?;
         let conf = Conf::new(client, datapath);
         conf.set_external_ids(&controller_settings(&config, &names, datapath))
             .await?;
         let bridge = names.integration_bridge();
-        conf.ensure_bridge(&bridge, true).await?;
+        conf.ensure_bridge(&bridge, true, None).await?;
         daemons.start_workers().await?;
-        if let (Some(tunnel), Some(_)) = (&config.tunnel, underlay) {
-            underlay::join(&names, &config.namespace, &conf, tunnel).await?;
-        }
+        let underlay = match &config.tunnel {
+            Some(tunnel) if datapath == Datapath::Userspace => {
+                let underlay = Underlay::new(&names, &config.namespace, &dirs, tunnel);
+                underlay.join(&conf).await?;
+                let keeper = tokio::spawn(underlay.clone().keep(conf.clone()));
+                Some(KeptUnderlay { underlay, keeper })
+            }
+            _ => None,
+        };
         conf.settle().await?;
         Ok(Self {
             config,
@@ -87,6 +110,7 @@ impl HostSwitch {
             datapath,
             daemons,
             conf,
+            underlay,
         })
     }
 
@@ -254,6 +278,7 @@ impl HostSwitch {
     pub async fn destroy(self) -> Result<(), MachineError> {
         self.keep_only(&BTreeSet::new(), &BTreeSet::new()).await?;
         let prefix = self.names.external_prefix();
+        let underlay = self.underlay.map(|kept| kept.underlay.clone());
         self.daemons.stop().await?;
         let machine = Links(&Namespace::Own);
         for link in machine.list().await? {
@@ -262,6 +287,9 @@ impl HostSwitch {
             }
         }
         firewall::remove(&self.names, &self.config.namespace).await?;
+        if let Some(underlay) = underlay {
+            underlay.leave().await?;
+        }
         self.config.namespace.remove().await?;
         self.config.dirs().remove()
     }

@@ -53,6 +53,7 @@ impl Service<'_> {
         if !switch.has_veth(&outer, INNER, &name).await? {
             self.conf.release(&outer).await?;
             switch.make_veth(&outer, INNER, &name).await?;
+            switch.keep_silent(&outer).await?;
         }
         let inside = Links(&namespace);
         let ipv6 =

@@ -26,7 +26,7 @@ pub fn open_to_guests() -> Result<(), MachineError> {
         .map_err(MachineError::io("set the mode of", device))
 }
 
-/// Makes the tap, which is down.
+/// Makes the tap, which is down. It never gets an address of the kernel's own, which would be announced to guests.
 pub async fn make(links: &Links<'_>, name: &str, uid: u32) -> Result<(), MachineError> {
     let words = [
         "tuntap",
@@ -38,5 +38,6 @@ pub async fn make(links: &Links<'_>, name: &str, uid: u32) -> Result<(), Machine
         "user",
         &uid.to_string(),
     ];
-    links.ip(&words).await.map(drop)
+    links.ip(&words).await?;
+    links.keep_silent(name).await
 }

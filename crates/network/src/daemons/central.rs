@@ -5,7 +5,10 @@ use super::database::DatabaseServer;
 use super::dirs::Dirs;
 use super::error::MachineError;
 use super::namespace::Namespace;
+use super::program::Program;
 use super::supervisor::{DaemonStatus, Supervised};
+use crate::ovsdb::Identity;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 const SCHEMAS: &str = "/usr/share/ovn";
@@ -29,6 +32,7 @@ impl Central {
                 socket: socket_of(&dirs, name),
                 schema: Path::new(SCHEMAS).join(format!("{schema}.ovsschema")),
                 package: "ovn-central",
+                remotes_in: (name == "southbound").then_some(("OVN_Southbound", "SB_Global")),
             };
             daemons.push(server.start(&dirs).await?);
         }
@@ -45,6 +49,42 @@ impl Central {
         };
         daemons.push(Supervised::start(northd).await?);
         Ok(Self { dirs, daemons })
+    }
+
+    /// Has the southbound database listen for hosts on other machines. Each proves with its certificate which host it is,
+    /// and may write what is its own and nothing else (OVN's role `ovn-controller`).
+    pub async fn listen(
+        &self,
+        address: SocketAddr,
+        identity: &Identity,
+    ) -> Result<(), MachineError> {
+        let target = match address.ip() {
+            IpAddr::V4(ip) => format!("pssl:{}:{ip}", address.port()),
+            IpAddr::V6(ip) => format!("pssl:{}:[{ip}]", address.port()),
+        };
+        self.southbound()
+            .arg("set-ssl")
+            .args([&identity.key, &identity.certificate, &identity.authority])
+            .args(["--", "set-connection", "role=ovn-controller"])
+            .arg(target)
+            .run()
+            .await
+            .map(drop)
+    }
+
+    /// No host on another machine can come in any more, and those that have are cut off.
+    pub async fn stop_listening(&self) -> Result<(), MachineError> {
+        self.southbound()
+            .args(["del-connection", "--", "del-ssl"])
+            .run()
+            .await
+            .map(drop)
+    }
+
+    fn southbound(&self) -> Program {
+        Program::new("ovn-sbctl")
+            .arg("--timeout=10")
+            .arg(format!("--db=unix:{}", self.southbound_socket().display()))
     }
 
     pub fn northbound_socket(&self) -> PathBuf {

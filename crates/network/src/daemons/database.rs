@@ -15,6 +15,9 @@ pub struct DatabaseServer {
     pub schema: PathBuf,
     /// The Debian package that has the schema.
     pub package: &'static str,
+    /// Where else it listens and with which certificates is written in the database itself, in its tables `SSL` and
+    /// `Connection`. This is the database's name and its root table.
+    pub remotes_in: Option<(&'static str, &'static str)>,
 }
 
 impl DatabaseServer {
@@ -22,10 +25,21 @@ impl DatabaseServer {
     pub async fn start(self, dirs: &Dirs) -> Result<Supervised, MachineError> {
         let file = dirs.state.join(format!("{}.db", self.name));
         let remote = format!("--remote=punix:{}", self.socket.display());
+        let mut arguments = vec![file.display().to_string(), remote];
+        if let Some((database, root)) = self.remotes_in {
+            arguments.push(format!("--remote=db:{database},{root},connections"));
+            let files = [
+                ("private-key", "private_key"),
+                ("certificate", "certificate"),
+                ("ca-cert", "ca_cert"),
+            ];
+            let from_table = |(option, column)| format!("--{option}=db:{database},SSL,{column}");
+            arguments.extend(files.map(from_table));
+        }
         let daemon = Daemon {
             name: self.name,
             program: "ovsdb-server",
-            arguments: vec![file.display().to_string(), remote],
+            arguments,
             dirs: dirs.clone(),
             namespace: Namespace::Own,
             names_its_socket: false,

@@ -6,6 +6,7 @@ use super::dirs::Dirs;
 use super::error::MachineError;
 use super::namespace::Namespace;
 use super::supervisor::{DaemonStatus, Supervised};
+use crate::ovsdb::Identity;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -61,18 +62,24 @@ pub struct ChassisDaemons {
     /// Started once the database is configured.
     workers: Vec<Supervised>,
     namespace: Namespace,
+    identity: Option<Identity>,
 }
 
 impl ChassisDaemons {
     /// Adopts or starts the configuration database, with its files in `dirs`. The others follow with
     /// [`Self::start_workers`].
-    pub async fn open(dirs: Dirs, namespace: Namespace) -> Result<Self, MachineError> {
+    pub async fn open(
+        dirs: Dirs,
+        namespace: Namespace,
+        identity: Option<Identity>,
+    ) -> Result<Self, MachineError> {
         dirs.create()?;
         let server = DatabaseServer {
             name: "conf",
             socket: dirs.socket("db.sock"),
             schema: SCHEMA.into(),
             package: "openvswitch-switch",
+            remotes_in: None,
         };
         let database = server.start(&dirs).await?;
         Ok(Self {
@@ -80,6 +87,7 @@ impl ChassisDaemons {
             database,
             workers: Vec::new(),
             namespace,
+            identity,
         })
     }
 
@@ -89,7 +97,10 @@ impl ChassisDaemons {
         if switch.find()?.is_none() {
             self.refuse_a_second_switch()?;
         }
-        let controller = self.worker("controller", "ovn-controller", true);
+        let mut controller = self.worker("controller", "ovn-controller", true);
+        if let Some(identity) = &self.identity {
+            controller.arguments.extend(identity.options());
+        }
         for daemon in [switch, controller] {
             self.workers.push(Supervised::start(daemon).await?);
         }

@@ -91,6 +91,16 @@ impl fmt::Display for Remote {
 }
 
 impl Identity {
+    /// As Open vSwitch's and OVN's own programs take it.
+    pub fn options(&self) -> [String; 3] {
+        [
+            ("private-key", &self.key),
+            ("certificate", &self.certificate),
+            ("ca-cert", &self.authority),
+        ]
+        .map(|(option, file)| format!("--{option}={}", file.display()))
+    }
+
     /// Read anew for each connection, so that renewed certificates are used.
     fn configuration(&self) -> io::Result<rustls::ClientConfig> {
         let mut trusted = rustls::RootCertStore::empty();

@@ -36,6 +36,9 @@ const CONNECTIONS_MAX: usize = 16;
 /// A connection that is silent so long is closed.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// After a failure that may last, for example because there are no descriptors left.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// What a network knows of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
@@ -59,16 +62,19 @@ pub trait Inside: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Resolver {
     inside: Arc<dyn Inside>,
+    domain: Arc<str>,
     outside: Arc<[SocketAddr]>,
     queries: Arc<Semaphore>,
     connections: Arc<Semaphore>,
 }
 
 impl Resolver {
+    /// `inside` is asked about names that end with `domain`, which is in lower case; where it is empty, about none.
     /// `outside` are asked in order; with none, names outside are refused.
-    pub fn new(inside: Arc<dyn Inside>, outside: Arc<[SocketAddr]>) -> Self {
+    pub fn new(inside: Arc<dyn Inside>, domain: &str, outside: Arc<[SocketAddr]>) -> Self {
         Self {
             inside,
+            domain: domain.into(),
             outside,
             queries: Arc::new(Semaphore::new(QUERIES_MAX)),
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
@@ -102,7 +108,7 @@ impl Resolver {
                     Err(error) if is_passing(&error) => {}
                     Err(error) => {
                         tracing::error!(%error, "a resolver's socket failed");
-                        return;
+                        tokio::time::sleep(PAUSE).await;
                     }
                 },
                 Some(_) = answering.join_next() => {}
@@ -128,7 +134,7 @@ impl Resolver {
                     Err(error) if is_passing(&error) => {}
                     Err(error) => {
                         tracing::error!(%error, "a resolver's listener failed");
-                        return;
+                        tokio::time::sleep(PAUSE).await;
                     }
                 },
                 Some(_) = talking.join_next() => {}
@@ -146,6 +152,13 @@ impl Resolver {
             };
             tokio::time::timeout(IDLE, write_framed(&mut stream, &reply)).await??;
         }
+    }
+
+    async fn known(&self, name: &str) -> Known {
+        if self.domain.is_empty() || !name.ends_with(&*self.domain) {
+            return Known::Elsewhere;
+        }
+        self.inside.find(name).await
     }
 
     /// The reply to a message; none to what is no question.
@@ -175,7 +188,7 @@ impl Resolver {
             return reply::error(&query, ResponseCode::Refused);
         }
         let name = question.name.to_lowercase().to_ascii();
-        match self.inside.find(name.trim_end_matches('.')).await {
+        match self.known(name.trim_end_matches('.')).await {
             Known::Elsewhere => {}
             Known::Trouble => return reply::error(&query, ResponseCode::ServFail),
             Known::Nothing => return reply::error(&query, ResponseCode::NXDomain),

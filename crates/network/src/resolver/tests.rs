@@ -45,7 +45,7 @@ struct Lab {
 
 async fn lab(outside: Vec<SocketAddr>) -> Lab {
     let (sockets, address) = sockets().await;
-    let resolver = Resolver::new(Arc::new(OneGuest), outside.into());
+    let resolver = Resolver::new(Arc::new(OneGuest), "cloud.internal", outside.into());
     let mut tasks = JoinSet::new();
     resolver.serve(vec![sockets], &mut tasks);
     Lab {

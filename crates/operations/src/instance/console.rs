@@ -2,10 +2,10 @@
 
 use super::query;
 use crate::context::Context;
-use corten_host::{Diagnostics, HostError};
+use corten_host::{ConsoleKind, ConsoleStream, Diagnostics, HostError};
 use corten_iam::action::compute;
 use corten_iam::actor::Actor;
-use corten_model::ids::InstanceId;
+use corten_model::ids::{HostId, InstanceId};
 use corten_model::lifecycle::{Command, decide};
 use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
@@ -14,24 +14,7 @@ use corten_store::instances::{ConsoleToken, Instance};
 use corten_store::record::{self, Query};
 use rand::Rng as _;
 use sha2::{Digest as _, Sha256};
-use std::path::PathBuf;
 use std::time::Duration;
-
-/// What a console token opens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Serial,
-    Vnc,
-}
-
-impl Kind {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Serial => "serial",
-            Self::Vnc => "vnc",
-        }
-    }
-}
 
 async fn open(
     cx: &Context,
@@ -116,7 +99,7 @@ pub async fn grant(
     cx: &Context,
     actor: &Actor,
     id: InstanceId,
-    kind: Kind,
+    kind: ConsoleKind,
 ) -> Result<String, Failure> {
     let instance = open(cx, actor, id, Command::RemoteConsole).await?;
     let host = instance
@@ -137,7 +120,7 @@ pub async fn grant(
     let row = ConsoleToken {
         token_hash: hash(&token),
         instance_id: id,
-        kind: kind.as_str().to_owned(),
+        kind: word(kind).to_owned(),
         expires_at,
     };
     record::insert(&mut tx, &row).await?;
@@ -145,8 +128,32 @@ pub async fn grant(
     Ok(token)
 }
 
-/// Uses a token up: the socket of the console it opens, if it is good.
-pub async fn redeem(cx: &Context, token: &str) -> Result<(Kind, PathBuf), Failure> {
+/// How a console's kind stands in a row.
+fn word(kind: ConsoleKind) -> &'static str {
+    match kind {
+        ConsoleKind::Serial => "serial",
+        ConsoleKind::Vnc => "vnc",
+    }
+}
+
+/// A console that may be opened, once.
+#[derive(Debug)]
+pub struct Granted {
+    host: HostId,
+    instance: InstanceId,
+    kind: ConsoleKind,
+}
+
+impl Granted {
+    pub async fn open(&self, cx: &Context) -> Result<ConsoleStream, Failure> {
+        let hands = cx.hosts.get(self.host)?;
+        let opened = hands.open_console(self.instance, self.kind).await;
+        opened.map_err(failure)
+    }
+}
+
+/// Uses a token up: the console it opens, if it is good.
+pub async fn redeem(cx: &Context, token: &str) -> Result<Granted, Failure> {
     let bad = || {
         Refusal::forbidden("The console token is unknown, used or expired: ask for a new console.")
     };
@@ -164,17 +171,15 @@ pub async fn redeem(cx: &Context, token: &str) -> Result<(Kind, PathBuf), Failur
     if now > row.expires_at {
         return Err(bad().into());
     }
-    let host = instance.host_id.ok_or_else(bad)?;
-    let sockets = cx
-        .hosts
-        .get(host)?
-        .consoles(instance.id)
-        .await
-        .map_err(failure)?;
-    match row.kind.as_str() {
-        "vnc" => Ok((Kind::Vnc, sockets.vnc)),
-        _ => Ok((Kind::Serial, sockets.serial)),
-    }
+    let kind = [ConsoleKind::Serial, ConsoleKind::Vnc]
+        .into_iter()
+        .find(|kind| word(*kind) == row.kind)
+        .ok_or_else(bad)?;
+    Ok(Granted {
+        host: instance.host_id.ok_or_else(bad)?,
+        instance: instance.id,
+        kind,
+    })
 }
 
 #[cfg(test)]

@@ -408,6 +408,17 @@ pub async fn of(
     }))
 }
 
+/// Whether who asks from this address is a guest of this host.
+pub async fn is_asked_on(
+    tx: &mut Tx,
+    host: &str,
+    network: NetworkId,
+    source: IpAddr,
+) -> Result<bool, Failure> {
+    let port = holder(tx, network, source).await?;
+    Ok(port.is_some_and(|port| port.binding.host == host))
+}
+
 /// The port of a network that has this address, be it the link-local one that its guest makes.
 async fn holder(tx: &mut Tx, network: NetworkId, source: IpAddr) -> Result<Option<Port>, Failure> {
     if let IpAddr::V6(link_local) = source

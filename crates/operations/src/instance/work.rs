@@ -36,6 +36,23 @@ pub async fn perform(
     hands.perform(fence, task).await.map_err(step_error)
 }
 
+/// Has a host remove what there is of a guest. A host that is away for longer than the step's budget is not waited for:
+/// it removes a guest that is no instance's when it is back.
+pub async fn clear_away(
+    cx: &Context,
+    step: &StepCx,
+    host: HostId,
+    id: InstanceId,
+) -> Result<(), StepError> {
+    if cx.hosts.get(host).is_err() && step.now() > step.operation().deadline {
+        tracing::warn!(%host, instance = %id, "a host is away, and will find a guest to remove when it is back");
+        return Ok(());
+    }
+    perform(cx, step, host, Task::DeleteGuest { id })
+        .await
+        .map(drop)
+}
+
 /// Trouble that may pass is tried again; a rule that is broken will stay broken.
 pub fn step_error(error: HostError) -> StepError {
     let text = crate::error_text(&error);

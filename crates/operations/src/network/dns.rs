@@ -10,6 +10,7 @@ use corten_model::ids::NetworkId;
 use corten_store::network::network::Network;
 use corten_store::network::port::{self, Port};
 use corten_store::{Failure, Query, record};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
@@ -63,7 +64,8 @@ pub async fn domains(cx: &Context, ports: &[Port]) -> Result<HashMap<NetworkId, 
 }
 
 /// What a network knows of a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Found {
     /// It is none of the network's, or one that may be published outside.
     Elsewhere,

@@ -1,56 +1,55 @@
-//! What a host must have of networks beside its guests' taps: services for the networks of its guests, and the machine's
-//! own place on external networks. Read whole from the rows each time, so there is nothing to undo.
+//! What a host must have of networks, read whole from the rows each time, so there is nothing to undo.
 
+use super::gateway_host;
+use super::plan::domain_of;
 use super::port::{mac_of, service_port, subnets_of};
-use corten_model::ids::{NetworkId, PortId};
-use corten_network::plan::Mac;
+use crate::context::Context;
+use corten_model::ids::NetworkId;
+use corten_network::chassis::{HostSide, NetworkService};
 use corten_store::network::network::{Network, Segment};
 use corten_store::network::port::Port;
 use corten_store::network::subnet::{self, Subnet};
-use corten_store::{Failure, Query, Tx};
+use corten_store::{Failure, Query, Tx, record};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HostSide {
-    /// The ports of guests that are bound to the host.
-    pub ports: BTreeSet<PortId>,
-    /// The networks that these are on, where they have a service.
-    pub services: BTreeMap<NetworkId, Service>,
-    /// By physical network: the gateways of its external networks, which the machine itself is.
-    pub external: BTreeMap<String, Vec<IpNet>>,
-}
-
-/// The port that serves a network, the same on every host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Service {
-    pub port: PortId,
-    pub mac: Mac,
-    /// With the prefix lengths of their subnets.
-    pub addresses: Vec<IpNet>,
-}
-
 /// What the host of this name must have.
-pub async fn of(tx: &mut Tx, host: &str) -> Result<HostSide, Failure> {
+pub async fn of(tx: &mut Tx, cx: &Context, host: &str) -> Result<HostSide, Failure> {
     let ports: Vec<Port> = Query::new().equals("host", host).all(tx).await?;
     let networks: BTreeSet<NetworkId> = ports.iter().map(|port| port.network_id).collect();
     let mut services = BTreeMap::new();
     for network in networks {
         if let Some(port) = service_port(tx, network).await? {
             let subnets = subnets_of(tx, &port).await?;
-            let service = Service {
+            let service = NetworkService {
                 port: port.id,
                 mac: mac_of(&port)?,
                 addresses: held(&port, &subnets),
+                domain: domain(tx, cx, network).await?,
             };
             services.insert(network, service);
         }
     }
+    let goes_out = gateway_host::names(tx, cx)
+        .await?
+        .iter()
+        .any(|name| name == host);
+    let external = if goes_out {
+        external(tx).await?
+    } else {
+        BTreeMap::new()
+    };
     Ok(HostSide {
         ports: ports.iter().map(|port| port.id).collect(),
         services,
-        external: external(tx).await?,
+        external,
     })
+}
+
+async fn domain(tx: &mut Tx, cx: &Context, network: NetworkId) -> Result<String, Failure> {
+    let network: Option<Network> = record::get(tx, network).await?;
+    let domain = network.map(|network| domain_of(cx, &network).to_ascii_lowercase());
+    Ok(domain.unwrap_or_default())
 }
 
 fn held(port: &Port, subnets: &[Subnet]) -> Vec<IpNet> {
@@ -79,4 +78,12 @@ async fn external(tx: &mut Tx) -> Result<BTreeMap<String, Vec<IpNet>>, Failure> 
         }
     }
     Ok(found)
+}
+
+/// Whether a guest of this host is on the network, so that the host may ask for its metadata.
+pub async fn has_guest_on(tx: &mut Tx, host: &str, network: NetworkId) -> Result<bool, Failure> {
+    let ports = Query::<Port>::new()
+        .equals("host", host)
+        .equals("network_id", &network);
+    Ok(ports.count(tx).await? > 0)
 }

@@ -14,6 +14,7 @@ pub mod dns;
 mod domain_name;
 pub mod floating_ip;
 mod floating_ip_target;
+pub mod gateway_host;
 pub mod host_side;
 pub mod information;
 pub mod ipam;

@@ -1,6 +1,7 @@
 //! From rows to what the fabric must hold: a unit's rows are read whole, and made into its plan.
 
 use super::dns;
+use super::gateway_host;
 use super::port::mac_of;
 use super::security_group_rule::protocol_number;
 use crate::context::Context;
@@ -11,7 +12,6 @@ use corten_network::plan::{
     Remote, RouterGateway, RouterInterface, RouterPlan, Rule, SecurityGroupPlan, Snat, SubnetPlan,
     Unit,
 };
-use corten_store::hosts::Host;
 use corten_store::network::network::{Network, Segment};
 use corten_store::network::port::{self, Port};
 use corten_store::network::qos_policy::QosPolicy;
@@ -361,21 +361,9 @@ async fn router_gateway(tx: &mut Tx, cx: &Context, port: &Port) -> Result<Router
         mac: mac_of(port)?,
         addresses: with_prefixes(port, &subnets),
         next_hops: next_hops(&subnets),
-        chassis: gateway_hosts(tx, cx).await?,
+        chassis: gateway_host::names(tx, cx).await?,
         mtu: network.map_or(cx.settings.network.physical_mtu, |network| network.mtu),
     })
-}
-
-/// The hosts that routers go out through, best first.
-async fn gateway_hosts(tx: &mut Tx, cx: &Context) -> Result<Vec<String>, Failure> {
-    let named = &cx.settings.network.gateway_hosts;
-    if !named.is_empty() {
-        return Ok(named.clone());
-    }
-    let hosts: Vec<Host> = Query::new().all(tx).await?;
-    let mut names: Vec<String> = hosts.into_iter().map(|host| host.name).collect();
-    names.sort_unstable();
-    Ok(names)
 }
 
 /// The gateways of the external subnets: one of each family, of the oldest subnet.

@@ -27,6 +27,7 @@ use corten_store::testing::{self, TestStore};
 use corten_store::{Query, record, transitions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -165,7 +166,10 @@ impl Cloud {
             let id = HostId::random();
             let sim = Arc::new(SimHost::new(SimConfig::named(name)));
             let capacity = sim.capacity().await.unwrap();
-            let registered = host::register_capacity(&cx, id, &capacity).await.unwrap();
+            let registered =
+                host::register_capacity(&cx, id, Ipv4Addr::LOCALHOST.into(), &capacity)
+                    .await
+                    .unwrap();
             host::heartbeat(&cx, &[registered.service_id])
                 .await
                 .unwrap();

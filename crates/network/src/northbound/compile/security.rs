@@ -13,6 +13,8 @@ use ipnet::IpNet;
 
 const DROP: i64 = 1001;
 const ALLOW: i64 = 1002;
+/// No rule of a group overrides it.
+const FORBID: i64 = 1003;
 
 /// What guarded ports may do without any rule: be told their addresses, and find neighbours and routers.
 /// Answers of DHCP and DNS are OVN's own and pass by themselves.
@@ -32,6 +34,13 @@ const ALLOWANCES: [(&str, Direction, &str); 5] = [
     ("neighbours", Direction::Ingress, "nd_ns || nd_na || nd_ra"),
 ];
 
+/// What guarded ports may not do whatever their groups allow: pass for the network's DHCP server. OVN lets router
+/// advertisements pass before it looks at any rule, so nothing is said of them here.
+const PRETENCES: [(&str, Direction, &str); 2] = [
+    ("dhcp-server", Direction::Egress, "ip4 && udp.dst == 68"),
+    ("dhcpv6-server", Direction::Egress, "ip6 && udp.dst == 546"),
+];
+
 /// The group of a network's guarded ports, with what holds for all of them.
 pub fn compile_guard(plan: &NetworkPlan, desired: &mut Desired) {
     let unit = Unit::Network(plan.id);
@@ -44,7 +53,10 @@ pub fn compile_guard(plan: &NetworkPlan, desired: &mut Desired) {
         .map(|direction| ("ip", direction, "ip", DROP, "drop"));
     let allowances =
         ALLOWANCES.map(|(what, direction, which)| (what, direction, which, ALLOW, "allow"));
-    for (what, direction, which, priority, action) in drops.into_iter().chain(allowances) {
+    let pretences =
+        PRETENCES.map(|(what, direction, which)| (what, direction, which, FORBID, "drop"));
+    let all = drops.into_iter().chain(allowances).chain(pretences);
+    for (what, direction, which, priority, action) in all {
         let (word, end) = ends(direction);
         let acl = format!("{key}/{action}/{what}/{word}");
         desired

@@ -13,11 +13,11 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use corten_host::{Diagnostics, Power};
+use corten_host::{ConsoleKind, Diagnostics, Power};
 use corten_iam::actor::Actor;
 use corten_model::ids::InstanceId;
 use corten_model::refusal::Refusal;
-use corten_operations::instance::console::{self, Kind};
+use corten_operations::instance::console;
 use corten_store::Failure;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -66,8 +66,8 @@ pub(super) async fn legacy(action: &Action<'_>, name: &str, arguments: Legacy) -
         return Err(unknown("type", r#type, types).into());
     }
     let kind = match r#type {
-        "novnc" => Kind::Vnc,
-        "serial" => Kind::Serial,
+        "novnc" => ConsoleKind::Vnc,
+        "serial" => ConsoleKind::Serial,
         other => return Err(unavailable(other).into()),
     };
     let url = url(action.app, action.actor, action.base, action.id, kind).await?;
@@ -129,8 +129,8 @@ async fn remote(
         return Err(unknown("type", &r#type, &types).into());
     }
     let kind = match (protocol.as_str(), r#type.as_str()) {
-        ("vnc", "novnc") => Kind::Vnc,
-        ("serial", "serial") => Kind::Serial,
+        ("vnc", "novnc") => ConsoleKind::Vnc,
+        ("serial", "serial") => ConsoleKind::Serial,
         _ => {
             find(&app, &actor, &id).await?;
             return Err(unavailable(&r#type).into());
@@ -148,14 +148,16 @@ async fn url(
     actor: &Actor,
     base: &str,
     id: InstanceId,
-    kind: Kind,
+    kind: ConsoleKind,
 ) -> Result<String, Failure> {
     let token = console::grant(&app.cx, actor, id, kind).await?;
     let websocket = base.replacen("http", "ws", 1);
     Ok(match kind {
-        Kind::Serial => format!("{websocket}/consoles/serial?token={token}"),
+        ConsoleKind::Serial => format!("{websocket}/consoles/serial?token={token}"),
         // As noVNC's own page takes it: where the socket is, with its token.
-        Kind::Vnc => format!("{base}/consoles/vnc?path=consoles%2Fvnc%2Fsocket%3Ftoken%3D{token}"),
+        ConsoleKind::Vnc => {
+            format!("{base}/consoles/vnc?path=consoles%2Fvnc%2Fsocket%3Ftoken%3D{token}")
+        }
     })
 }
 
