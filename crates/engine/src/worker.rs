@@ -354,13 +354,14 @@ impl Worker {
 }
 
 /// Comes back when a step has had its time. It is broken off then as a crash would: whose hands hang must not keep a
-/// worker. One that cleans up has no one to give up to, and is left to its tries.
+/// worker. What gives up or cleans up is left to its tries.
 async fn over_budget(cx: &StepCx) {
-    if cx.operation.status != Status::Running {
+    let deadline = cx.operation.deadline;
+    if cx.operation.status != Status::Running || cx.now() > deadline {
         return std::future::pending().await;
     }
-    tokio::time::sleep(cx.operation.deadline.since(cx.now())).await;
-    while cx.now() <= cx.operation.deadline {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    while cx.now() <= deadline {
+        let left = deadline.since(cx.now());
+        tokio::time::sleep(left.max(Duration::from_millis(10))).await;
     }
 }

@@ -332,10 +332,7 @@ async fn an_operation_whose_place_is_away_is_given_up_when_it_is_over_its_budget
     assert_eq!(shop.worker.run_once().await.unwrap(), 0);
     shop.clock
         .advance_to(deadline.plus(Duration::from_secs(10)));
-    // To give up, and to clean up.
-    for _ in 0..2 {
-        assert_eq!(shop.worker.run_once().await.unwrap(), 1);
-    }
+    assert_eq!(shop.worker.run_once().await.unwrap(), 1);
     assert_eq!(shop.read(id).await.status, Status::Failed);
 }
 
@@ -350,4 +347,79 @@ async fn a_place_that_comes_is_worked_for_and_one_that_goes_is_not() {
     shop.places.add(&place);
     assert_eq!(shop.worker.run_once().await.unwrap(), 1);
     assert_eq!(shop.read(id).await.status, Status::Done);
+}
+
+/// Never gets done with its first step; gives up at once.
+struct Hangs;
+
+#[async_trait]
+impl Workflow for Hangs {
+    type Step = Step;
+    type Input = String;
+
+    fn kind(&self) -> &'static str {
+        "craft"
+    }
+
+    fn budget(&self, _: &Step) -> Duration {
+        Duration::from_millis(50)
+    }
+
+    async fn run(&self, _: Step, _: &String, _: &StepCx) -> Result<Committed, StepError> {
+        std::future::pending().await
+    }
+
+    async fn give_up(&self, why: GiveUp, _: &String, cx: &StepCx) -> Result<Committed, StepError> {
+        cx.commit().await?.failed(&why.to_string()).await
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_hangs_is_broken_off_at_its_deadline_and_given_up() {
+    let shop = Shop::open(None).await;
+    let worker = Worker::new(
+        shop.store.clone(),
+        Arc::new(Registry::default().with(Hangs)),
+        Arc::new(SystemClock),
+        Arc::new(NoFaults),
+        WorkerConfig::new("test", shop.places.clone()),
+    );
+    let mut tx = shop.store.write().await.unwrap();
+    let submission = Submission {
+        workflow: &Hangs,
+        subject: Subject {
+            kind: "bowl",
+            id: "1".to_owned(),
+            project_id: None,
+        },
+        origin: Origin::system(),
+        place: Place::Control,
+        step: Step::Paint,
+        input: String::new(),
+    };
+    let id = submit(&mut tx, SystemClock.now(), submission)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let running = tokio::spawn(async move { worker.run(stopped).await });
+    let ended = async {
+        loop {
+            let operation = shop.read(id).await;
+            if operation.status == Status::Failed {
+                return operation;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let operation = tokio::time::timeout(Duration::from_secs(20), ended)
+        .await
+        .unwrap();
+    assert!(
+        operation.note.contains("still at work"),
+        "{}",
+        operation.note
+    );
+    stop.send(true).unwrap();
+    running.await.unwrap();
 }
