@@ -5,6 +5,7 @@
 
 pub mod ids;
 pub mod lifecycle;
+pub mod mac;
 pub mod origin;
 pub mod refusal;
 pub mod time;

@@ -5,9 +5,9 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use corten_netboot::file_tree::{FileTree, Node};
 
 use super::command::Program;
-use super::file_tree::{FileTree, Node};
 use super::packages::Unpacked;
 
 pub const MIB: u64 = 1024 * 1024;

@@ -3,10 +3,8 @@
 mod catalog;
 mod checksums;
 mod command;
-mod cpio;
 mod debian;
 mod disk;
-mod file_tree;
 mod packages;
 mod progress;
 mod pull;

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use corten_netboot::cpio;
+use corten_netboot::file_tree::FileTree;
 
 use super::command::Program;
-use super::cpio;
 use super::disk::{self, BootFiles, BuiltImage, Identity, Loaders, MIB};
-use super::file_tree::FileTree;
 use super::packages::{self, PackageCache, Unpacked};
 use super::progress::Progress;
 

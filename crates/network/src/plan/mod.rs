@@ -3,14 +3,13 @@
 //! A plan is whole: it says everything about its [`Unit`], and what it does not say is not there. Plans refer to each
 //! other by id, in any order: a port may name a security group whose plan comes later.
 
-mod mac;
 mod network;
 mod port;
 mod router;
 mod security;
 mod unit;
 
-pub use mac::{InvalidMac, Mac};
+pub use corten_model::mac::{InvalidMac, Mac};
 pub use network::{Ipv6Mode, NetworkPlan, Provider, SubnetPlan};
 pub use port::{AllowedPair, Bandwidth, DhcpOverride, PortKind, PortPlan};
 pub use router::{

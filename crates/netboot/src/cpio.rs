@@ -1,6 +1,6 @@
 //! Writes an initial ramdisk: a "newc" cpio archive (Linux `Documentation/driver-api/early-userspace/buffer-format.rst`).
 
-use super::file_tree::{Entry, FileTree, Node};
+use crate::file_tree::{Entry, FileTree, Node};
 
 const TYPE_DIRECTORY: u32 = 0o040_000;
 const TYPE_FILE: u32 = 0o100_000;
