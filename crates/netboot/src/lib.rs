@@ -46,6 +46,7 @@ pub mod file_tree;
 mod http;
 mod loaders;
 pub mod media;
+mod no_router;
 mod script;
 mod segment;
 mod server;

@@ -3,7 +3,7 @@
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use std::fs::File;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::mpsc;
@@ -89,6 +89,26 @@ impl Segment {
         let socket = self.open(packet_socket).await?;
         UdpSocket::from_std(socket.into())
     }
+
+    /// ICMPv6 messages to routers, one at each `recv` as above, and the interface's index. An error where it has no IPv6.
+    pub async fn neighbour_discovery(&self) -> io::Result<(UdpSocket, u32)> {
+        const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+        /// What has crossed a router is not believed (RFC 4861, section 7.1).
+        const HOPS: u32 = 255;
+        let (socket, index) = self
+            .open(|interface| {
+                let index = index_of(interface)?;
+                let kind = Some(Protocol::ICMPV6);
+                let socket = Socket::new(Domain::IPV6, Type::RAW, kind)?;
+                socket.bind_device(Some(interface.as_bytes()))?;
+                socket.set_nonblocking(true)?;
+                socket.set_multicast_hops_v6(HOPS)?;
+                socket.join_multicast_v6(&ALL_ROUTERS, index)?;
+                Ok((socket, index))
+            })
+            .await?;
+        Ok((UdpSocket::from_std(socket.into())?, index))
+    }
 }
 
 fn enter(namespace: &File) -> io::Result<()> {
@@ -107,13 +127,17 @@ fn bound(interface: &str, kind: Type, protocol: Protocol) -> io::Result<Socket> 
     Ok(socket)
 }
 
+fn index_of(interface: &str) -> io::Result<u32> {
+    let any = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    Ok(rustix::net::netdevice::name_to_index(&any, interface)?)
+}
+
 /// A packet socket hears every interface of its namespace unless it is bound by an address that only `unsafe` code can make,
 /// so its filter names the interface as well.
 fn packet_socket(interface: &str) -> io::Result<Socket> {
     /// `ETH_P_IP`, as the kernel wants it: in network order.
     const IP_FRAMES: i32 = 0x0800_u16.to_be() as i32;
-    let any = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
-    let index = rustix::net::netdevice::name_to_index(&any, interface)?;
+    let index = index_of(interface)?;
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(IP_FRAMES)))?;
     socket.set_nonblocking(true)?;
     socket.attach_filter(&only_to_dhcp_clients(index))?;

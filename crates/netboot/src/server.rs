@@ -9,7 +9,7 @@ use crate::media::{MediaError, MediaPlan};
 use crate::segment::Segment;
 use crate::shelf::Shelf;
 use crate::tally::Tally;
-use crate::{http, tftp};
+use crate::{http, no_router, tftp};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
@@ -103,6 +103,8 @@ impl BootServer {
         let listener = segment.tcp(address, http_port).await;
         let listener = listener.map_err(cannot("HTTP", address, http_port))?;
 
+        let no_router = segment.neighbour_discovery().await;
+
         let (events, receiver) = Events::channel();
         let http = SocketAddrV4::new(address, http_port);
         let shelf = Arc::new(Shelf::new(directory, loaders.clone(), http));
@@ -138,6 +140,13 @@ impl BootServer {
             services.spawn(dhcp::keep_probing(site.clone(), every));
         }
         services.spawn(async move { dhcp::watch(frames, &site.others).await });
+        match no_router {
+            Ok(socket) => drop(services.spawn(no_router::serve(socket))),
+            Err(error) => tracing::warn!(
+                interface, %error,
+                "the interface has no IPv6: each start of iPXE will wait fifteen seconds for a router"
+            ),
+        }
         let server = Self {
             http,
             loaders,

@@ -2,7 +2,7 @@
 //!
 //! | name | what | for whom |
 //! | --- | --- | --- |
-//! | `boot/MAC/ARCHITECTURE/ipxe` | iPXE for that firmware | the node's address |
+//! | `boot/MAC/ARCHITECTURE/ipxe.efi`, or `ipxe.kpxe` | iPXE for that firmware | the node's address |
 //! | `boot/MAC/ARCHITECTURE/boot.ipxe` | what iPXE is to do | the node's address |
 //! | `boot/MAC/ARCHITECTURE/kernel`, `…/ramdisk` | | the node's address |
 //! | `media/NAME.iso` | a virtual-media image | who knows the name |
@@ -75,7 +75,7 @@ impl Shelf {
         let file = match stage {
             Stage::AddressOnly => return None,
             Stage::Ipxe => "boot.ipxe",
-            Stage::Pxe | Stage::HttpBoot => self.ipxe(architecture).map(|_| "ipxe")?,
+            Stage::Pxe | Stage::HttpBoot => self.ipxe(architecture)?.0,
         };
         let path = format!("boot/{mac}/{architecture}/{file}");
         Some(match stage {
@@ -84,10 +84,11 @@ impl Shelf {
         })
     }
 
-    fn ipxe(&self, architecture: Architecture) -> Option<&Content> {
+    /// iPXE for this firmware, and its name. HTTP boot knows a program by its ending.
+    fn ipxe(&self, architecture: Architecture) -> Option<(&'static str, &Content)> {
         match architecture {
-            Architecture::Bios => Some(&self.loaders.ipxe_bios),
-            Architecture::UefiX64 => Some(&self.loaders.ipxe_uefi),
+            Architecture::Bios => Some(("ipxe.kpxe", &self.loaders.ipxe_bios)),
+            Architecture::UefiX64 => Some(("ipxe.efi", &self.loaders.ipxe_uefi)),
             Architecture::UefiArm64 | Architecture::Other(_) => None,
         }
     }
@@ -148,14 +149,17 @@ impl Shelf {
         base: &str,
     ) -> Result<Content, Missing> {
         let path = match file {
-            "ipxe" => return self.ipxe(architecture).cloned().ok_or(Missing::Nowhere),
             "boot.ipxe" => {
                 let text = script::ipxe(base, &boot.command_line);
                 return Ok(Content::memory(text.into_bytes()));
             }
             "kernel" => &boot.kernel,
             "ramdisk" => &boot.ramdisk,
-            _ => return Err(Missing::Nowhere),
+            other => {
+                let ipxe = self.ipxe(architecture).filter(|(name, _)| *name == other);
+                let (_, content) = ipxe.ok_or(Missing::Nowhere)?;
+                return Ok(content.clone());
+            }
         };
         Content::file(path)
             .await
