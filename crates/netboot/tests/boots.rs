@@ -102,7 +102,7 @@ async fn uefi_boots_by_http() {
 }
 
 /// A server behind a router, where no DHCP reaches: it boots from the image that its BMC has fetched.
-async fn boots_from_media(firmware: Firmware, drive: &str) {
+async fn boots_from_media(firmware: Firmware, drive: &str) -> Guest {
     let mut lab = Lab::new().await;
     let router = lab.station.clone();
     let network = lab.network.clone();
@@ -136,6 +136,7 @@ async fn boots_from_media(firmware: Firmware, drive: &str) {
         .await;
     assert_eq!(fetched(&mut lab, node), by_http(&["boot.ipxe"]));
     assert_eq!(stages(&mut lab), []);
+    guest
 }
 
 const PLAIN_CARD_SECOND: &str = "virtio-net-pci,netdev=net,mac=52:54:00:77:00:02,romfile=";
@@ -171,19 +172,17 @@ async fn uefi_boots_from_a_virtual_disc_without_dhcp() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "slow without KVM; `make test-netboot` runs it"]
 async fn uefi_with_secure_boot_boots_from_a_virtual_disc() {
-    boots_from_media(Firmware::UefiSecure, AS_DISC).await;
+    let mut guest = boots_from_media(Firmware::UefiSecure, AS_DISC).await;
+    guest.says("SECURE BOOT 1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "slow without KVM; `make test-netboot` runs it"]
 async fn a_bios_boots_from_a_virtual_disk_on_usb() {
     boots_from_media(Firmware::Bios, AS_DISK).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "slow without KVM; `make test-netboot` runs it"]
 async fn uefi_boots_from_a_virtual_disk_on_usb() {
     boots_from_media(Firmware::Uefi, AS_DISK).await;
 }

@@ -7,6 +7,7 @@
     reason = "only tests use this"
 )]
 
+pub mod client;
 pub mod guest;
 pub mod ramdisk;
 

@@ -52,6 +52,7 @@ mtu=$(cat /sys/class/net/eth0/mtu)
 [ -f /etc/corten/token ] && token=$(cat /etc/corten/token)
 greet=$(sed -n 's/.*greet=\([^ ]*\).*/\1/p' /proc/cmdline)
 wget -q -O /greeting "$greet" && echo "GREETING $how $address mtu $mtu token $token: $(head -n 1 /greeting)"
+echo "SECURE BOOT $(dmesg | grep -c 'Secure boot enabled')"
 sleep 1000
 "#;
 
