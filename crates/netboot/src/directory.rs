@@ -64,4 +64,7 @@ pub struct Boot {
     pub kernel: PathBuf,
     pub ramdisk: PathBuf,
     pub command_line: CommandLine,
+    /// The firmware starts only what is signed, which iPXE is not: HTTP boot gets a whole image that starts with shim, and
+    /// PXE, which can hold none, gets nothing. Virtual media start with shim in any case.
+    pub secure_boot: bool,
 }

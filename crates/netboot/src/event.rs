@@ -36,7 +36,7 @@ pub enum BootStep {
         address: Ipv4Addr,
         boot_file: Option<String>,
     },
-    /// It was told to boot, and there is no loader for its architecture.
+    /// It was told to boot, and there is no loader for its architecture, or none that its firmware would start.
     NoLoader {
         node: NodeId,
         mac: Mac,

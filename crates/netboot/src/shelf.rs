@@ -5,19 +5,24 @@
 //! | `boot/MAC/ARCHITECTURE/ipxe.efi`, or `ipxe.kpxe` | iPXE for that firmware | the node's address |
 //! | `boot/MAC/ARCHITECTURE/boot.ipxe` | what iPXE is to do | the node's address |
 //! | `boot/MAC/ARCHITECTURE/kernel`, `…/ramdisk` | | the node's address |
+//! | `boot/MAC/ARCHITECTURE/boot.iso` | all of it as one image, for HTTP boot with Secure Boot | the node's address |
 //! | `media/NAME.iso` | a virtual-media image | who knows the name |
 
-use crate::client::{Architecture, Stage};
+use crate::client::{Architecture, Client, Stage};
 use crate::content::Content;
 use crate::directory::{Answer, Asker, Boot, Directory, DirectoryError};
 use crate::loaders::Loaders;
-use crate::media::MediaError;
+use crate::media::{MediaError, MediaPlan};
 use crate::script;
 use corten_model::ids::NodeId;
 use corten_model::mac::Mac;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
+
+/// What firmware takes for a disc, by its ending, and boots from memory.
+const IMAGE: &str = "boot.iso";
 
 pub(crate) struct Shelf {
     directory: Arc<dyn Directory>,
@@ -71,11 +76,18 @@ impl Shelf {
     }
 
     /// The boot file for a client: a path for TFTP, or a URL. None if it boots nothing, or if no loader is kept for it.
-    pub fn boot_file(&self, mac: Mac, stage: Stage, architecture: Architecture) -> Option<String> {
-        let file = match stage {
-            Stage::AddressOnly => return None,
-            Stage::Ipxe => "boot.ipxe",
-            Stage::Pxe | Stage::HttpBoot => self.ipxe(architecture)?.0,
+    pub fn boot_file(&self, mac: Mac, client: Client, boot: &Boot) -> Option<String> {
+        let Client {
+            stage,
+            architecture,
+        } = client;
+        let architecture = architecture?;
+        let file = match (stage, boot.secure_boot) {
+            (Stage::AddressOnly, _) => return None,
+            (Stage::Ipxe, _) => "boot.ipxe",
+            (Stage::Pxe | Stage::HttpBoot, false) => self.ipxe(architecture)?.0,
+            (Stage::HttpBoot, true) if architecture == Architecture::UefiX64 => IMAGE,
+            (Stage::Pxe | Stage::HttpBoot, true) => return None,
         };
         let path = format!("boot/{mac}/{architecture}/{file}");
         Some(match stage {
@@ -152,6 +164,14 @@ impl Shelf {
             "boot.ipxe" => {
                 let text = script::ipxe(base, &boot.command_line);
                 return Ok(Content::memory(text.into_bytes()));
+            }
+            IMAGE if architecture == Architecture::UefiX64 => {
+                let plan = MediaPlan {
+                    boot: boot.clone(),
+                    network: None,
+                    files: BTreeMap::new(),
+                };
+                return Ok(plan.image(&self.loaders).await?);
             }
             "kernel" => &boot.kernel,
             "ramdisk" => &boot.ramdisk,

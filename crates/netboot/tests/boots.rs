@@ -101,6 +101,24 @@ async fn uefi_boots_by_http() {
     assert_eq!(stages(&mut lab), expected);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn uefi_with_secure_boot_boots_by_http() {
+    let lab = Lab::new().await;
+    let mut boot = ramdisk::boot(&lab, &format!("http://{HTTP}/boot/{MAC}/bios/boot.ipxe"));
+    boot.secure_boot = true;
+    let node = lab.know(MAC, "10.77.0.50/24", Some(boot));
+    let mut lab = lab;
+    let arguments = [&["-device", PLAIN_CARD][..], &NO_IPV6, &NO_PXE].concat();
+    let firmware = Firmware::UefiSecure;
+    let mut guest = Guest::start(&lab, network(&lab), MAC, firmware, &arguments);
+    guest.says(GREETING).await;
+    guest.says("SECURE BOOT 1").await;
+    let files = ["boot.iso", "boot.ipxe"];
+    assert_eq!(fetched(&mut lab, node), by_http(&files));
+    let expected = [Stage::HttpBoot, Stage::AddressOnly];
+    assert_eq!(stages(&mut lab), expected);
+}
+
 /// A server behind a router, where no DHCP reaches: it boots from the image that its BMC has fetched.
 async fn boots_from_media(firmware: Firmware, drive: &str) -> Guest {
     let mut lab = Lab::new().await;

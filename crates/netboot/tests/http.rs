@@ -24,6 +24,7 @@ fn know(lab: &Lab) -> Boot {
         kernel,
         ramdisk,
         command_line: "console=ttyS0 a.b=c".parse().unwrap(),
+        secure_boot: false,
     };
     lab.know(MAC, "10.77.0.60/24", Some(boot.clone()));
     run(&format!(

@@ -26,6 +26,7 @@ fn know(lab: &Lab) -> corten_model::ids::NodeId {
         kernel,
         ramdisk,
         command_line: "quiet".parse().unwrap(),
+        secure_boot: false,
     };
     lab.know(KNOWN, "10.77.0.60/24", Some(boot))
 }
@@ -235,10 +236,21 @@ async fn a_client_without_a_loader_gets_an_address_and_is_named() {
     };
     let offer = offer(&lab, arm).await;
     assert_eq!((offer.yiaddr(), boot_file(&offer)), (ADDRESS, None));
-    let told = lab.event("no loader", |step| {
-        matches!(step, BootStep::NoLoader { .. })
-    });
-    assert!(matches!(told.await, BootStep::NoLoader { node: of, .. } if of == node));
+    let no_loader = |step: &BootStep| matches!(step, BootStep::NoLoader { .. });
+    let told = lab.event("no loader", no_loader).await;
+    assert!(matches!(told, BootStep::NoLoader { node: of, .. } if of == node));
+
+    // A firmware that starts only what is signed is not given what it would not start.
+    for answer in lab.rows.nodes.lock().unwrap().values_mut() {
+        answer.boot.as_mut().unwrap().secure_boot = true;
+    }
+    let uefi = Says {
+        architecture: Some(7),
+        ..bios(KNOWN)
+    };
+    let offer = self::offer(&lab, uefi).await;
+    assert_eq!((offer.yiaddr(), boot_file(&offer)), (ADDRESS, None));
+    lab.event("no signed loader", no_loader).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

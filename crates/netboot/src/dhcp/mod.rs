@@ -4,7 +4,7 @@ pub mod reply;
 pub mod request;
 mod rogue;
 
-use crate::client::{Client, Stage};
+use crate::client::Stage;
 use crate::directory::{Answer, Asker};
 use crate::event::{BootStep, Events, Sighting};
 use crate::shelf::Shelf;
@@ -153,14 +153,11 @@ impl Site {
     }
 
     fn boot_file(&self, request: &Request, answer: &Answer) -> Option<String> {
-        let Client {
-            stage,
-            architecture,
-        } = request.client;
-        if answer.boot.is_none() || stage == Stage::AddressOnly {
+        let boot = answer.boot.as_ref()?;
+        if request.client.stage == Stage::AddressOnly {
             return None;
         }
-        let file = architecture.and_then(|known| self.shelf.boot_file(request.mac, stage, known));
+        let file = self.shelf.boot_file(request.mac, request.client, boot);
         if file.is_none() && request.kind == Kind::Discover {
             self.events.tell(BootStep::NoLoader {
                 node: answer.node,

@@ -99,6 +99,7 @@ pub fn boot(lab: &Lab, greet: &str) -> Boot {
         kernel: find_prefix(&packages.join("boot"), "vmlinuz-"),
         ramdisk,
         command_line: line.parse().unwrap(),
+        secure_boot: false,
     }
 }
 
