@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 /// Where and as whom to serve.
@@ -54,12 +54,13 @@ pub enum StartError {
     },
 }
 
-/// A running boot server. It stops when it is dropped.
+/// A running boot server. It stops when it is dropped; files that are being sent over HTTP then are sent to their end.
 #[derive(Debug)]
 pub struct BootServer {
     http: SocketAddrV4,
     loaders: Loaders,
-    _services: JoinSet<()>,
+    services: JoinSet<()>,
+    _until: oneshot::Sender<()>,
 }
 
 impl BootServer {
@@ -122,8 +123,9 @@ impl BootServer {
             shelf: shelf.clone(),
             events: events.clone(),
         };
+        let (until, stopped) = oneshot::channel();
         services.spawn(async move {
-            if let Err(error) = http::serve(listener, site).await {
+            if let Err(error) = http::serve(listener, site, stopped).await {
                 tracing::error!(%error, "boot files are no longer served over HTTP");
             }
         });
@@ -150,9 +152,15 @@ impl BootServer {
         let server = Self {
             http,
             loaders,
-            _services: services,
+            services,
+            _until: until,
         };
         Ok((server, receiver))
+    }
+
+    /// Stops, and returns when another server can listen in its place.
+    pub async fn stop(mut self) {
+        self.services.shutdown().await;
     }
 
     /// Where a BMC finds the image that [`Directory::media`] knows by this name.

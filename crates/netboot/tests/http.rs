@@ -9,6 +9,7 @@ use corten_netboot::{Boot, BootStep, MediaPlan, Transport};
 use reqwest::header::{ACCEPT_RANGES, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE};
 use reqwest::{Method, StatusCode};
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Command;
 
@@ -148,6 +149,34 @@ async fn a_client_that_breaks_off_is_told_of() {
         file == "ramdisk" && (1..30_000_000).contains(&bytes),
         "{bytes}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_server_takes_over_and_old_connections_end() {
+    let mut lab = Lab::new().await;
+    know(&lab);
+    let mut old = inside(&lab.station, || async {
+        let stream = std::net::TcpStream::connect(HTTP).unwrap();
+        stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        stream
+    })
+    .await;
+    // It is alive, and kept.
+    let request = format!("HEAD /boot/{MAC}/bios/kernel HTTP/1.1\r\nHost: x\r\n\r\n");
+    old.write_all(request.as_bytes()).unwrap();
+    let mut head = [0; 15];
+    old.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200 OK");
+
+    lab.stop().await;
+    lab.start(|_| {}).await;
+    let closed = tokio::task::spawn_blocking(move || old.read_to_end(&mut Vec::new()));
+    closed.await.unwrap().unwrap();
+    inside(&lab.station, || async {
+        let answer = reqwest::get(url("kernel")).await.unwrap();
+        assert_eq!(answer.text().await.unwrap(), "0123456789");
+    })
+    .await;
 }
 
 fn plan(lab: &Lab) -> MediaPlan {

@@ -159,3 +159,84 @@ fn add_boot_file(message: &mut Message, stage: Stage, server: Ipv4Addr, file: Op
         Stage::Ipxe | Stage::AddressOnly => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corten_model::ids::NodeId;
+    use dhcproto::v4::OptionCode;
+    use std::time::Duration;
+
+    const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+
+    fn answer() -> Answer {
+        Answer {
+            node: NodeId::random(),
+            lease: Lease {
+                address: "192.0.2.10/25".parse().unwrap(),
+                gateway: Some([192, 0, 2, 2].into()),
+                name_servers: vec![[192, 0, 2, 53].into()],
+                mtu: Some(9000),
+                hostname: Some("node-1".to_owned()),
+                duration: Duration::from_secs(600),
+            },
+            boot: None,
+        }
+    }
+
+    fn request(kind: MessageType, has: Option<Ipv4Addr>) -> Request {
+        let mut message = Message::default();
+        message.set_chaddr(&[2, 0, 0, 0, 0, 1]);
+        message.set_ciaddr(has.unwrap_or(Ipv4Addr::UNSPECIFIED));
+        message.opts_mut().insert(DhcpOption::MessageType(kind));
+        Request::decode(&message.to_vec().unwrap()).unwrap()
+    }
+
+    fn reply(request: &Request) -> Reply {
+        to(request, &answer(), SERVER, None).0.unwrap()
+    }
+
+    #[test]
+    fn all_of_a_lease_is_told() {
+        let offer = reply(&request(MessageType::Discover, None)).message;
+        for expected in [
+            DhcpOption::SubnetMask([255, 255, 255, 128].into()),
+            DhcpOption::Router(vec![[192, 0, 2, 2].into()]),
+            DhcpOption::DomainNameServer(vec![[192, 0, 2, 53].into()]),
+            DhcpOption::InterfaceMtu(9000),
+            DhcpOption::Hostname("node-1".to_owned()),
+            DhcpOption::AddressLeaseTime(600),
+            DhcpOption::ServerIdentifier(SERVER),
+        ] {
+            assert_eq!(
+                offer.opts().get(OptionCode::from(&expected)),
+                Some(&expected)
+            );
+        }
+    }
+
+    #[test]
+    fn who_has_an_address_is_told_there_and_the_others_by_broadcast() {
+        let broadcast = SocketAddrV4::new(Ipv4Addr::BROADCAST, 68);
+        let renews = reply(&request(MessageType::Request, Some(OWN)));
+        assert_eq!(renews.to, SocketAddrV4::new(OWN, 68));
+        assert_eq!(reply(&request(MessageType::Discover, None)).to, broadcast);
+        // One that has somebody else's address must hear the no without using it.
+        let wrong = reply(&request(MessageType::Request, Some([192, 0, 2, 99].into())));
+        assert_eq!(wrong.message.opts().msg_type(), Some(MessageType::Nak));
+        assert_eq!(wrong.to, broadcast);
+    }
+
+    #[test]
+    fn who_only_asks_is_given_no_address() {
+        let informed = reply(&request(MessageType::Inform, Some(OWN)));
+        assert_eq!(informed.message.yiaddr(), Ipv4Addr::UNSPECIFIED);
+        let time = OptionCode::AddressLeaseTime;
+        assert_eq!(informed.message.opts().get(time), None);
+        for kind in [MessageType::Decline, MessageType::Release] {
+            let (silence, _) = to(&request(kind, None), &answer(), SERVER, None);
+            assert!(silence.is_none(), "{kind:?}");
+        }
+    }
+}

@@ -17,6 +17,8 @@ use axum::routing::get;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 #[derive(Clone)]
 pub(crate) struct Site {
@@ -24,13 +26,24 @@ pub(crate) struct Site {
     pub events: Events,
 }
 
-/// Serves until it is dropped.
-pub(crate) async fn serve(listener: tokio::net::TcpListener, site: Site) -> std::io::Result<()> {
+/// Serves until it is dropped. Connections that are open then go on until their request is answered, and are closed when
+/// the other end of `until` goes.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    site: Site,
+    until: oneshot::Receiver<()>,
+) -> std::io::Result<()> {
     let routes = Router::new()
         .route("/{*path}", get(give))
         .with_state(site)
         .into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, routes).await
+    let stopped = async move {
+        // The other end says nothing; it goes.
+        let _ = until.await;
+    };
+    axum::serve(listener, routes)
+        .with_graceful_shutdown(stopped)
+        .await
 }
 
 async fn give(

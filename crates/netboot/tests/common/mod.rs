@@ -121,6 +121,11 @@ impl Lab {
         self.server.as_ref().unwrap()
     }
 
+    /// Stops the server, and returns when it has.
+    pub async fn stop(&mut self) {
+        self.server.take().unwrap().stop().await;
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
