@@ -121,8 +121,13 @@ async fn a_server_that_was_sent_rubbish_still_answers() {
             vec![],
             vec![1],
             vec![0xff; 1472],
-            // A route with more bits than its prefix has: what a full decoder stumbles over.
-            with_options(&[121, 9, 25, 10, 0, 0, 1, 10, 0, 0, 1, 255]),
+            // What a decoder of all there is stumbles over: an interface type of one byte, an address of 200.
+            with_options(&[94, 1, 1, 255]),
+            {
+                let mut long = with_options(&[255]);
+                long[2] = 200;
+                long
+            },
             with_options(&[82, 200, 1]),
             with_options(&[93, 0, 94, 1, 1, 97, 0, 255]),
         ];

@@ -1,7 +1,7 @@
 //! A DHCP client's message, as far as it is looked at.
 //!
-//! It is read through `dhcproto`'s borrowed message, which hands out options as bytes: its owned one decodes every option, and
-//! some that are malformed end it with a panic (a classless route whose bits reach past its prefix, for one).
+//! It is read through `dhcproto`'s borrowed message, which hands out options as bytes. Its owned one decodes every option, and
+//! a client that says that its hardware address has 200 bytes, or that fills option 94 wrongly, can end that with a panic.
 
 use crate::client::Client;
 use corten_model::mac::Mac;
