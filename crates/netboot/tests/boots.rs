@@ -1,4 +1,6 @@
 //! Machines without a system boot over the wire and from virtual media: BIOS and UEFI, in QEMU, without KVM.
+//!
+//! Each asserts the boot timeline as well: which early signals came, and in which order (catalogue D4).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -30,8 +32,8 @@ fn network(lab: &Lab) -> (&str, &str) {
     (&lab.network, "br0")
 }
 
-/// Files that the node has fetched until now, with who carried them, in order.
-fn fetched(lab: &mut Lab, by_node: NodeId) -> Vec<(String, Transport)> {
+/// Waits until the node has fetched so many files: which, and who carried them, in order.
+async fn fetched(lab: &mut Lab, by_node: NodeId, count: usize) -> Vec<(String, Transport)> {
     let name = |step: &BootStep| match step {
         BootStep::Fetched {
             node: Some(node),
@@ -45,7 +47,11 @@ fn fetched(lab: &mut Lab, by_node: NodeId) -> Vec<(String, Transport)> {
         }
         _ => None,
     };
-    lab.seen().iter().filter_map(name).collect()
+    let so_far = |lab: &mut Lab| lab.seen().iter().filter_map(name).collect::<Vec<_>>();
+    while so_far(lab).len() < count {
+        lab.event("a fetch", |step| name(step).is_some()).await;
+    }
+    so_far(lab)
 }
 
 fn by_http(files: &[&str]) -> Vec<(String, Transport)> {
@@ -72,7 +78,7 @@ async fn a_bios_boots_over_ipxe_and_http() {
     let mut guest = Guest::start(&lab, network(&lab), MAC, Firmware::Bios, &["-device", CARD]);
     guest.says(GREETING).await;
     let files = ["boot.ipxe", "kernel", "ramdisk", "boot.ipxe"];
-    assert_eq!(fetched(&mut lab, node), by_http(&files));
+    assert_eq!(fetched(&mut lab, node, files.len()).await, by_http(&files));
     assert_eq!(stages(&mut lab), [Stage::Ipxe, Stage::AddressOnly]);
 }
 
@@ -84,7 +90,7 @@ async fn uefi_boots_by_pxe_over_tftp() {
     guest.says(GREETING).await;
     let mut files = by_http(&["boot.ipxe", "kernel", "ramdisk", "boot.ipxe"]);
     files.insert(0, ("ipxe.efi".to_owned(), Transport::Tftp));
-    assert_eq!(fetched(&mut lab, node), files);
+    assert_eq!(fetched(&mut lab, node, files.len()).await, files);
     let expected = [Stage::Pxe, Stage::Ipxe, Stage::AddressOnly];
     assert_eq!(stages(&mut lab), expected);
 }
@@ -96,7 +102,7 @@ async fn uefi_boots_by_http() {
     let mut guest = Guest::start(&lab, network(&lab), MAC, Firmware::Uefi, &arguments);
     guest.says(GREETING).await;
     let files = ["ipxe.efi", "boot.ipxe", "kernel", "ramdisk", "boot.ipxe"];
-    assert_eq!(fetched(&mut lab, node), by_http(&files));
+    assert_eq!(fetched(&mut lab, node, files.len()).await, by_http(&files));
     let expected = [Stage::HttpBoot, Stage::Ipxe, Stage::AddressOnly];
     assert_eq!(stages(&mut lab), expected);
 }
@@ -114,7 +120,7 @@ async fn uefi_with_secure_boot_boots_by_http() {
     guest.says(GREETING).await;
     guest.says("SECURE BOOT 1").await;
     let files = ["boot.iso", "boot.ipxe"];
-    assert_eq!(fetched(&mut lab, node), by_http(&files));
+    assert_eq!(fetched(&mut lab, node, files.len()).await, by_http(&files));
     let expected = [Stage::HttpBoot, Stage::AddressOnly];
     assert_eq!(stages(&mut lab), expected);
 }
@@ -152,7 +158,7 @@ async fn boots_from_media(firmware: Firmware, drive: &str) -> Guest {
     guest
         .says("GREETING configured 10.78.0.50/24 mtu 1400 token s3cret: #!ipxe")
         .await;
-    assert_eq!(fetched(&mut lab, node), by_http(&["boot.ipxe"]));
+    assert_eq!(fetched(&mut lab, node, 1).await, by_http(&["boot.ipxe"]));
     assert_eq!(stages(&mut lab), []);
     guest
 }

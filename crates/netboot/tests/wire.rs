@@ -1,4 +1,5 @@
-//! What is answered on the wire, and what is not: a scripted client beside the server.
+//! What is answered on the wire, and what is not: a scripted client beside the server. Answers come from rows (catalogue D9), to those
+//! that are known, and another server is named (catalogue D10).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

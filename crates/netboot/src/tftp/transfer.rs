@@ -11,6 +11,8 @@ const PLAIN_BLOCK_BYTES: u64 = 512;
 const BLOCK_BYTES_MAX: u64 = 1468;
 const WINDOW_MAX: u64 = 64;
 const PATIENCE: Duration = Duration::from_secs(1);
+/// A client may ask for 255 seconds, and would hold a place for as long.
+const TIMEOUT_SECS_MAX: u64 = 10;
 const TRIES_MAX: u32 = 6;
 
 /// How a transfer is made.
@@ -45,7 +47,7 @@ impl Terms {
                     terms.window = value.min(WINDOW_MAX);
                     ("windowsize", terms.window)
                 }
-                ("timeout", 1..=255) => {
+                ("timeout", 1..=TIMEOUT_SECS_MAX) => {
                     terms.patience = Duration::from_secs(value);
                     ("timeout", value)
                 }
@@ -204,7 +206,7 @@ mod tests {
             ("tsize", "0"),
             ("windowsize", "1000"),
             ("multicast", ""),
-            ("timeout", "0"),
+            ("timeout", "255"),
         ]);
         let terms = Terms::agreed(&asked, 77);
         let agreed = [("blksize", 1468), ("tsize", 77), ("windowsize", 64)];

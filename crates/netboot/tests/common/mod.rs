@@ -33,7 +33,7 @@ use tokio::sync::mpsc;
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 pub const HTTP: &str = "10.77.0.1:8080";
 /// A boot takes seconds; so much only on a machine that is very busy.
-pub const PATIENCE: Duration = Duration::from_secs(100);
+pub const PATIENCE: Duration = Duration::from_secs(200);
 
 /// The rows of a test.
 #[derive(Default)]
