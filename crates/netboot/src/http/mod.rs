@@ -67,6 +67,12 @@ fn refuse(path: &str, missing: &Missing) -> Response {
         Missing::Directory(_) => StatusCode::SERVICE_UNAVAILABLE,
         Missing::Unreadable { .. } | Missing::Media(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
+    // An image's name is a secret.
+    let path = if path.starts_with("media/") {
+        "media/…"
+    } else {
+        path
+    };
     tracing::warn!(path, cause = ?missing, "a boot file is not given: {missing}");
     (status, format!("{missing}\n")).into_response()
 }
