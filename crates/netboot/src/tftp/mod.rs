@@ -2,7 +2,7 @@
 //! timeout (RFC 2349), and windows (RFC 7440).
 //!
 //! It is our own because each transfer has a socket of its own, which must be opened in the segment's namespace and on its
-//! interface: `docs/decisions/0010-own-tftp-and-iso.md`.
+//! interface: `docs/decisions/0011-own-tftp-and-iso.md`.
 
 pub mod packet;
 mod transfer;
