@@ -197,7 +197,12 @@ impl Hands for FarHost {
             Task::Snapshot { id, target, .. } => Some((*id, target.clone())),
             _ => None,
         };
-        let report = self.ask(&Question::Perform { fence, task }).await?;
+        let report = self
+            .ask(&Question::Perform {
+                fence,
+                task: Box::new(task),
+            })
+            .await?;
         if let Some((id, target)) = capture {
             self.fetch_capture(id, &target).await?;
         }

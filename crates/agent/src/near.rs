@@ -107,7 +107,7 @@ async fn question(State(near): State<Near>, Json(question): Json<Question>) -> J
 async fn answer(near: &Near, question: Question) -> Answer {
     let hands = &near.hands;
     match question {
-        Question::Perform { fence, task } => value(near.perform(fence, task).await?),
+        Question::Perform { fence, task } => value(near.perform(fence, *task).await?),
         Question::ConsoleLog { id, tail_lines } => {
             let log = hands.console_log(id, tail_lines).await?;
             value(STANDARD.encode(log))

@@ -27,7 +27,7 @@ use serde_json::Value;
 pub enum Question {
     Perform {
         fence: Fence,
-        task: Task,
+        task: Box<Task>,
     },
     ConsoleLog {
         id: InstanceId,
