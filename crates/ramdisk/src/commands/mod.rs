@@ -1,0 +1,229 @@
+//! Commands: one at a time, each in a thread of its own, their results kept until the next boot.
+
+mod server;
+mod table;
+
+pub use server::serve;
+pub use table::STEPS;
+
+use crate::device::Sysfs;
+use crate::protocol::{
+    CommandFailure, CommandRequest, CommandResult, CommandStatus, NodeProperties,
+};
+use serde_json::{Map, Value};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use uuid::Uuid;
+
+/// How the ramdisk's work ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Into what is on the disk.
+    Reboot,
+    PowerOff,
+    /// The control plane has no more to say; the operator logs in.
+    Rescue,
+}
+
+/// Why a command was not even begun.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Rejected {
+    #[error("the ramdisk is still busy with {0}: wait for its end")]
+    Busy(String),
+    #[error("there is no command {0}")]
+    Unknown(String),
+}
+
+/// What commands work with.
+pub struct Agent {
+    pub token: String,
+    pub started_at_secs: u64,
+    pub sysfs: Sysfs,
+    /// For downloads.
+    pub client: reqwest::Client,
+    pub runtime: Handle,
+    /// As lookup told; a command that carries the node has the newer ones.
+    pub properties: Mutex<NodeProperties>,
+    /// Told when a command ends, so that the control plane hears of it.
+    pub beat: Arc<Notify>,
+    ending: watch::Sender<Option<Ending>>,
+    results: Mutex<Vec<CommandResult>>,
+    changed: watch::Sender<()>,
+}
+
+impl Agent {
+    pub fn new(
+        token: String,
+        client: reqwest::Client,
+        properties: NodeProperties,
+        beat: Arc<Notify>,
+    ) -> Self {
+        Self {
+            token,
+            started_at_secs: crate::steps::erase::seconds_now(),
+            sysfs: Sysfs::default(),
+            client,
+            runtime: Handle::current(),
+            properties: Mutex::new(properties),
+            beat,
+            ending: watch::Sender::new(None),
+            results: Mutex::default(),
+            changed: watch::Sender::new(()),
+        }
+    }
+
+    fn results(&self) -> MutexGuard<'_, Vec<CommandResult>> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn all_results(&self) -> Vec<CommandResult> {
+        self.results().clone()
+    }
+
+    pub fn result(&self, id: Uuid) -> Option<CommandResult> {
+        self.results()
+            .iter()
+            .find(|result| result.id == id)
+            .cloned()
+    }
+
+    /// Waits for a command's end.
+    pub async fn wait_for(&self, id: Uuid) -> Option<CommandResult> {
+        let mut changed = self.changed.subscribe();
+        loop {
+            let result = self.result(id)?;
+            if result.command_status != CommandStatus::Running {
+                return Some(result);
+            }
+            changed.changed().await.ok()?;
+        }
+    }
+
+    /// Is told once a command has decided how the work ends, after its result is known.
+    pub fn ending(&self) -> watch::Receiver<Option<Ending>> {
+        self.ending.subscribe()
+    }
+
+    /// Begins a command; its result tells how far it is.
+    pub fn begin(self: &Arc<Self>, request: CommandRequest) -> Result<Uuid, Rejected> {
+        let command =
+            table::find(&request.name).ok_or_else(|| Rejected::Unknown(request.name.clone()))?;
+        let id = Uuid::new_v4();
+        let short = request
+            .name
+            .split_once('.')
+            .map_or(&*request.name, |(_, name)| name)
+            .to_owned();
+        {
+            let mut results = self.results();
+            if let Some(last) = results
+                .last()
+                .filter(|last| last.command_status == CommandStatus::Running)
+            {
+                return Err(Rejected::Busy(last.command_name.clone()));
+            }
+            results.push(CommandResult {
+                id,
+                command_name: short,
+                command_status: CommandStatus::Running,
+                command_error: None,
+                command_result: None,
+            });
+        }
+        // Parameters may hold a tenant's secrets.
+        tracing::info!("begins {}", request.name);
+        let agent = Arc::clone(self);
+        std::thread::spawn(move || agent.run(id, &request.name, command, request.params));
+        Ok(id)
+    }
+
+    fn run(&self, id: Uuid, name: &str, command: table::Run, params: Map<String, Value>) {
+        if let Some(properties) = params.get("node").and_then(|node| node.get("properties")) {
+            match serde_json::from_value(properties.clone()) {
+                Ok(properties) => {
+                    *self
+                        .properties
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner) = properties
+                }
+                Err(error) => {
+                    return self.end(
+                        id,
+                        name,
+                        Err(table::Failure::new(
+                            "InvalidCommandParamsError",
+                            400,
+                            error.to_string(),
+                        )),
+                        None,
+                    );
+                }
+            }
+        }
+        // A step that panics must not leave its command running for ever.
+        let outcome =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| command(self, params)));
+        let (outcome, ending) = match outcome {
+            Ok(Ok(done)) => (Ok(done.value), done.ending),
+            Ok(Err(failure)) => (Err(failure), None),
+            Err(_) => (
+                Err(table::Failure::new(
+                    "CommandExecutionError",
+                    500,
+                    "the step ended unexpectedly; see the log".to_owned(),
+                )),
+                None,
+            ),
+        };
+        self.end(id, name, outcome, ending);
+    }
+
+    fn end(
+        &self,
+        id: Uuid,
+        name: &str,
+        outcome: Result<Value, table::Failure>,
+        ending: Option<Ending>,
+    ) {
+        match &outcome {
+            Ok(_) => tracing::info!("{name} succeeded"),
+            Err(failure) => tracing::error!("{name} failed: {}", failure.0.message),
+        }
+        let mut results = self.results();
+        if let Some(result) = results.iter_mut().find(|result| result.id == id) {
+            match outcome {
+                Ok(value) => {
+                    result.command_status = CommandStatus::Succeeded;
+                    result.command_result = Some(value);
+                }
+                Err(table::Failure(failure)) => {
+                    result.command_status = match failure.kind.as_str() {
+                        "VersionMismatch" => CommandStatus::VersionMismatch,
+                        _ => CommandStatus::Failed,
+                    };
+                    result.command_error = Some(failure);
+                }
+            }
+        }
+        drop(results);
+        self.changed.send_replace(());
+        self.beat.notify_one();
+        if ending.is_some() {
+            self.ending.send_replace(ending);
+        }
+    }
+}
+
+/// The stock agent's form of an error.
+pub(crate) fn failure(kind: &str, code: u16, message: String) -> CommandFailure {
+    CommandFailure {
+        kind: kind.to_owned(),
+        code,
+        details: message.clone(),
+        message,
+    }
+}
+
+#[cfg(test)]
+mod tests;
