@@ -9,7 +9,7 @@ export CORTEN_DATA CORTEN_LISTEN
 corten := target/release/corten
 
 .DEFAULT_GOAL := help
-.PHONY: help up down destroy deps build test test-guests lint docs bench tempest
+.PHONY: help up down destroy deps build ramdisk test test-guests lint docs bench tempest
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -35,6 +35,11 @@ deps: ## install the Debian packages that are missing
 build: ## build the release binary
 	@scripts/deps build
 	@cargo build --release --bin corten
+
+ramdisk: ## build the deploy ramdisk of bare-metal servers, target/ramdisk.kernel and target/ramdisk.initrd
+	@scripts/deps build
+	@cargo build --release --bin corten
+	@$(corten) image build ramdisk --agent "$$(scripts/ramdisk-agent)" --output target
 
 test: ## run everything that must hold: lints and all tests
 	@scripts/test

@@ -3,7 +3,7 @@
 use crate::{admin, agent, config, doctor, server, ssh, up};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use corten::images::{self, ConsoleProgress, DebianOptions, TinyOptions};
+use corten::images::{self, ConsoleProgress, DebianOptions, RamdiskOptions, TinyOptions};
 use corten_agent::Invitation;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -84,14 +84,17 @@ enum Command {
 enum ImageCommand {
     /// Build an image from Debian packages.
     Build {
-        /// `tiny` or `debian-12`.
+        /// `tiny`, `debian-12` or `ramdisk`.
         name: String,
-        /// The file to write; raw if it ends in `.raw`, else qcow2.
+        /// The file to write; raw if it ends in `.raw`, else qcow2. For `ramdisk`, a directory.
         #[arg(long)]
         output: Option<PathBuf>,
         /// Where downloaded packages are kept.
         #[arg(long)]
         cache: Option<PathBuf>,
+        /// For `ramdisk`: its agent as a static program, as `scripts/ramdisk-agent` builds it.
+        #[arg(long, required_if_eq("name", "ramdisk"))]
+        agent: Option<PathBuf>,
     },
     /// The catalogue's images and where they come from.
     Catalog,
@@ -135,7 +138,11 @@ async fn image(place: &Place, command: ImageCommand) -> anyhow::Result<()> {
             name,
             output,
             cache,
+            agent,
         } => {
+            if let Some(agent) = agent {
+                return build_ramdisk(place, &name, output, cache, agent).await;
+            }
             let output = output.unwrap_or_else(|| PathBuf::from(format!("{name}.qcow2")));
             let cache = cache.unwrap_or_else(|| place.data.join("cache/packages"));
             build(&name, output, cache).await
@@ -154,12 +161,42 @@ async fn image(place: &Place, command: ImageCommand) -> anyhow::Result<()> {
     }
 }
 
+async fn build_ramdisk(
+    place: &Place,
+    name: &str,
+    output: Option<PathBuf>,
+    cache: Option<PathBuf>,
+    agent: PathBuf,
+) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        name == "ramdisk",
+        "the image '{name}' has no agent: leave out --agent, or build 'ramdisk'"
+    );
+    let options = RamdiskOptions {
+        agent,
+        output: output.unwrap_or_else(|| PathBuf::from(".")),
+        cache: cache.unwrap_or_else(|| place.data.join("cache/packages")),
+    };
+    let built = images::build_ramdisk(&options, &ConsoleProgress::new())
+        .await
+        .context("the ramdisk could not be built")?;
+    say!(
+        "{} and {} ({:.1} MiB)",
+        built.kernel.display(),
+        built.initrd.display(),
+        built.bytes as f64 / f64::from(1 << 20)
+    );
+    Ok(())
+}
+
 async fn build(name: &str, output: PathBuf, cache: PathBuf) -> anyhow::Result<()> {
     let progress = ConsoleProgress::new();
     let built = match name {
         "tiny" => images::build_tiny(&TinyOptions { output, cache }, &progress).await,
         "debian-12" => images::build_debian(&DebianOptions { output, cache }, &progress).await,
-        other => anyhow::bail!("there is no image '{other}' to build; there are: tiny, debian-12"),
+        other => anyhow::bail!(
+            "there is no image '{other}' to build; there are: tiny, debian-12, ramdisk"
+        ),
     }
     .with_context(|| format!("image {name} could not be built"))?;
     say!(

@@ -1,15 +1,15 @@
 //! The tiny guest: Debian's cloud kernel, busybox and an SSH server, for tests, demonstrations and rescue.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
-use corten_netboot::cpio;
+use anyhow::Context;
 use corten_netboot::file_tree::FileTree;
 
 use super::command::Program;
 use super::disk::{self, BootFiles, BuiltImage, Identity, Loaders, MIB};
+use super::kernel::{Busybox, Kernel};
 use super::packages::{self, PackageCache, Unpacked};
+use super::programs::{self, Places};
 use super::progress::Progress;
 
 /// Room for the guest's files and some of the tenant's; the guest grows it to the size of its disk.
@@ -64,7 +64,7 @@ const ROOT_MODULES: [&str; 22] = [
 ];
 
 /// Dynamically linked programs of the guest: name, and where their packages put them.
-const PROGRAMS: [(&str, [&str; 2]); 6] = [
+const PROGRAMS: [Places; 6] = [
     ("dropbear", ["usr/sbin/dropbear", "sbin/dropbear"]),
     ("dropbearkey", ["usr/bin/dropbearkey", "bin/dropbearkey"]),
     ("sfdisk", ["sbin/sfdisk", "usr/sbin/sfdisk"]),
@@ -181,143 +181,6 @@ async fn unpack_packages(cache: &Path) -> anyhow::Result<Unpacked> {
     PackageCache::new(cache)?.unpack(&packages).await
 }
 
-/// The static busybox and the names it answers to.
-struct Busybox {
-    path: PathBuf,
-    content: Vec<u8>,
-    applets: Vec<String>,
-}
-
-impl Busybox {
-    async fn find(packages: &Unpacked) -> anyhow::Result<Self> {
-        let path = packages.path(&["bin/busybox", "usr/bin/busybox"])?;
-        let listing = Program::new(&path).arg("--list").text().await?;
-        Ok(Self {
-            content: std::fs::read(&path)?,
-            applets: listing.lines().map(str::to_owned).collect(),
-            path,
-        })
-    }
-}
-
-/// A kernel with its modules.
-struct Kernel {
-    version: String,
-    image: Vec<u8>,
-    /// Module files by name, with underscores.
-    modules: BTreeMap<String, PathBuf>,
-}
-
-impl Kernel {
-    fn find(packages: &Unpacked) -> anyhow::Result<Self> {
-        let all_modules = packages.path(&["lib/modules", "usr/lib/modules"])?;
-        let version = std::fs::read_dir(&all_modules)?
-            .next()
-            .context("the kernel package has no modules")??
-            .file_name()
-            .to_string_lossy()
-            .into_owned();
-        let mut modules = BTreeMap::new();
-        collect_modules(&all_modules.join(&version).join("kernel"), &mut modules)?;
-        Ok(Self {
-            image: packages.read(&[&format!("boot/vmlinuz-{version}")])?,
-            version,
-            modules,
-        })
-    }
-
-    /// Adds the wanted modules, those they depend on and their index to a tree.
-    async fn install(
-        &self,
-        wanted: &[&str],
-        busybox: &Busybox,
-        tree: &mut FileTree,
-    ) -> anyhow::Result<()> {
-        let directory = format!("lib/modules/{}", self.version);
-        let staging = tempfile::tempdir()?;
-        let staged = staging.path().join(&directory);
-        std::fs::create_dir_all(&staged)?;
-        for (name, content) in self.with_dependencies(wanted)? {
-            std::fs::write(staged.join(&name), &content)?;
-            tree.file(&format!("{directory}/{name}"), 0o644, content);
-        }
-        Program::new(&busybox.path)
-            .args(["depmod", "-b"])
-            .arg(staging.path())
-            .arg(&self.version)
-            .run()
-            .await?;
-        for index in ["modules.dep", "modules.alias"] {
-            // The order in which depmod found the files is of no meaning.
-            let text = std::fs::read_to_string(staged.join(index))?;
-            let lines: BTreeSet<&str> = text.lines().collect();
-            let sorted: String = lines.into_iter().flat_map(|line| [line, "\n"]).collect();
-            tree.file(&format!("{directory}/{index}"), 0o644, sorted);
-        }
-        Ok(())
-    }
-
-    /// The wanted modules and, transitively, those they depend on: file name and content.
-    fn with_dependencies(&self, wanted: &[&str]) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
-        let mut files = BTreeMap::new();
-        let mut open: Vec<String> = wanted.iter().map(|&name| name.to_owned()).collect();
-        let mut seen = BTreeSet::new();
-        while let Some(name) = open.pop() {
-            if !seen.insert(name.clone()) {
-                continue;
-            }
-            let path = self
-                .modules
-                .get(&name)
-                .with_context(|| format!("kernel {} has no module {name}", self.version))?;
-            let content = std::fs::read(path)?;
-            open.extend(module_dependencies(&content));
-            files.insert(format!("{name}.ko"), content);
-        }
-        Ok(files)
-    }
-}
-
-fn collect_modules(
-    directory: &Path,
-    modules: &mut BTreeMap<String, PathBuf>,
-) -> anyhow::Result<()> {
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            collect_modules(&path, modules)?;
-        } else if path.extension().is_some_and(|extension| extension == "ko") {
-            let name = path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .replace('-', "_");
-            modules.insert(name, path);
-        }
-    }
-    Ok(())
-}
-
-/// The modules named by the `depends=` field of a module's information section.
-fn module_dependencies(module: &[u8]) -> Vec<String> {
-    const FIELD: &[u8] = b"\0depends=";
-    let Some(start) = module
-        .windows(FIELD.len())
-        .position(|window| window == FIELD)
-    else {
-        return Vec::new();
-    };
-    let value = module[start + FIELD.len()..]
-        .split(|byte| *byte == 0)
-        .next()
-        .unwrap_or_default();
-    String::from_utf8_lossy(value)
-        .split(',')
-        .filter(|name| !name.is_empty())
-        .map(|name| name.replace('-', "_"))
-        .collect()
-}
-
 async fn ramdisk_tree(kernel: &Kernel, busybox: &Busybox) -> anyhow::Result<FileTree> {
     let mut tree = FileTree::default();
     for directory in ["dev", "proc", "sys", "root"] {
@@ -371,7 +234,8 @@ async fn root_tree(
         }
     }
     // Applets of the same name as a real program give way to it.
-    install_programs(packages, &mut tree).await?;
+    programs::install(packages, &PROGRAMS, &mut tree).await?;
+    tree.symlink("bin/mkfs.ext4", "mke2fs");
     for (name, script) in SCRIPTS {
         tree.file(&format!("usr/lib/corten/{name}"), 0o755, script);
     }
@@ -379,39 +243,6 @@ async fn root_tree(
     add_accounts(&mut tree);
     kernel.install(&ROOT_MODULES, busybox, &mut tree).await?;
     Ok(tree)
-}
-
-async fn install_programs(packages: &Unpacked, tree: &mut FileTree) -> anyhow::Result<()> {
-    let mut paths = Vec::new();
-    for (name, places) in PROGRAMS {
-        let path = packages.path(&places)?;
-        tree.file(&format!("bin/{name}"), 0o755, std::fs::read(&path)?);
-        paths.push(path);
-    }
-    tree.symlink("bin/mkfs.ext4", "mke2fs");
-    tree.file(
-        "lib/ld-linux-x86-64.so.2",
-        0o755,
-        std::fs::read(packages.loader()?)?,
-    );
-    for library in packages.libraries(&paths).await? {
-        let name = library
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        ensure!(
-            name.contains(".so"),
-            "{} is not a shared library",
-            library.display()
-        );
-        tree.file(
-            &format!("lib/x86_64-linux-gnu/{name}"),
-            0o755,
-            std::fs::read(&library)?,
-        );
-    }
-    Ok(())
 }
 
 /// Accounts root and corten, both without a password, and what login and the shell read.
@@ -445,21 +276,4 @@ fn add_accounts(tree: &mut FileTree) {
     );
     tree.directory("home/corten", 0o755);
     tree.owned_by("home/corten", USER_ID);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_modules_dependencies_are_read_from_its_information() {
-        let module =
-            b"\x7fELF..license=GPL\0depends=virtio-ring,virtio,net_failover\0retpoline=Y\0";
-        assert_eq!(
-            module_dependencies(module),
-            ["virtio_ring", "virtio", "net_failover"]
-        );
-        assert!(module_dependencies(b"license=GPL\0depends=\0").is_empty());
-        assert!(module_dependencies(b"nothing").is_empty());
-    }
 }

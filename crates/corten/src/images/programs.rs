@@ -1,0 +1,46 @@
+//! Dynamically linked programs of Debian in a tree: themselves, their loader and their libraries.
+
+use anyhow::ensure;
+
+use super::file_tree::FileTree;
+use super::packages::Unpacked;
+
+/// A program's name, and where its package puts it.
+pub type Places = (&'static str, [&'static str; 2]);
+
+/// Puts programs into `bin` and what they need into `lib`.
+pub async fn install(
+    packages: &Unpacked,
+    programs: &[Places],
+    tree: &mut FileTree,
+) -> anyhow::Result<()> {
+    let mut paths = Vec::new();
+    for (name, places) in programs {
+        let path = packages.path(places)?;
+        tree.file(&format!("bin/{name}"), 0o755, std::fs::read(&path)?);
+        paths.push(path);
+    }
+    tree.file(
+        "lib/ld-linux-x86-64.so.2",
+        0o755,
+        std::fs::read(packages.loader()?)?,
+    );
+    for library in packages.libraries(&paths).await? {
+        let name = library
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        ensure!(
+            name.contains(".so"),
+            "{} is not a shared library",
+            library.display()
+        );
+        tree.file(
+            &format!("lib/x86_64-linux-gnu/{name}"),
+            0o755,
+            std::fs::read(&library)?,
+        );
+    }
+    Ok(())
+}
