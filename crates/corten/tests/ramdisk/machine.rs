@@ -2,7 +2,8 @@
 
 use super::control_plane::{BOOT_TOKEN, ControlPlane};
 use corten::images::{BuiltRamdisk, RamdiskOptions, Silent, build_ramdisk};
-use std::path::Path;
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -15,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(150);
 
 static RAMDISK: OnceCell<BuiltRamdisk> = OnceCell::const_new();
 
-/// Built once for each test process, from the agent as it is now; packages are kept between runs.
+/// Built once for each state of the agent and of the builder, whose code is in this test; packages are kept between runs.
 async fn ramdisk() -> &'static BuiltRamdisk {
     RAMDISK.get_or_init(build).await
 }
@@ -28,13 +29,29 @@ async fn build() -> BuiltRamdisk {
         .await
         .unwrap();
     assert!(built.status.success(), "the agent cannot be built");
+    let agent = PathBuf::from(String::from_utf8(built.stdout).unwrap().trim());
+    let mut state = Sha256::new();
+    for file in [&agent, &std::env::current_exe().unwrap()] {
+        state.update(std::fs::read(file).unwrap());
+    }
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let options = RamdiskOptions {
-        agent: String::from_utf8(built.stdout).unwrap().trim().into(),
-        output: temporary.join(format!("ramdisk-{}", std::process::id())),
-        cache: temporary.join("guest-packages"),
-    };
-    build_ramdisk(&options, &Silent).await.unwrap()
+    let finished = temporary.join(format!("ramdisk-{:x}", state.finalize()));
+    if !finished.exists() {
+        let unfinished = tempfile::tempdir_in(temporary).unwrap();
+        let options = RamdiskOptions {
+            agent,
+            output: unfinished.path().to_owned(),
+            cache: temporary.join("guest-packages"),
+        };
+        build_ramdisk(&options, &Silent).await.unwrap();
+        // Another test may have built the same meanwhile.
+        std::fs::rename(unfinished.keep(), &finished).ok();
+    }
+    BuiltRamdisk {
+        kernel: finished.join("ramdisk.kernel"),
+        initrd: finished.join("ramdisk.initrd"),
+        bytes: 0,
+    }
 }
 
 /// A disk's content is a file.

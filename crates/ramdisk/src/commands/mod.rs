@@ -167,14 +167,15 @@ impl Agent {
         let (outcome, ending) = match outcome {
             Ok(Ok(done)) => (Ok(done.value), done.ending),
             Ok(Err(failure)) => (Err(failure), None),
-            Err(_) => (
-                Err(table::Failure::new(
-                    "CommandExecutionError",
-                    500,
-                    "the step ended unexpectedly; see the log".to_owned(),
-                )),
-                None,
-            ),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+                let text = format!("the step broke off: {}", text.unwrap_or("of itself"));
+                (
+                    Err(table::Failure::new("CommandExecutionError", 500, text)),
+                    None,
+                )
+            }
         };
         self.end(id, name, outcome, ending);
     }

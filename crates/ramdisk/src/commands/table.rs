@@ -328,7 +328,10 @@ fn download(
     use futures_util::TryStreamExt;
     let mut tried = Vec::new();
     for url in &image.urls {
-        let answer = agent.runtime.block_on(agent.client.get(url).send());
+        // Within the runtime from the start: the client sets its timers when the request is made.
+        let answer = agent
+            .runtime
+            .block_on(async { agent.client.get(url).send().await });
         match answer.and_then(reqwest::Response::error_for_status) {
             Ok(response) => {
                 let length = response.content_length();
