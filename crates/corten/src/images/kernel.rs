@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::command::Program;
-use super::file_tree::FileTree;
+use corten_netboot::file_tree::FileTree;
 use super::packages::Unpacked;
 
 /// The static busybox and the names it answers to.

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 
-use super::file_tree::FileTree;
+use corten_netboot::file_tree::FileTree;
 use super::packages::Unpacked;
 
 /// A program's name, and where its package puts it.

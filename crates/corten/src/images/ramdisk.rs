@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 
 use super::command::Program;
-use super::cpio;
+use corten_netboot::cpio;
 use super::disk::MIB;
-use super::file_tree::FileTree;
+use corten_netboot::file_tree::FileTree;
 use super::kernel::{Busybox, Kernel};
 use super::packages::{self, PackageCache};
 use super::programs::{self, Places};
@@ -137,7 +137,7 @@ pub async fn build_ramdisk(
     programs::install(&packages, &PROGRAMS, &mut tree).await?;
     kernel.install(&MODULES, &busybox, &mut tree).await?;
     let initrd = Program::new("gzip")
-        .args(["-9", "-n", "-c"])
+        .args(["-6", "-n", "-c"])
         .input(cpio::archive(&tree))
         .run()
         .await?;

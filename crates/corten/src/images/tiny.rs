@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use corten_netboot::cpio;
 use corten_netboot::file_tree::FileTree;
 
 use super::command::Program;

@@ -54,6 +54,8 @@ pub struct ControlPlane {
     pub pin: String,
     /// Where the test reaches the ramdisk's own API.
     pub agent_port: u16,
+    /// Where it reaches the SSH server of a rescue.
+    pub ssh_port: u16,
     client: reqwest::Client,
 }
 
@@ -85,12 +87,12 @@ impl ControlPlane {
             Script::Impostor => b"the real one",
             _ => certificate.cert.der(),
         };
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         Self {
             shared,
             port,
             pin: format!("sha256:{:x}", Sha256::digest(pinned)),
-            agent_port: free.local_addr().unwrap().port(),
+            agent_port: free_port(),
+            ssh_port: free_port(),
             // The certificate is for the guest's own address, and the test comes in through QEMU's.
             client: reqwest::Client::builder()
                 .tls_danger_accept_invalid_certs(true)
@@ -174,6 +176,11 @@ impl ControlPlane {
         assert_eq!(result.command_status, CommandStatus::Failed, "{result:?}");
         result.command_error.unwrap().message
     }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 fn routes(shared: Arc<Shared>) -> Router {

@@ -45,7 +45,7 @@ async fn build() -> BuiltRamdisk {
         };
         build_ramdisk(&options, &Silent).await.unwrap();
         // Another test may have built the same meanwhile.
-        std::fs::rename(unfinished.keep(), &finished).ok();
+        std::fs::rename(unfinished.path(), &finished).ok();
     }
     BuiltRamdisk {
         kernel: finished.join("ramdisk.kernel"),
@@ -96,6 +96,47 @@ pub fn qemu_img(raw: &[u8], options: &[&str]) -> Vec<u8> {
     std::fs::read(to).unwrap()
 }
 
+/// A private key's file, the directory that holds it, and the public key.
+pub fn ssh_key() -> (PathBuf, tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("key");
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(&path)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let public = std::fs::read_to_string(path.with_extension("pub")).unwrap();
+    (path, directory, public)
+}
+
+/// Runs a command in the rescued server.
+pub async fn ssh(port: u16, key: &Path, command: &str) -> String {
+    let output = Command::new("ssh")
+        .args([
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "BatchMode=yes",
+        ])
+        .args([
+            "-o",
+            "ConnectTimeout=60",
+            "-o",
+            "ConnectionAttempts=5",
+            "-i",
+        ])
+        .arg(key)
+        .args(["-p", &port.to_string(), "root@127.0.0.1", command])
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 pub struct Machine {
     process: Child,
     console: Lines<BufReader<ChildStdout>>,
@@ -113,8 +154,8 @@ impl Machine {
             control.pin,
         );
         let forward = format!(
-            "user,id=boot,hostfwd=tcp:127.0.0.1:{}-:9999",
-            control.agent_port
+            "user,id=boot,hostfwd=tcp:127.0.0.1:{}-:9999,hostfwd=tcp:127.0.0.1:{}-:22",
+            control.agent_port, control.ssh_port
         );
         let mut command = Command::new("qemu-system-x86_64");
         command

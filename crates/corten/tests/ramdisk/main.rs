@@ -230,6 +230,51 @@ fn holds(disk: &Disk, image: &[u8]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_gets_an_array_is_burnt_in_and_opened_for_a_rescue() {
+    let control = ControlPlane::start(Script::Welcome).await;
+    let (first, second) = (
+        Disk::full_of(OLD, 32 * MIB, "first"),
+        Disk::full_of(OLD, 32 * MIB, "second"),
+    );
+    let mut machine = Machine::boot(&control, &[&first, &second], None).await;
+    machine.until(control.heartbeat()).await;
+
+    for (name, args) in [
+        ("burnin_disk", json!({"seconds": 1})),
+        ("burnin_memory", json!({"seconds": 0, "percent": 5})),
+        ("burnin_cpu", json!({"seconds": 1})),
+    ] {
+        let mut params = step(name);
+        params["step"]["args"] = args;
+        let result = control.succeeds("clean.execute_clean_step", params).await;
+        assert!(
+            result["clean_result"]["work"].as_u64().unwrap() > 0,
+            "{result}"
+        );
+    }
+
+    let mut params = step("create_configuration");
+    params["step"]["args"] = json!({"target_raid_config": {"logical_disks": [
+        {"raid_level": "1", "size_gb": "MAX", "controller": "software"}]}});
+    control.succeeds("clean.execute_clean_step", params).await;
+
+    let (key, _directory, public) = machine::ssh_key();
+    let refused = control
+        .fails(
+            "rescue.finalize_rescue",
+            json!({"rescue_password": "plain"}),
+        )
+        .await;
+    assert!(refused.contains("hashed"), "{refused}");
+    control
+        .succeeds("rescue.finalize_rescue", json!({"authorized_keys": public}))
+        .await;
+    machine.console_says("open for a rescue").await;
+    let arrays = machine::ssh(control.ssh_port, &key, "cat /proc/mdstat").await;
+    assert!(arrays.contains("md0 : active raid1"), "{arrays}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_token_ends_all_calls_and_the_console_says_so() {
     let control = ControlPlane::start(Script::Refuse).await;
     let mut machine = Machine::boot(&control, &[], None).await;

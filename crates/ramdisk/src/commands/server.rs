@@ -2,7 +2,7 @@
 //! token.
 
 use super::{Agent, Rejected};
-use crate::protocol::{CommandList, CommandRequest, CommandStatus};
+use crate::protocol::{CommandList, CommandRequest};
 use axum::Json;
 use axum::Router;
 use axum::extract::{Path, Query, Request, State};
@@ -204,10 +204,7 @@ async fn run(
         agent.result(id)
     };
     match result {
-        Some(result) => {
-            debug_assert!(!waits || result.command_status != CommandStatus::Running);
-            Json(result).into_response()
-        }
+        Some(result) => Json(result).into_response(),
         None => fault(StatusCode::INTERNAL_SERVER_ERROR, "the command is lost"),
     }
 }

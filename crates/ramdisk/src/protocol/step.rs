@@ -22,7 +22,7 @@ pub struct Step {
 /// Steps by the hardware manager that offers them. Ours has one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StepList {
-    #[serde(alias = "deploy_steps")]
+    #[serde(alias = "deploy_steps", alias = "service_steps")]
     pub clean_steps: std::collections::BTreeMap<String, Vec<Step>>,
     pub hardware_manager_version: std::collections::BTreeMap<String, String>,
 }

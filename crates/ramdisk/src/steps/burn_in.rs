@@ -4,7 +4,6 @@ use crate::device::Disk;
 use crate::device::direct::{self, AlignedBuffer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
@@ -172,20 +171,14 @@ pub fn disks(options: &Options, disks: &[Disk]) -> Result<BurnIn, BurnInError> {
     let results: Vec<Result<u64, BurnInError>> = std::thread::scope(|scope| {
         let handles: Vec<_> = disks
             .iter()
-            .map(|disk| {
-                scope.spawn(move || {
-                    let failed = |source| BurnInError::DiskFailed {
-                        disk: disk.name.clone(),
-                        source,
-                    };
-                    let file = direct::open_exclusive(&disk.path()).map_err(failed)?;
-                    one_disk(&file, disk, until)
-                })
-            })
+            .map(|disk| (disk, scope.spawn(move || one_disk(disk, until))))
             .collect();
         handles
             .into_iter()
-            .map(|handle| handle.join().unwrap_or(Err(BurnInError::Cpu(1))))
+            .map(|(disk, handle)| {
+                let broke_off = |_| Err(disk_failed(disk, io::Error::other("its test broke off")));
+                handle.join().unwrap_or_else(broke_off)
+            })
             .collect()
     });
     let mut work = 0;
@@ -195,12 +188,17 @@ pub fn disks(options: &Options, disks: &[Disk]) -> Result<BurnIn, BurnInError> {
     Ok(options.done("disk", work))
 }
 
-/// Goes over the disk with stripes of blocks until the time is over.
-fn one_disk(file: &File, disk: &Disk, until: Instant) -> Result<u64, BurnInError> {
-    let failed = |source| BurnInError::DiskFailed {
+fn disk_failed(disk: &Disk, source: io::Error) -> BurnInError {
+    BurnInError::DiskFailed {
         disk: disk.name.clone(),
         source,
-    };
+    }
+}
+
+/// Goes over the disk block by block until the time is over.
+fn one_disk(disk: &Disk, until: Instant) -> Result<u64, BurnInError> {
+    let failed = |source| disk_failed(disk, source);
+    let file = direct::open_exclusive(&disk.path()).map_err(failed)?;
     let (mut wanted, mut got) = (
         AlignedBuffer::new(BLOCK_BYTES),
         AlignedBuffer::new(BLOCK_BYTES),
@@ -213,7 +211,7 @@ fn one_disk(file: &File, disk: &Disk, until: Instant) -> Result<u64, BurnInError
         pattern(number, &mut wanted.bytes_mut()[..length]);
         file.write_all_at(&wanted.bytes()[..length], offset)
             .map_err(failed)?;
-        direct::read_at(file, &mut got.bytes_mut()[..length], offset).map_err(failed)?;
+        direct::read_at(&file, &mut got.bytes_mut()[..length], offset).map_err(failed)?;
         if wanted.bytes()[..length] != got.bytes()[..length] {
             return Err(BurnInError::Disk {
                 disk: disk.name.clone(),

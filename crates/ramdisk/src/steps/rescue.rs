@@ -4,9 +4,15 @@ use crate::steps::program::{self, ProgramError};
 use serde::Deserialize;
 use std::fs;
 use std::io;
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const SSH_PORT: u16 = 22;
+/// A slow machine makes its host key at the first connection.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
 pub enum RescueError {
@@ -22,6 +28,8 @@ pub enum RescueError {
     PlainPassword,
     #[error("the ramdisk cannot be opened for the rescue")]
     Write(#[from] io::Error),
+    #[error("the SSH server does not serve ({0})")]
+    Server(String),
     #[error(transparent)]
     Program(#[from] ProgramError),
 }
@@ -79,12 +87,28 @@ pub fn open(rescue: &Rescue) -> Result<(), RescueError> {
     let mut server = Command::new("/bin/dropbear");
     // Its host keys are made at the first connection (-R), in memory.
     fs::create_dir_all("/etc/dropbear")?;
-    server.args(["-F", "-R", "-p", "22"]);
+    server.args(["-F", "-R", "-p", &SSH_PORT.to_string()]);
     if rescue.rescue_password.is_empty() {
         server.arg("-s");
     }
-    server.stdin(Stdio::null()).spawn()?;
-    Ok(())
+    wait_until_open(server.stdin(Stdio::null()).spawn()?)
+}
+
+/// Whoever is told that the rescue is ready can log in at once.
+fn wait_until_open(mut server: Child) -> Result<(), RescueError> {
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        if let Some(status) = server.try_wait()? {
+            return Err(RescueError::Server(status.to_string()));
+        }
+        if TcpStream::connect((Ipv4Addr::LOCALHOST, SSH_PORT)).is_ok() {
+            return Ok(());
+        }
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    Err(RescueError::Server(
+        "no connection within half a minute".to_owned(),
+    ))
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {

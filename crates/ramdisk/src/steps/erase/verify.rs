@@ -82,7 +82,7 @@ fn held(bytes: &[u8]) -> Held {
 
 /// All of the first and the last MiB, and places between them at equal distances.
 fn places(size_bytes: u64) -> Vec<u64> {
-    let last = size_bytes.saturating_sub(SAMPLE_BYTES) / SAMPLE_BYTES * SAMPLE_BYTES;
+    let last = size_bytes.saturating_sub(SAMPLE_BYTES);
     let ends = (0..MIB / SAMPLE_BYTES)
         .map(|index| index * SAMPLE_BYTES)
         .flat_map(|distance| [distance, last.saturating_sub(distance)]);
@@ -118,6 +118,9 @@ mod tests {
                 .all(|place| place % SAMPLE_BYTES == 0 && place + SAMPLE_BYTES <= size)
         );
         assert_eq!(super::places(MIB).len() as u64, MIB / SAMPLE_BYTES);
+        // Where a disk's last block is no multiple of a sample, an old backup table stands in it.
+        let odd = 10 * MIB + 512;
+        assert!(super::places(odd).contains(&(odd - SAMPLE_BYTES)));
     }
 
     #[test]
