@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::command::Program;
-use corten_netboot::file_tree::FileTree;
 use super::packages::Unpacked;
+use corten_netboot::file_tree::FileTree;
 
 /// The static busybox and the names it answers to.
 pub struct Busybox {

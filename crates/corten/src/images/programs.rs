@@ -2,8 +2,8 @@
 
 use anyhow::ensure;
 
-use corten_netboot::file_tree::FileTree;
 use super::packages::Unpacked;
+use corten_netboot::file_tree::FileTree;
 
 /// A program's name, and where its package puts it.
 pub type Places = (&'static str, [&'static str; 2]);

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 
 use super::command::Program;
-use corten_netboot::cpio;
 use super::disk::MIB;
-use corten_netboot::file_tree::FileTree;
 use super::kernel::{Busybox, Kernel};
 use super::packages::{self, PackageCache};
 use super::programs::{self, Places};
 use super::progress::Progress;
+use corten_netboot::cpio;
+use corten_netboot::file_tree::FileTree;
 
 /// What both files may have together: servers load them over slow links and old firmware.
 const MOST_BYTES: u64 = 60 * MIB;
