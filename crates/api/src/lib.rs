@@ -36,9 +36,10 @@ pub fn router(app: App) -> Router {
         .layer(from_fn(trace::trace))
         .with_state(app);
     // `/compute/` and `/compute` are one address.
+    let router = NormalizePathLayer::trim_trailing_slash().layer(router);
     Router::new()
         .merge(openstack::image::nameless())
-        .fallback_service(NormalizePathLayer::trim_trailing_slash().layer(router))
+        .fallback_service(openstack::baremetal::one_address(router))
 }
 
 /// Every route there is.
@@ -52,4 +53,5 @@ pub fn routes() -> Router<App> {
         .nest("/compute", openstack::compute::routes())
         .nest("/network", openstack::network::routes())
         .nest("/placement", openstack::placement::routes())
+        .nest("/baremetal", openstack::baremetal::routes())
 }

@@ -83,6 +83,7 @@ pub(crate) fn status_of(reason: Reason) -> StatusCode {
         Reason::Unauthenticated => StatusCode::UNAUTHORIZED,
         Reason::Forbidden | Reason::OverQuota => StatusCode::FORBIDDEN,
         Reason::NotFound => StatusCode::NOT_FOUND,
+        Reason::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
         Reason::Conflict => StatusCode::CONFLICT,
         Reason::Gone => StatusCode::GONE,
         Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,

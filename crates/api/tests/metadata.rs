@@ -156,6 +156,7 @@ fn service(store: &TestStore) -> Router {
         hosts: Hosts::default(),
         fabric: Arc::new(SimFabric::default()),
         image_dir: std::path::PathBuf::new(),
+        metal: corten_operations::metal::Metal::forgetful(None).unwrap(),
     }))
 }
 

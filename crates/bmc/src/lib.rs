@@ -32,6 +32,7 @@ mod error;
 mod event_log;
 mod firmware;
 mod gate;
+mod inside;
 mod inventory;
 pub mod ipmi;
 mod media;
@@ -49,6 +50,7 @@ pub use capability::{Capabilities, Capability};
 pub use error::BmcError;
 pub use event_log::{LogEntry, Severity};
 pub use firmware::{FirmwareItem, FirmwareUpdate, TaskProgress, TaskRef, TaskState, follow};
+pub use inside::{Inside, Machine, Wiped};
 pub use inventory::{
     Controller, Drive, Identity, Inventory, Link, MemoryModule, NetworkCard, Processor,
 };

@@ -115,11 +115,13 @@ impl Default for Agents {
     }
 }
 
-/// `[sim]`: simulated hosts beside the real one, for tests of scale.
+/// `[sim]`: simulated hosts and bare-metal servers beside the real ones, for tests.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sim {
     pub hosts: u32,
+    /// Nodes may have the driver `fake-hardware`: servers that are simulated.
+    pub metal: bool,
 }
 
 /// All settings, with the command line's put over the file's.

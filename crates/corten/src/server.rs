@@ -15,8 +15,10 @@ use corten_iam::Iam;
 use corten_iam::bootstrap::{Bootstrap, services_under};
 use corten_model::ids::HostId;
 use corten_operations::context::Hosts;
+use corten_operations::metal::vault::Vault;
+use corten_operations::metal::{Metal, Simulator};
 use corten_operations::{Context, error_text, flavor, image, network, workflows};
-use corten_sim::{SimConfig, SimHost};
+use corten_sim::{SimConfig, SimHost, SimMachines};
 use corten_store::Store;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::net::SocketAddr;
@@ -24,6 +26,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch as signal};
+
+/// As long as Ironic tries to get a node that something works on.
+const METAL_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs the control plane until SIGTERM or SIGINT.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
@@ -63,6 +68,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         hosts: Hosts::default(),
         fabric: networks.fabric.clone(),
         image_dir: config.image_dir(),
+        metal: metal(&config)?,
     });
     flavor::seed(&cx)
         .await
@@ -112,6 +118,19 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let _ = tokio::time::timeout(Duration::from_secs(2), http).await;
     store.close().await;
     Ok(())
+}
+
+/// What bare-metal servers are reached with: the key of their passwords, which stands beside those of tokens.
+fn metal(config: &Config) -> anyhow::Result<Metal> {
+    let vault = Vault::open(&config.identity.key_directory.join("metal"))
+        .context("cannot open the key of the passwords of bare-metal servers")?;
+    let machines = SimMachines::default();
+    let simulator: Simulator = Arc::new(move |id| machines.machine(&id.to_string()));
+    Ok(Metal {
+        vault,
+        simulator: config.sim.metal.then_some(simulator),
+        patience: METAL_PATIENCE,
+    })
 }
 
 pub fn log(config: &Config) {

@@ -25,8 +25,12 @@ pub enum Rule {
     DomainManage,
     /// A reader of the whole cloud, or an administrator.
     CloudRead,
+    /// A member of the system, or an administrator: who works on the machines themselves.
+    CloudWrite,
     /// An administrator of the cloud.
     CloudAdmin,
+    /// A member of the project that owns the target, or who may [`Self::CloudWrite`] it.
+    ProjectOrCloudWrite,
     /// Anyone who works in the domain that owns the target, a reader of the system, or an administrator.
     InDomain,
     /// Anyone in the project that is the target, or who may [`Self::DomainRead`] it.
@@ -40,7 +44,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Anyone,
         Self::ProjectRead,
         Self::ProjectWrite,
@@ -51,7 +55,9 @@ impl Rule {
         Self::DomainRead,
         Self::DomainManage,
         Self::CloudRead,
+        Self::CloudWrite,
         Self::CloudAdmin,
+        Self::ProjectOrCloudWrite,
         Self::InDomain,
         Self::ProjectOrDomainRead,
         Self::OwnerOrDomainRead,
@@ -72,7 +78,9 @@ impl Rule {
             Self::DomainRead => "domain-read",
             Self::DomainManage => "domain-manage",
             Self::CloudRead => "cloud-read",
+            Self::CloudWrite => "cloud-write",
             Self::CloudAdmin => "cloud-admin",
+            Self::ProjectOrCloudWrite => "project-or-cloud-write",
             Self::InDomain => "in-domain",
             Self::ProjectOrDomainRead => "project-or-domain-read",
             Self::OwnerOrDomainRead => "owner-or-domain-read",
@@ -232,6 +240,40 @@ actions! {
         QUOTAS_WRITE = "network:quotas:write", CloudAdmin;
         AGENTS_READ = "network:agents:read", CloudRead;
         INFO_READ = "network:info:read", Anyone;
+    }
+    baremetal {
+        NODES_READ = "baremetal:nodes:read", ProjectRead;
+        NODES_READ_ALL = "baremetal:nodes:read-all-projects", CloudRead;
+        NODES_CREATE = "baremetal:nodes:create", CloudAdmin;
+        NODES_DELETE = "baremetal:nodes:delete", CloudAdmin;
+        NODES_WRITE = "baremetal:nodes:write", ProjectOrCloudWrite;
+        NODES_OPERATE = "baremetal:nodes:operate", ProjectOrCloudWrite;
+        NODES_OPERATE_AS_LESSEE = "baremetal:nodes:operate-as-lessee", ProjectManage;
+        NODES_PASSTHRU = "baremetal:nodes:vendor-passthru", CloudAdmin;
+        PORTS_READ = "baremetal:ports:read", ProjectRead;
+        PORTS_CREATE = "baremetal:ports:create", CloudAdmin;
+        PORTS_WRITE = "baremetal:ports:write", CloudWrite;
+        PORTS_DELETE = "baremetal:ports:delete", CloudAdmin;
+        CHASSIS_READ = "baremetal:chassis:read", CloudRead;
+        CHASSIS_CREATE = "baremetal:chassis:create", CloudAdmin;
+        CHASSIS_WRITE = "baremetal:chassis:write", CloudWrite;
+        CHASSIS_DELETE = "baremetal:chassis:delete", CloudAdmin;
+        DRIVERS_READ = "baremetal:drivers:read", CloudRead;
+        DRIVERS_PASSTHRU = "baremetal:drivers:vendor-passthru", CloudAdmin;
+        CONDUCTORS_READ = "baremetal:conductors:read", CloudRead;
+        SHARDS_READ = "baremetal:shards:read", CloudRead;
+        ALLOCATIONS_READ = "baremetal:allocations:read", ProjectRead;
+        ALLOCATIONS_READ_ALL = "baremetal:allocations:read-all-projects", CloudRead;
+        ALLOCATIONS_WRITE = "baremetal:allocations:write", ProjectOrCloudWrite;
+        DEPLOY_TEMPLATES_READ = "baremetal:deploy-templates:read", CloudRead;
+        DEPLOY_TEMPLATES_WRITE = "baremetal:deploy-templates:write", CloudAdmin;
+        RUNBOOKS_READ = "baremetal:runbooks:read", ProjectRead;
+        RUNBOOKS_READ_ALL = "baremetal:runbooks:read-all-projects", CloudRead;
+        RUNBOOKS_WRITE = "baremetal:runbooks:write", ProjectOrCloudWrite;
+        RUNBOOKS_PUBLISH = "baremetal:runbooks:publish", CloudAdmin;
+        VOLUMES_READ = "baremetal:volumes:read", ProjectRead;
+        VOLUMES_WRITE = "baremetal:volumes:write", ProjectOrCloudWrite;
+        EVENTS_POST = "baremetal:events:post", CloudAdmin;
     }
     native {
         OPERATIONS_READ = "native:operations:read", CloudRead;

@@ -40,6 +40,7 @@ pub fn services_under(base_url: &str) -> Vec<CatalogService> {
         ("image", "glance", "/image"),
         ("network", "neutron", "/network"),
         ("placement", "placement", "/placement"),
+        ("baremetal", "ironic", "/baremetal"),
     ]
     .into_iter()
     .map(|(kind, name, path)| CatalogService {

@@ -136,6 +136,18 @@ uuid_id! {
     QosPolicyId = "QoS policy";
     QosRuleId = "QoS rule";
     RbacPolicyId = "RBAC policy";
+    /// A rack or another thing that holds nodes.
+    ChassisId = "chassis";
+    /// A network card of a node.
+    NodePortId = "node port";
+    PortGroupId = "port group";
+    /// A node set aside for whoever asked for one of its kind.
+    NodeAllocationId = "node allocation";
+    DeployTemplateId = "deploy template";
+    RunbookId = "runbook";
+    VolumeConnectorId = "volume connector";
+    VolumeTargetId = "volume target";
+    WipeId = "wipe";
 }
 
 word_id! {

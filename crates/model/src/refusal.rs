@@ -18,6 +18,8 @@ pub enum Reason {
     OverQuota,
     /// No such thing, or none that the actor may see: 404.
     NotFound,
+    /// The API has it, in a newer version than was asked for: 406.
+    NotAcceptable,
     /// The object is in a state that forbids this, or a name is taken: 409.
     Conflict,
     /// The thing was here and has gone for good: 410.
@@ -59,6 +61,7 @@ impl Refusal {
         forbidden = Forbidden;
         over_quota = OverQuota;
         not_found = NotFound;
+        not_acceptable = NotAcceptable;
         conflict = Conflict;
         gone = Gone;
         too_large = TooLarge;

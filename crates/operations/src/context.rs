@@ -1,5 +1,6 @@
 //! What rules and operations stand on.
 
+use crate::metal::Metal;
 use crate::settings::Settings;
 use corten_engine::Clock;
 use corten_host::Hands;
@@ -24,6 +25,8 @@ pub struct Context {
     pub fabric: Arc<dyn Fabric>,
     /// Where image files are kept.
     pub image_dir: PathBuf,
+    /// What bare-metal servers are reached with.
+    pub metal: Metal,
 }
 
 impl Context {

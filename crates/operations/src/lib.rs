@@ -21,6 +21,7 @@ pub mod image;
 pub mod import_image;
 pub mod instance;
 pub mod keypair;
+pub mod metal;
 pub mod network;
 pub mod offload_instance;
 pub mod operation;

@@ -9,6 +9,15 @@ use crate::create_instance::CreateInstance;
 use crate::delete_instance::DeleteInstance;
 use crate::detach_interface::DetachInterface;
 use crate::import_image::ImportImage;
+use crate::metal::adopt_node::AdoptNode;
+use crate::metal::allocate_node::AllocateNode;
+use crate::metal::clean_node::CleanNode;
+use crate::metal::deploy_node::DeployNode;
+use crate::metal::inspect_node::InspectNode;
+use crate::metal::power_node::PowerNode;
+use crate::metal::rescue_node::RescueNode;
+use crate::metal::service_node::ServiceNode;
+use crate::metal::verify_node::VerifyNode;
 use crate::offload_instance::OffloadInstance;
 use crate::rebuild_instance::RebuildInstance;
 use crate::rescue_instance::RescueInstance;
@@ -36,7 +45,16 @@ pub fn registry(cx: &Arc<Context>) -> Registry {
         .with(AttachInterface(cx.clone()))
         .with(DetachInterface(cx.clone()))
         .with(ImportImage(cx.clone()))
-        .with(ApplyNetwork(cx.clone()));
+        .with(ApplyNetwork(cx.clone()))
+        .with(VerifyNode(cx.clone()))
+        .with(InspectNode(cx.clone()))
+        .with(CleanNode(cx.clone()))
+        .with(DeployNode(cx.clone()))
+        .with(AdoptNode(cx.clone()))
+        .with(RescueNode(cx.clone()))
+        .with(ServiceNode(cx.clone()))
+        .with(PowerNode(cx.clone()))
+        .with(AllocateNode(cx.clone()));
     let registry = SnapshotInstance::COMMANDS
         .into_iter()
         .fold(registry, |registry, command| {

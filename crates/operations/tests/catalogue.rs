@@ -39,6 +39,7 @@ impl Cloud {
             hosts: Hosts::default(),
             fabric: Arc::new(corten_sim::SimFabric::default()),
             image_dir: std::env::temp_dir(),
+            metal: corten_operations::metal::Metal::forgetful(None).unwrap(),
         };
         let mut tx = cx.store.write().await.unwrap();
         record::insert(&mut tx, &project("default", None))

@@ -11,6 +11,7 @@ mod faults;
 mod guest;
 mod host;
 mod leaks;
+mod machine;
 mod tasks;
 
 pub use config::SimConfig;
@@ -18,3 +19,4 @@ pub use fabric::SimFabric;
 pub use faults::TaskKind;
 pub use host::SimHost;
 pub use leaks::Leaks;
+pub use machine::{SimMachine, SimMachines, Touch};

@@ -19,6 +19,7 @@ pub mod identity;
 pub mod images;
 pub mod instances;
 pub mod keypairs;
+pub mod metal;
 pub mod migrations;
 pub mod network;
 pub mod operations;

@@ -2,6 +2,7 @@
 //!
 //! Compatibility is exact or absent: each service has its own error body, dates, paging and status codes.
 
+pub mod baremetal;
 pub mod compute;
 pub mod identity;
 pub mod image;

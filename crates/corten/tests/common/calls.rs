@@ -81,7 +81,10 @@ impl Call {
             .header("x-openstack-nova-api-version", self.microversion)
             .header(
                 "openstack-api-version",
-                format!("compute {}, placement 1.39", self.microversion),
+                format!(
+                    "compute {}, placement 1.39, baremetal 1.115",
+                    self.microversion
+                ),
             );
         let request = match self.body.map(|body| fixture.filled(body)) {
             Some(_) if self.path.ends_with("/file") || self.path.ends_with("/stage") => request

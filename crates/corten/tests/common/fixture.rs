@@ -4,6 +4,7 @@
 //! Each test file uses a part of what is here.
 #![allow(dead_code)]
 
+use crate::common::http::Answer;
 use crate::common::{Actor, Cloud, SOON, Shape};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -27,7 +28,7 @@ pub struct Fixture {
 
 impl Fixture {
     pub async fn new() -> Self {
-        Self::with("[host]\nenabled = false\n[sim]\nhosts = 1\n").await
+        Self::with("[host]\nenabled = false\n[sim]\nhosts = 1\nmetal = true\n").await
     }
 
     /// In a cloud with these settings.
@@ -64,6 +65,7 @@ impl Fixture {
         fixture.things_lent_on_networks().await;
         fixture.things_of_networks().await;
         fixture.things_of_public_ips().await;
+        fixture.things_of_metal().await;
         fixture
     }
 
@@ -413,6 +415,54 @@ impl Fixture {
         self.keep("router", router);
         self.keep("floating_ip", floating);
         self.keep("forwarding", forwarding);
+    }
+
+    async fn metal(&self, actor: &Actor, collection: &str, body: Value) -> Answer {
+        let path = format!("/baremetal/v1/{collection}");
+        let request = actor
+            .request(Method::POST, &path)
+            .header("x-openstack-ironic-api-version", "1.115")
+            .json(&body);
+        Answer::of(request).await.ok()
+    }
+
+    async fn things_of_metal(&mut self) {
+        let admin = &self.admin;
+        let made = |made: Answer| text(&made["uuid"]);
+        let chassis = made(self.metal(admin, "chassis", json!({})).await);
+        let node = json!({"driver": "fake-hardware", "owner": self.thing("project")});
+        let node = made(self.metal(admin, "nodes", node).await);
+        let port = json!({"node_uuid": node, "address": "52:54:00:00:00:01"});
+        let port = made(self.metal(admin, "ports", port).await);
+        let group = json!({"node_uuid": node});
+        let group = made(self.metal(admin, "portgroups", group).await);
+        let step = json!({"interface": "bios", "step": "factory_reset", "args": {}});
+        let with = |field: &str, value: u32| {
+            let mut step = step.clone();
+            step[field] = value.into();
+            json!([step])
+        };
+        let template = json!({"name": "CUSTOM_OWN", "steps": with("priority", 1)});
+        let template = made(self.metal(admin, "deploy_templates", template).await);
+        let runbook = json!({"name": "CUSTOM_OWN", "steps": with("order", 1)});
+        let runbook = made(self.metal(&self.member, "runbooks", runbook).await);
+        let allocation = json!({"resource_class": "own"});
+        let allocation = made(self.metal(&self.member, "allocations", allocation).await);
+        let connector = json!({"node_uuid": node, "type": "iqn", "connector_id": "iqn.own"});
+        let connector = made(self.metal(admin, "volume/connectors", connector).await);
+        let target = json!({
+            "node_uuid": node, "volume_type": "iscsi", "volume_id": "own", "boot_index": 0,
+        });
+        let target = made(self.metal(admin, "volume/targets", target).await);
+        self.keep("chassis", chassis);
+        self.keep("node", node);
+        self.keep("node_port", port);
+        self.keep("port_group", group);
+        self.keep("deploy_template", template);
+        self.keep("runbook", runbook);
+        self.keep("node_allocation", allocation);
+        self.keep("volume_connector", connector);
+        self.keep("volume_target", target);
     }
 
     async fn definitions(&self) {

@@ -17,8 +17,9 @@ use corten_model::time::Timestamp;
 use corten_operations::context::Hosts;
 use corten_operations::instance::public_ip::{self, Wanted};
 use corten_operations::instance::{command, new, query};
+use corten_operations::metal::{Metal, Simulator};
 use corten_operations::{Context, Settings, flavor, host, placement, watch, workflows};
-use corten_sim::{SimConfig, SimFabric, SimHost};
+use corten_sim::{SimConfig, SimFabric, SimHost, SimMachines};
 use corten_store::hosts::Allocation;
 use corten_store::images::{Content, Image, Visibility};
 use corten_store::instances::{self, Instance};
@@ -126,6 +127,7 @@ pub struct Cloud {
     pub clock: Arc<ManualClock>,
     pub hosts: Vec<(HostId, Arc<SimHost>)>,
     pub fabric: Arc<SimFabric>,
+    pub machines: Arc<SimMachines>,
     pub saboteur: Arc<Saboteur>,
     worker: Worker,
     _images: tempfile::TempDir,
@@ -150,6 +152,9 @@ impl Cloud {
         ));
         let images = tempfile::tempdir().unwrap();
         let fabric = Arc::new(SimFabric::default());
+        let machines = Arc::new(SimMachines::default());
+        let simulated = machines.clone();
+        let simulator: Simulator = Arc::new(move |id| simulated.machine(&id.to_string()));
         let cx = Arc::new(Context {
             store: (*store).clone(),
             policy: POLICY.clone(),
@@ -158,6 +163,7 @@ impl Cloud {
             hosts: Hosts::default(),
             fabric: fabric.clone(),
             image_dir: images.path().to_owned(),
+            metal: Metal::forgetful(Some(simulator)).unwrap(),
         });
         flavor::seed(&cx).await.unwrap();
         let mut hosts = Vec::new();
@@ -198,6 +204,7 @@ impl Cloud {
             clock,
             hosts,
             fabric,
+            machines,
             saboteur,
             worker,
             _images: images,

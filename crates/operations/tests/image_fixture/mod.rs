@@ -56,6 +56,7 @@ impl Cloud {
             hosts: Hosts::default(),
             fabric: Arc::new(corten_sim::SimFabric::default()),
             image_dir: directory.path().to_owned(),
+            metal: corten_operations::metal::Metal::forgetful(None).unwrap(),
         });
         Self {
             cx,

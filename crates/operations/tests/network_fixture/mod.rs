@@ -54,6 +54,7 @@ impl Cloud {
             hosts: Hosts::default(),
             fabric: fabric.clone(),
             image_dir: std::env::temp_dir(),
+            metal: corten_operations::metal::Metal::forgetful(None).unwrap(),
         });
         let config = WorkerConfig::new("worker", vec![Place::Control.to_string()]);
         let worker = Worker::new(

@@ -66,6 +66,7 @@ impl Cloud {
             hosts: Hosts::default(),
             fabric: fabric.clone(),
             image_dir: std::env::temp_dir(),
+            metal: corten_operations::metal::Metal::forgetful(None).unwrap(),
         });
         let worker = Worker::new(
             cx.store.clone(),

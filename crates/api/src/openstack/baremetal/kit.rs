@@ -1,0 +1,327 @@
+//! What the resources of the bare-metal service share: names in paths, values in documents, links, pages.
+
+use super::schema::{Schema, Wanted};
+use super::version::Version;
+use crate::params::{BaseUrl, Params, parse_truth};
+use axum::Json;
+use corten_model::ids::InvalidId;
+use corten_model::refusal::Refusal;
+use corten_model::time::Timestamp;
+use corten_operations::metal::{Ident, Page};
+use corten_store::metal::{Object, Standard};
+use corten_store::record::Direction;
+use serde_json::{Map, Value, json};
+use std::str::FromStr;
+
+/// What a path names. Before 1.91 a suffix `.json` was no part of a name.
+pub fn ident(version: Version, text: &str) -> Ident {
+    let text = match text.strip_suffix(".json") {
+        Some(stem) if !version.at_least(91) => stem,
+        _ => text,
+    };
+    Ident {
+        text: text.to_owned(),
+        by_name: true,
+    }
+}
+
+/// The same where names came with a version of their own.
+pub fn ident_since(version: Version, minor: u16, text: &str) -> Ident {
+    Ident {
+        by_name: version.at_least(minor),
+        ..ident(version, text)
+    }
+}
+
+/// Values of a document, by their attributes. Each is read once.
+pub struct Values(pub Map<String, Value>);
+
+impl Values {
+    fn take(&mut self, field: &str) -> Value {
+        self.0.remove(field).unwrap_or_default()
+    }
+
+    fn refuse<T>(field: &str, expected: &str, value: &Value) -> Result<T, Refusal> {
+        Err(Refusal::invalid(format!(
+            "Invalid input for field/attribute {field}: expected {expected}, got {value}."
+        )))
+    }
+
+    pub fn text(&mut self, field: &str) -> Result<Option<String>, Refusal> {
+        match self.take(field) {
+            Value::Null => Ok(None),
+            Value::String(text) => Ok(Some(text)),
+            other => Self::refuse(field, "a text", &other),
+        }
+    }
+
+    pub fn required_text(&mut self, field: &str) -> Result<String, Refusal> {
+        self.text(field)?
+            .filter(|text| !text.is_empty())
+            .ok_or_else(|| mandatory(field))
+    }
+
+    /// Truth, also as text.
+    pub fn truth(&mut self, field: &str) -> Result<Option<bool>, Refusal> {
+        match self.take(field) {
+            Value::Null => Ok(None),
+            Value::Bool(truth) => Ok(Some(truth)),
+            Value::String(text) => match parse_truth(&text) {
+                Some(truth) => Ok(Some(truth)),
+                None => Self::refuse(field, "a boolean", &text.into()),
+            },
+            other => Self::refuse(field, "a boolean", &other),
+        }
+    }
+
+    /// An object; null is an empty one.
+    pub fn object(&mut self, field: &str) -> Result<Object, Refusal> {
+        match self.take(field) {
+            Value::Null => Ok(Object::new()),
+            Value::Object(object) => Ok(object),
+            other => Self::refuse(field, "an object", &other),
+        }
+    }
+
+    /// A whole number, also as text.
+    pub fn number(&mut self, field: &str) -> Result<Option<i64>, Refusal> {
+        let value = self.take(field);
+        let number = match &value {
+            Value::Null => return Ok(None),
+            Value::Number(number) => number.as_i64(),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        match number {
+            Some(number) => Ok(Some(number)),
+            None => Self::refuse(field, "an integer", &value),
+        }
+    }
+
+    pub fn texts(&mut self, field: &str) -> Result<Vec<String>, Refusal> {
+        let value = self.take(field);
+        let texts = match &value {
+            Value::Null => return Ok(Vec::new()),
+            Value::Array(list) => list
+                .iter()
+                .map(|item| item.as_str().map(str::to_owned))
+                .collect::<Option<Vec<_>>>(),
+            _ => None,
+        };
+        match texts {
+            Some(texts) => Ok(texts),
+            None => Self::refuse(field, "a list of texts", &value),
+        }
+    }
+
+    pub fn id<I: FromStr<Err = InvalidId>>(&mut self, field: &str) -> Result<Option<I>, Refusal> {
+        match self.text(field)? {
+            None => Ok(None),
+            Some(text) => match text.parse() {
+                Ok(id) => Ok(Some(id)),
+                Err(_) => Self::refuse(field, "a UUID", &text.into()),
+            },
+        }
+    }
+
+    pub fn required_id<I: FromStr<Err = InvalidId>>(&mut self, field: &str) -> Result<I, Refusal> {
+        self.id(field)?.ok_or_else(|| mandatory(field))
+    }
+
+    /// A list of things of one shape, at least one.
+    pub fn list<T: serde::de::DeserializeOwned>(&mut self, field: &str) -> Result<Vec<T>, Refusal> {
+        match self.take(field) {
+            Value::Null => Err(mandatory(field)),
+            value => serde_json::from_value(value).map_err(|error| {
+                Refusal::invalid(format!(
+                    "Invalid input for field/attribute {field}: {error}."
+                ))
+            }),
+        }
+    }
+}
+
+fn mandatory(field: &str) -> Refusal {
+    Refusal::invalid(format!("Mandatory field missing: '{field}'."))
+}
+
+/// The id that a create names, or a new one.
+pub fn new_id<I: FromStr<Err = InvalidId>>(
+    body: &Map<String, Value>,
+    random: fn() -> I,
+) -> Result<I, Refusal> {
+    match body.get("uuid") {
+        None | Some(Value::Null) => Ok(random()),
+        Some(Value::String(text)) => text
+            .parse()
+            .map_err(|_| Refusal::invalid(format!("Expected a UUID but received {text}."))),
+        Some(other) => Err(Refusal::invalid(format!(
+            "Expected a UUID but received {other}."
+        ))),
+    }
+}
+
+pub fn date(moment: Option<Timestamp>) -> Option<String> {
+    moment.map(Timestamp::seconds_offset)
+}
+
+/// An object of JSON as a document.
+pub fn document(value: Value, standard: &Standard) -> Map<String, Value> {
+    let mut document = match value {
+        Value::Object(document) => document,
+        _ => Map::new(),
+    };
+    document.insert("extra".to_owned(), standard.extra.clone().into());
+    document.insert(
+        "created_at".to_owned(),
+        standard.created_at.seconds_offset().into(),
+    );
+    document.insert("updated_at".to_owned(), date(standard.updated_at).into());
+    document
+}
+
+/// Where a resource is, with its version and without.
+pub fn links(base: &str, path: &str) -> Value {
+    json!([
+        {"href": format!("{base}/baremetal/v1/{path}"), "rel": "self"},
+        {"href": format!("{base}/baremetal/{path}"), "rel": "bookmark"},
+    ])
+}
+
+const LIMIT_MAX: usize = 1000;
+
+/// A request for a list.
+pub struct Asked<'a> {
+    pub version: Version,
+    pub params: &'a Params,
+    pub base: &'a BaseUrl,
+    /// Of the list, for the way to its next page.
+    pub path: &'a str,
+    /// Everything is shown of each.
+    pub detailed: bool,
+}
+
+/// A list: its page, and how much is shown of each.
+pub struct Listing {
+    pub page: Page,
+    pub wanted: Wanted,
+}
+
+/// Attributes that a list can be sorted by, with their columns.
+pub type SortKeys = &'static [(&'static str, &'static str)];
+
+impl Listing {
+    /// What the parameters ask for. `detailed`: everything is shown unless they say otherwise.
+    pub fn read(
+        version: Version,
+        params: &Params,
+        schema: &Schema,
+        sort_keys: SortKeys,
+        detailed: bool,
+    ) -> Result<Self, Refusal> {
+        Ok(Self {
+            page: page(params, sort_keys)?,
+            wanted: wanted(version, params, schema, detailed)?,
+        })
+    }
+}
+
+fn wanted(
+    version: Version,
+    params: &Params,
+    schema: &Schema,
+    detailed: bool,
+) -> Result<Wanted, Refusal> {
+    let detail = params.truth("detail")?;
+    if detail.is_some() {
+        version.acceptable_from(43, "The parameter 'detail'")?;
+    }
+    let all = detailed || detail == Some(true);
+    match params.get("fields") {
+        Some(_) if all => Err(Refusal::invalid(
+            "Can't fetch a subset of fields with 'detail' set.",
+        )),
+        Some(fields) => schema.wanted(version, fields),
+        None if all => Ok(Wanted::All),
+        None => Ok(Wanted::Brief),
+    }
+}
+
+fn page(params: &Params, sort_keys: SortKeys) -> Result<Page, Refusal> {
+    let limit = match params.count("limit")? {
+        Some(0) => return Err(Refusal::invalid("Limit must be positive")),
+        Some(limit) => limit.min(LIMIT_MAX),
+        None => LIMIT_MAX,
+    };
+    let direction = match params.get("sort_dir") {
+        None | Some("asc") => Direction::Ascending,
+        Some("desc") => Direction::Descending,
+        Some(other) => {
+            return Err(Refusal::invalid(format!(
+                "Invalid sort direction: {other}. Acceptable values are 'asc' or 'desc'"
+            )));
+        }
+    };
+    let sort = match params.get("sort_key") {
+        None | Some("id") => None,
+        Some(key) => Some(sort_column(key, sort_keys)?),
+    };
+    Ok(Page {
+        marker: params.get("marker").map(Ident::id),
+        limit,
+        sort,
+        direction,
+    })
+}
+
+fn sort_column(key: &str, sort_keys: SortKeys) -> Result<&'static str, Refusal> {
+    let common = [
+        ("uuid", "id"),
+        ("created_at", "created_at"),
+        ("updated_at", "updated_at"),
+    ];
+    common
+        .iter()
+        .chain(sort_keys)
+        .find(|(name, _)| *name == key)
+        .map(|(_, column)| *column)
+        .ok_or_else(|| {
+            Refusal::invalid(format!(
+                "The sort_key value \"{key}\" is an invalid field for sorting"
+            ))
+        })
+}
+
+/// A page of views, with the way to the next one.
+pub fn listed(
+    collection: &str,
+    path: &str,
+    views: Vec<Map<String, Value>>,
+    last: Option<String>,
+    page: &Page,
+    params: &Params,
+    base: &BaseUrl,
+) -> Json<Value> {
+    let full = views.len() == page.limit;
+    let mut answer = json!({ collection: views });
+    if let Some(last) = last.filter(|_| full) {
+        let limit = page.limit.to_string();
+        let query = params.with(&[("limit", Some(&limit)), ("marker", Some(&last))]);
+        answer["next"] = format!("{}/baremetal/v1/{path}?{query}", base.0).into();
+    }
+    Json(answer)
+}
+
+/// The one resource that is shown, or what a request wants of it.
+pub fn shown(
+    version: Version,
+    params: &Params,
+    schema: &Schema,
+    document: Map<String, Value>,
+) -> Result<Json<Value>, Refusal> {
+    let wanted = match params.get("fields") {
+        Some(fields) => schema.wanted(version, fields)?,
+        None => Wanted::All,
+    };
+    Ok(Json(Value::Object(schema.view(version, document, &wanted))))
+}

@@ -1,0 +1,300 @@
+//! Who sees and who may change a resource, how one is named, and pages of lists.
+
+use crate::context::Context;
+use corten_iam::action::Action;
+use corten_iam::action::baremetal::{
+    EVENTS_POST, NODES_OPERATE, NODES_OPERATE_AS_LESSEE, NODES_PASSTHRU, NODES_READ,
+    NODES_READ_ALL, NODES_WRITE,
+};
+use corten_iam::actor::Actor;
+use corten_iam::policy::Target;
+use corten_model::ids::{NodeId, ProjectId};
+use corten_model::refusal::Refusal;
+use corten_store::metal::Resource;
+use corten_store::metal::node::Node;
+use corten_store::record::Direction;
+use corten_store::{Failure, Query, Tx, record};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// How a request names a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ident {
+    pub text: String,
+    /// Names count too, not ids alone.
+    pub by_name: bool,
+}
+
+impl Ident {
+    pub fn id(id: impl ToString) -> Self {
+        Self {
+            text: id.to_string(),
+            by_name: false,
+        }
+    }
+
+    fn uuid(&self) -> Option<Uuid> {
+        Uuid::parse_str(&self.text).ok()
+    }
+}
+
+/// RFC 3986's unreserved characters.
+pub fn is_name(text: &str) -> bool {
+    let unreserved = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~');
+    (1..=255).contains(&text.len())
+        && text.chars().all(unreserved)
+        && Uuid::parse_str(text).is_err()
+}
+
+/// What a list is narrowed to before it is read: columns, each with the values it may have.
+#[derive(Debug, Clone, Default)]
+pub struct Narrow(pub Vec<(&'static str, Vec<String>)>);
+
+/// A page of a list.
+#[derive(Debug, Clone)]
+pub struct Page {
+    pub marker: Option<Ident>,
+    pub limit: usize,
+    /// The column to sort by; the time of its making by default.
+    pub sort: Option<&'static str>,
+    pub direction: Direction,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self {
+            marker: None,
+            limit: 1000,
+            sort: None,
+            direction: Direction::Ascending,
+        }
+    }
+}
+
+/// The resource that a request names.
+pub(crate) async fn find<T: Resource>(tx: &mut Tx, ident: &Ident) -> Result<Option<T>, Failure> {
+    if let Some(id) = ident.uuid() {
+        return Ok(record::get(tx, id.hyphenated()).await?);
+    }
+    match T::NAME {
+        Some(column) if ident.by_name => {
+            let query = Query::new().equals(column, ident.text.as_str());
+            Ok(query.first(tx).await?)
+        }
+        _ => Err(malformed(ident, T::NAME.is_some() && ident.by_name).into()),
+    }
+}
+
+fn malformed(ident: &Ident, names: bool) -> Refusal {
+    let expected = if names { "UUID or name" } else { "UUID" };
+    Refusal::invalid(format!(
+        "Expected {expected} for ident, got {}.",
+        ident.text
+    ))
+}
+
+pub(crate) fn missing<T: Resource>(ident: impl std::fmt::Display) -> Refusal {
+    Refusal::no_such(T::KIND, ident)
+}
+
+pub(crate) async fn get<T: Resource>(tx: &mut Tx, ident: &Ident) -> Result<T, Failure> {
+    if ident.uuid().is_none() && ident.by_name && T::NAME.is_some() && !is_name(&ident.text) {
+        return Err(malformed(ident, true).into());
+    }
+    let found = find::<T>(tx, ident).await?;
+    found.ok_or_else(|| missing::<T>(&ident.text).into())
+}
+
+/// One page of what the request narrowed the list to.
+pub(crate) async fn page<T: Resource>(
+    tx: &mut Tx,
+    mut query: Query<T>,
+    narrow: Narrow,
+    page: &Page,
+) -> Result<Vec<T>, Failure> {
+    for (column, values) in narrow.0 {
+        query = query.any_of(column, values);
+    }
+    query = query.order_by(page.sort.unwrap_or("created_at"), page.direction);
+    if let Some(marker) = &page.marker {
+        let marker = find::<T>(tx, marker).await?.ok_or_else(|| {
+            Refusal::invalid(format!("The marker {} is no {}.", marker.text, T::KIND))
+        })?;
+        query = query.after(&marker);
+    }
+    Ok(query.limit(page.limit as i64).all(tx).await?)
+}
+
+fn target(project: Option<&str>) -> Target {
+    project.map_or_else(Target::cloud, |id| Target::project(&ProjectId::from(id)))
+}
+
+fn may(cx: &Context, actor: &Actor, action: Action, project: Option<&str>) -> Result<(), Refusal> {
+    cx.policy.check(actor, action, &target(project))
+}
+
+pub(crate) fn sees_all_nodes(cx: &Context, actor: &Actor) -> bool {
+    may(cx, actor, NODES_READ_ALL, None).is_ok()
+}
+
+/// Whether an actor sees what belongs to an owner or is let to a lessee.
+pub(crate) fn sees(cx: &Context, actor: &Actor, node: &Node) -> bool {
+    let projects = [node.owner.as_deref(), node.lessee.as_deref()];
+    sees_all_nodes(cx, actor)
+        || projects
+            .into_iter()
+            .flatten()
+            .any(|project| may(cx, actor, NODES_READ, Some(project)).is_ok())
+}
+
+/// Refuses what the actor may not do to a node: 404 if it is not theirs to see.
+pub(crate) fn check(
+    cx: &Context,
+    actor: &Actor,
+    node: &Node,
+    ident: &Ident,
+    action: Action,
+) -> Result<(), Refusal> {
+    if !sees(cx, actor, node) {
+        return Err(missing::<Node>(&ident.text));
+    }
+    if action == NODES_READ {
+        return Ok(());
+    }
+    may(cx, actor, action, node.owner.as_deref())
+}
+
+/// The same for what a lessee's manager may do too.
+pub(crate) fn check_operate(
+    cx: &Context,
+    actor: &Actor,
+    node: &Node,
+    ident: &Ident,
+    action: Action,
+) -> Result<(), Refusal> {
+    let refused = match check(cx, actor, node, ident, action) {
+        Ok(()) => return Ok(()),
+        Err(refused) => refused,
+    };
+    match node.lessee.as_deref() {
+        Some(lessee) => may(cx, actor, NODES_OPERATE_AS_LESSEE, Some(lessee)).map_err(|_| refused),
+        None => Err(refused),
+    }
+}
+
+/// The node that a request names, if the actor may do this to it.
+pub(crate) async fn node(
+    cx: &Context,
+    actor: &Actor,
+    tx: &mut Tx,
+    ident: &Ident,
+    action: Action,
+) -> Result<Node, Failure> {
+    let found = get::<Node>(tx, ident).await?;
+    check(cx, actor, &found, ident, action)?;
+    Ok(found)
+}
+
+/// The same for reading, of a request that does not change it.
+pub async fn read_node(cx: &Context, actor: &Actor, ident: &Ident) -> Result<Node, Failure> {
+    node(cx, actor, &mut cx.store.read().await?, ident, NODES_READ).await
+}
+
+/// The same, to be changed in this transaction.
+pub(crate) async fn lock_node(
+    cx: &Context,
+    actor: &Actor,
+    tx: &mut Tx,
+    ident: &Ident,
+    action: Action,
+) -> Result<Node, Failure> {
+    let found = node(cx, actor, tx, ident, action).await?;
+    locked(tx, found.id).await
+}
+
+/// The same for what a lessee's manager may do too.
+pub(crate) async fn lock_node_to_operate(
+    cx: &Context,
+    actor: &Actor,
+    tx: &mut Tx,
+    ident: &Ident,
+    action: Action,
+) -> Result<Node, Failure> {
+    let found = get::<Node>(tx, ident).await?;
+    check_operate(cx, actor, &found, ident, action)?;
+    locked(tx, found.id).await
+}
+
+async fn locked(tx: &mut Tx, id: NodeId) -> Result<Node, Failure> {
+    let node = record::lock::<Node>(tx, id).await?;
+    node.ok_or_else(|| missing::<Node>(id).into())
+}
+
+/// The nodes that an actor sees, as conditions of a list; `None`: all of them.
+pub(crate) fn own_nodes(
+    cx: &Context,
+    actor: &Actor,
+    query: Query<Node>,
+) -> Result<Query<Node>, Refusal> {
+    if sees_all_nodes(cx, actor) {
+        return Ok(query);
+    }
+    let project = actor.project_id().ok_or_else(|| {
+        Refusal::forbidden("A list of nodes needs a token for the system or for a project.")
+    })?;
+    cx.policy
+        .check(actor, NODES_READ, &Target::project(project))?;
+    Ok(query.either(("owner", project), ("lessee", project)))
+}
+
+/// The nodes of these ids, for what belongs to them.
+pub(crate) async fn nodes_by_id(
+    tx: &mut Tx,
+    ids: impl IntoIterator<Item = NodeId>,
+) -> Result<BTreeMap<NodeId, Node>, Failure> {
+    let ids: std::collections::BTreeSet<_> = ids.into_iter().collect();
+    let ids = ids.iter().map(ToString::to_string);
+    let found: Vec<Node> = Query::new().any_of("id", ids).all(tx).await?;
+    Ok(found.into_iter().map(|node| (node.id, node)).collect())
+}
+
+/// The ids of the nodes whose parts an actor sees; `None`: of all.
+pub(crate) async fn visible_nodes(
+    cx: &Context,
+    actor: &Actor,
+    tx: &mut Tx,
+) -> Result<Option<Vec<String>>, Failure> {
+    if sees_all_nodes(cx, actor) {
+        return Ok(None);
+    }
+    let own = own_nodes(cx, actor, Query::new())?.all(tx).await?;
+    Ok(Some(own.iter().map(|node| node.id.to_string()).collect()))
+}
+
+/// Whether an actor may operate a node, before anything else of a request is looked at.
+pub async fn may_operate(cx: &Context, actor: &Actor, ident: &Ident) -> Result<Node, Failure> {
+    let node = get::<Node>(&mut cx.store.read().await?, ident).await?;
+    check_operate(cx, actor, &node, ident, NODES_OPERATE)?;
+    Ok(node)
+}
+
+/// Whether an actor may change a node.
+pub async fn may_write(cx: &Context, actor: &Actor, ident: &Ident) -> Result<(), Failure> {
+    let mut tx = cx.store.read().await?;
+    node(cx, actor, &mut tx, ident, NODES_WRITE)
+        .await
+        .map(|_| ())
+}
+
+/// Whether an actor may use what a node's vendor adds.
+pub async fn may_pass_through(cx: &Context, actor: &Actor, ident: &Ident) -> Result<(), Failure> {
+    let mut tx = cx.store.read().await?;
+    node(cx, actor, &mut tx, ident, NODES_PASSTHRU)
+        .await
+        .map(|_| ())
+}
+
+/// Whether an actor may tell of events.
+pub fn may_post_events(cx: &Context, actor: &Actor) -> Result<(), Refusal> {
+    may(cx, actor, EVENTS_POST, None)
+}

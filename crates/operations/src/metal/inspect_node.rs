@@ -1,0 +1,220 @@
+//! `inspect`: what the server is made of, as its BMC tells it. Network cards that are new become ports.
+//!
+//! ```text
+//!  inspecting ──▶ manageable (with inventory, properties and ports)
+//!       └───────▶ inspect failed
+//! ```
+
+use super::work::{self, Input};
+use super::{machine, port};
+use crate::context::Context;
+use async_trait::async_trait;
+use corten_bmc::{Bmc, BmcError, Inventory};
+use corten_engine::{Committed, GiveUp, StepCx, StepError, Workflow};
+use corten_model::lifecycle::node::NodeEvent;
+use corten_model::time::Timestamp;
+use corten_store::metal::node::{BiosSetting, FirmwareComponent, Inspection, Node};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub struct InspectNode(pub Arc<Context>);
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Step {
+    Ask,
+}
+
+/// What a BMC told.
+struct Found {
+    inventory: Inventory,
+    bios: Vec<(String, String)>,
+    firmware: Vec<(String, Option<String>)>,
+}
+
+#[async_trait]
+impl Workflow for InspectNode {
+    type Step = Step;
+    type Input = Input;
+
+    fn kind(&self) -> &'static str {
+        "inspect_node"
+    }
+
+    /// As long as the life cycle lets `inspecting` last.
+    fn budget(&self, _step: &Step) -> Duration {
+        Duration::from_secs(600)
+    }
+
+    async fn run(&self, step: Step, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+        let Step::Ask = step;
+        let node = work::read(cx, input.node_id).await?;
+        let bmc = work::reach(&self.0, &node)?.bmc;
+        let found = ask(bmc.as_ref()).await;
+        bmc.close().await;
+        let found = found.map_err(machine::step_error)?;
+        let mut tx = cx.commit().await?;
+        let mut node = work::lock(&mut tx, input.node_id).await?;
+        let macs = found
+            .inventory
+            .network_cards
+            .iter()
+            .map(|card| card.mac.clone());
+        port::found(&mut tx, &node, macs.collect(), cx.now()).await?;
+        keep(&mut node, &found, cx.now());
+        work::succeed(tx, cx, &mut node, NodeEvent::Done).await
+    }
+
+    async fn give_up(
+        &self,
+        why: GiveUp,
+        input: &Input,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
+        work::give_up(why, cx, input.node_id, |_| {}).await
+    }
+}
+
+async fn ask(bmc: &dyn Bmc) -> Result<Found, BmcError> {
+    let inventory = bmc.inventory().await?;
+    let bios = or_none(bmc.bios().await)?.unwrap_or_default();
+    let firmware = or_none(bmc.firmware().await)?.unwrap_or_default();
+    Ok(Found {
+        inventory,
+        bios: bios
+            .current
+            .into_iter()
+            .map(|(name, value)| (name, value.to_string()))
+            .collect(),
+        firmware: firmware
+            .into_iter()
+            .map(|item| (item.name.unwrap_or(item.id), item.version))
+            .collect(),
+    })
+}
+
+/// What a BMC does not have is no reason to end an inspection.
+fn or_none<T>(answer: Result<T, BmcError>) -> Result<Option<T>, BmcError> {
+    match answer {
+        Ok(told) => Ok(Some(told)),
+        Err(BmcError::Lacks { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn keep(node: &mut Node, found: &Found, now: Timestamp) {
+    let Found {
+        inventory,
+        bios,
+        firmware,
+    } = found;
+    for (name, value) in properties(inventory) {
+        node.properties.insert(name.to_owned(), value);
+    }
+    node.inspection = Inspection {
+        started_at: node.inspection.started_at,
+        finished_at: Some(now),
+        inventory: Some(view(inventory)),
+        plugin_data: Some(json!({"source": "bmc"})),
+    };
+    node.bios = bios
+        .iter()
+        .map(|(name, value)| BiosSetting {
+            name: name.clone(),
+            value: Some(value.clone()),
+            seen_at: now,
+        })
+        .collect();
+    let before = std::mem::take(&mut node.firmware);
+    node.firmware = firmware
+        .iter()
+        .map(|(component, version)| {
+            let known = before.iter().find(|known| known.component == *component);
+            FirmwareComponent {
+                component: component.clone(),
+                initial_version: known
+                    .map_or(version.clone(), |known| known.initial_version.clone()),
+                current_version: version.clone(),
+                last_version_flashed: known.and_then(|known| known.last_version_flashed.clone()),
+                created_at: known.map_or(now, |known| known.created_at),
+                updated_at: known.map(|_| now),
+            }
+        })
+        .collect();
+}
+
+fn architecture(word: &str) -> String {
+    match word.to_ascii_lowercase().as_str() {
+        "x86" | "x86_64" | "x86-64" => "x86_64".to_owned(),
+        "arm" | "aarch64" | "arm64" => "aarch64".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// The properties that schedulers look at.
+fn properties(inventory: &Inventory) -> Vec<(&'static str, Value)> {
+    let mut found = Vec::new();
+    let processors = &inventory.processors;
+    let cpus: u64 = processors
+        .iter()
+        .filter_map(|cpu| cpu.threads.or(cpu.cores))
+        .sum();
+    if cpus > 0 {
+        found.push(("cpus", json!(cpus)));
+    }
+    if let Some(word) = processors.iter().find_map(|cpu| cpu.architecture.as_ref()) {
+        found.push(("cpu_arch", json!(architecture(word))));
+    }
+    if let Some(memory) = inventory.memory_mib {
+        found.push(("memory_mb", json!(memory)));
+    }
+    let sizes = inventory
+        .drives
+        .iter()
+        .filter_map(|drive| drive.capacity_bytes);
+    if let Some(smallest) = sizes.min() {
+        // As Ironic does it: a GiB is left for partitions.
+        found.push(("local_gb", json!((smallest >> 30).saturating_sub(1))));
+    }
+    found
+}
+
+/// In the form of Ironic's inventory.
+fn view(inventory: &Inventory) -> Value {
+    let identity = &inventory.identity;
+    let cpu = inventory.processors.first();
+    let count: u64 = inventory
+        .processors
+        .iter()
+        .filter_map(|cpu| cpu.threads.or(cpu.cores))
+        .sum();
+    let disks = inventory.drives.iter().map(|drive| {
+        json!({
+            "name": drive.name.as_ref().unwrap_or(&drive.id),
+            "model": drive.model,
+            "serial": drive.serial_number,
+            "size": drive.capacity_bytes,
+            "rotational": drive.media.as_deref() == Some("HDD"),
+        })
+    });
+    let interfaces = inventory.network_cards.iter().map(
+        |card| json!({"name": card.id, "mac_address": card.mac, "speed_mbps": card.speed_mbps}),
+    );
+    json!({
+        "cpu": {
+            "count": count,
+            "architecture": cpu.and_then(|cpu| cpu.architecture.as_deref()).map(architecture),
+            "model_name": cpu.and_then(|cpu| cpu.model.as_ref()),
+            "frequency": cpu.and_then(|cpu| cpu.max_mhz),
+        },
+        "memory": {"physical_mb": inventory.memory_mib},
+        "disks": disks.collect::<Vec<_>>(),
+        "interfaces": interfaces.collect::<Vec<_>>(),
+        "system_vendor": {
+            "manufacturer": identity.manufacturer,
+            "product_name": identity.model,
+            "serial_number": identity.serial_number,
+        },
+    })
+}

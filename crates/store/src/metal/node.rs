@@ -1,0 +1,245 @@
+//! Nodes: bare-metal servers under management.
+
+use super::{Object, Standard, resource};
+use crate::db::Tx;
+use crate::error::Result;
+use crate::record::{Record, Value};
+use crate::transitions::{self, Transition};
+use corten_model::ids::{
+    ChassisId, InstanceId, NodeAllocationId, NodeId, ProjectId, TransitionId, WipeId,
+};
+use corten_model::lifecycle::node::ProvisionState;
+use corten_model::origin::Origin;
+use corten_model::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// As the transition log and operations call it.
+pub const SUBJECT: &str = "node";
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    pub id: NodeId,
+    pub name: Option<String>,
+    pub driver: String,
+    /// Which way each part of the driver works: `power` to `redfish`.
+    pub interfaces: BTreeMap<String, String>,
+    /// What the driver must know, without what is secret.
+    pub driver_info: Object,
+    /// Sealed values, by the place they belong to: `driver_info/redfish_password`.
+    pub secrets: BTreeMap<String, String>,
+    pub driver_internal_info: Object,
+    pub properties: Object,
+    pub instance_info: Object,
+    pub network_data: Object,
+    pub traits: BTreeSet<String>,
+    pub resource_class: Option<String>,
+    pub conductor_group: String,
+    pub owner: Option<String>,
+    pub lessee: Option<String>,
+    pub shard: Option<String>,
+    pub description: Option<String>,
+    pub chassis_id: Option<ChassisId>,
+    pub parent_id: Option<NodeId>,
+    pub instance_id: Option<InstanceId>,
+    pub instance_name: Option<String>,
+    pub allocation_id: Option<NodeAllocationId>,
+    pub automated_clean: Option<bool>,
+    pub disable_power_off: bool,
+    /// No verb that would take the instance off is accepted.
+    pub protected: bool,
+    pub protected_reason: Option<String>,
+    pub retired: bool,
+    pub retired_reason: Option<String>,
+    pub maintenance: bool,
+    pub maintenance_reason: Option<String>,
+    /// The trouble that put it into maintenance.
+    pub fault: Option<String>,
+    pub last_error: Option<String>,
+    pub provision: Provision,
+    pub power: Power,
+    pub console_enabled: bool,
+    pub boot_mode: Option<String>,
+    pub secure_boot: Option<bool>,
+    pub raid_config: Object,
+    pub target_raid_config: Object,
+    /// Those of the running work that are left, with the one being run first.
+    pub steps: Vec<Step>,
+    pub inspection: Inspection,
+    pub bios: Vec<BiosSetting>,
+    pub firmware: Vec<FirmwareComponent>,
+    /// The proof of the last wipe since an instance was on it; `None` once one is.
+    pub wiped: Option<WipeId>,
+    pub agent: Option<Agent>,
+    #[serde(flatten)]
+    pub standard: Standard,
+}
+
+/// Where it stands, and where it is on its way to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provision {
+    pub state: ProvisionState,
+    pub target: Option<ProvisionState>,
+    pub since: Timestamp,
+    /// False for a new node, which has not moved yet.
+    pub moved: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Power {
+    /// As last seen.
+    pub seen: Option<PowerSeen>,
+    /// While it is being changed.
+    pub target: Option<PowerSeen>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PowerSeen {
+    #[serde(rename = "power on")]
+    On,
+    #[serde(rename = "power off")]
+    Off,
+}
+
+impl PowerSeen {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::On => "power on",
+            Self::Off => "power off",
+        }
+    }
+}
+
+/// One step of cleaning, deployment or service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    pub interface: String,
+    pub step: String,
+    pub args: Object,
+    pub priority: u32,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Inspection {
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    /// What was found, in the form of Ironic's inventory; `None` until the first inspection.
+    pub inventory: Option<serde_json::Value>,
+    pub plugin_data: Option<serde_json::Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BiosSetting {
+    pub name: String,
+    pub value: Option<String>,
+    pub seen_at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FirmwareComponent {
+    pub component: String,
+    pub initial_version: Option<String>,
+    pub current_version: Option<String>,
+    pub last_version_flashed: Option<String>,
+    pub created_at: Timestamp,
+    pub updated_at: Option<Timestamp>,
+}
+
+/// The ramdisk that runs on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// SHA-256 of its token, in hexadecimal digits: the token itself is told once.
+    pub token_sha256: String,
+    pub url: Option<String>,
+    pub version: Option<String>,
+    pub seen_at: Option<Timestamp>,
+}
+
+impl Node {
+    pub fn driver_part(&self, kind: &str) -> &str {
+        self.interfaces.get(kind).map_or("", String::as_str)
+    }
+
+    /// Moves it to another provision state, with a line in the log.
+    pub async fn enter(
+        &mut self,
+        tx: &mut Tx,
+        state: ProvisionState,
+        why: &str,
+        origin: &Origin,
+        now: Timestamp,
+    ) -> Result<()> {
+        let transition = Transition {
+            id: TransitionId::next(),
+            at: now,
+            subject_kind: SUBJECT.to_owned(),
+            subject_id: self.id.to_string(),
+            project_id: self.owner.as_deref().map(ProjectId::from),
+            from: Some(self.provision.state.as_str().to_owned()),
+            to: state.as_str().to_owned(),
+            why: why.to_owned(),
+            origin: origin.clone(),
+            lasted_micros: now.since(self.provision.since).as_micros() as i64,
+        };
+        self.provision.state = state;
+        self.provision.since = now;
+        self.provision.moved = true;
+        transitions::append(tx, &transition).await
+    }
+}
+
+impl Record for Node {
+    const TABLE: &'static str = "metal_nodes";
+    const COLUMNS: &'static [&'static str] = &[
+        "name",
+        "driver",
+        "provision_state",
+        "power_state",
+        "maintenance",
+        "fault",
+        "resource_class",
+        "conductor_group",
+        "owner",
+        "lessee",
+        "shard",
+        "retired",
+        "instance_id",
+        "instance_name",
+        "chassis_id",
+        "parent_id",
+        "allocation_id",
+        "created_at",
+        "updated_at",
+    ];
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn columns(&self) -> Vec<Value> {
+        use super::text;
+        vec![
+            text(self.name.as_ref()),
+            self.driver.as_str().into(),
+            self.provision.state.as_str().into(),
+            text(self.power.seen.map(PowerSeen::as_str)),
+            self.maintenance.into(),
+            text(self.fault.as_ref()),
+            text(self.resource_class.as_ref()),
+            self.conductor_group.as_str().into(),
+            text(self.owner.as_ref()),
+            text(self.lessee.as_ref()),
+            text(self.shard.as_ref()),
+            self.retired.into(),
+            text(self.instance_id),
+            text(self.instance_name.as_ref()),
+            text(self.chassis_id),
+            text(self.parent_id),
+            text(self.allocation_id),
+            self.standard.created_at.into(),
+            self.standard.updated(),
+        ]
+    }
+}
+
+resource!(Node, "Node", Some("name"));
