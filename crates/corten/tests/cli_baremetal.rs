@@ -39,7 +39,7 @@ async fn a_server_goes_from_enrolment_to_a_tenant_and_back() {
     let shown = client.json("baremetal node show bm1").await;
     assert_eq!(shown["power_state"], "power on");
     let listed = client.json("baremetal node list").await;
-    assert_eq!(listed[0]["Name"], "bm1");
+    assert_eq!(listed[0]["name"], "bm1");
     let ports = client.json("baremetal port list").await;
     assert_eq!(
         ports.as_array().unwrap().len(),

@@ -30,7 +30,14 @@ async fn a_new_cloud_has_its_people_and_starting_again_only_moves_addresses() {
     let kinds: Vec<&str> = before.iter().map(|entry| entry.kind.as_str()).collect();
     assert_eq!(
         kinds,
-        ["compute", "identity", "image", "network", "placement"]
+        [
+            "baremetal",
+            "compute",
+            "identity",
+            "image",
+            "network",
+            "placement"
+        ]
     );
     assert!(before.iter().all(|entry| entry.endpoints.len() == 3));
     cloud
@@ -39,7 +46,7 @@ async fn a_new_cloud_has_its_people_and_starting_again_only_moves_addresses() {
         .await
         .unwrap();
     let after = cloud.iam.catalog(&token.view).await.unwrap();
-    let compute = &after[0].endpoints[0];
+    let compute = &after[1].endpoints[0];
     assert_eq!(compute.url, "https://cloud.example/compute/v2.1");
     let ids = |entries: &[corten_iam::catalog::CatalogEntry]| -> Vec<String> {
         entries

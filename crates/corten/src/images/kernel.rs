@@ -125,10 +125,10 @@ fn collect_modules(
         let path = entry?.path();
         if path.is_dir() {
             collect_modules(&path, modules)?;
-        } else if path.extension().is_some_and(|extension| extension == "ko") {
-            if let Some(name) = path.to_str().and_then(module_name) {
-                modules.insert(name, path);
-            }
+        } else if path.extension().is_some_and(|extension| extension == "ko")
+            && let Some(name) = path.to_str().and_then(module_name)
+        {
+            modules.insert(name, path);
         }
     }
     Ok(())

@@ -80,6 +80,7 @@ impl StockClient {
     }
 
     /// Runs a command that must fail; answers what it complained of.
+    #[allow(dead_code, reason = "each test uses its part")]
     pub async fn refused(&mut self, command: &str) -> String {
         let (answer, errors) = self.attempt(command).await;
         assert!(
