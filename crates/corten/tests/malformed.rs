@@ -33,7 +33,8 @@ const SLACK_KIB: u64 = 96 << 10;
 /// A body that a call does not take may be left unread, and the answer may then be lost with the connection.
 const SURELY_READ_BYTES: usize = 16 << 10;
 /// Few servers, so that some requests are over quota.
-const SETTINGS: &str = "[host]\nenabled = false\n[sim]\nhosts = 1\n[quota]\ninstances = 4\n";
+const SETTINGS: &str =
+    "[host]\nenabled = false\n[sim]\nhosts = 1\nmetal = true\n[quota]\ninstances = 4\n";
 
 fn seed() -> u64 {
     std::env::var("CORTEN_SEED").map_or(1, |text| text.parse().expect("CORTEN_SEED is a number"))
@@ -113,6 +114,12 @@ fn has_its_own_body(answer: &Answer) -> bool {
         "placement" => {
             body["errors"][0]["status"] == code && body["errors"][0]["detail"].is_string()
         }
+        // Whoever has no token is answered by what stands before Ironic.
+        "baremetal" if code == 401 => body["error"]["code"] == code,
+        // A fault as JSON, in a text.
+        "baremetal" => body["error_message"].as_str().is_some_and(|fault| {
+            serde_json::from_str::<Value>(fault).is_ok_and(|fault| fault["faultstring"].is_string())
+        }),
         "v1" => body["error"]["status"] == code && body["error"]["message"].is_string(),
         // Consoles speak WebSocket; the rest is a path of no service.
         _ => true,
