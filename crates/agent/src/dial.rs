@@ -5,6 +5,7 @@ use crate::identity::Identity;
 use crate::invitation::Invitation;
 use crate::tls::{self, CONTROL_PLANE, QUESTIONS, REQUESTS};
 use crate::wire::{Admitted, JoinRequest};
+use corten_model::error_text;
 use rcgen::CertificateParams;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -158,16 +159,8 @@ fn url(address: SocketAddr, path: &str) -> String {
 }
 
 fn unreached(address: &str) -> impl Fn(reqwest::Error) -> AgentError {
-    move |error| {
-        let mut reason = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(deeper) = cause {
-            reason = format!("{reason}: {deeper}");
-            cause = deeper.source();
-        }
-        AgentError::Unreached {
-            address: address.to_owned(),
-            reason,
-        }
+    move |error| AgentError::Unreached {
+        address: address.to_owned(),
+        reason: error_text(&error),
     }
 }

@@ -4,24 +4,21 @@
 //! `corten_agent`; refusals are plain text, for the log of the agent.
 
 use crate::metadata;
-use axum::body::Body;
-use axum::extract::{Extension, Path, Query, Request, State};
-use axum::http::{StatusCode, Uri};
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use corten_agent::{Admitted, AgentError, Authority, Invitation, JoinRequest, Peer};
 use corten_model::ids::NetworkId;
 use corten_model::refusal::Refusal;
-use corten_operations::instance::metadata::is_asked_on;
-use corten_operations::network::{dns, host_side};
+use corten_operations::network::dns;
 use corten_operations::{Context, agent, error_text};
 use corten_store::Failure;
 use corten_store::agents::Agent;
 use serde::Deserialize;
 use std::net::IpAddr;
 use std::sync::Arc;
-use tower::ServiceExt as _;
 
 /// What these routes stand on.
 pub struct Reception {
@@ -83,26 +80,10 @@ async fn guest_metadata(
     Query(Asked { path }): Query<Asked>,
 ) -> Result<Response, Refused> {
     let agent = known(&reception, &peer).await?;
-    let mut tx = reception.cx.store.read().await.map_err(Failure::from)?;
-    if !is_asked_on(&mut tx, &agent.name, network_id, address).await? {
-        let host = agent.name;
-        let why = format!("No guest of host '{host}' has {address} on network {network_id}.");
-        return Err(Refusal::not_found(why).into());
-    }
-    drop(tx);
-    let asker = metadata::Asker {
-        network_id,
-        address,
-    };
-    let uri = Uri::try_from(&path);
-    let uri = uri.map_err(|error| Refusal::invalid(format!("'{path}' is no path: {error}.")))?;
-    let mut request = Request::new(Body::empty());
-    *request.uri_mut() = uri;
-    request.extensions_mut().insert(asker);
-    let answered = metadata::router(reception.cx.clone())
-        .oneshot(request)
-        .await;
-    Ok(answered.into_response())
+    let found = agent::metadata_for(&reception.cx, &agent, network_id, address).await?;
+    Ok(metadata::content(
+        found.and_then(|metadata| metadata.at(&path)),
+    ))
 }
 
 #[derive(Deserialize)]
@@ -118,14 +99,8 @@ async fn names(
     Query(AskedName { name }): Query<AskedName>,
 ) -> Result<Json<dns::Found>, Refused> {
     let agent = known(&reception, &peer).await?;
-    let mut tx = reception.cx.store.read().await.map_err(Failure::from)?;
-    if !host_side::has_guest_on(&mut tx, &agent.name, network_id).await? {
-        let host = agent.name;
-        let why = format!("No guest of host '{host}' is on network {network_id}.");
-        return Err(Refusal::not_found(why).into());
-    }
-    drop(tx);
-    Ok(Json(dns::find(&reception.cx, network_id, &name).await?))
+    let found = agent::name_for(&reception.cx, &agent, network_id, &name).await?;
+    Ok(Json(found))
 }
 
 async fn known(reception: &Reception, peer: &Peer) -> Result<Agent, Refused> {

@@ -8,7 +8,7 @@ use axum::extract::{Extension, OriginalUri, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use corten_model::ids::NetworkId;
-use corten_operations::instance::metadata;
+use corten_operations::instance::metadata::{self, Content};
 use corten_operations::{Context, error_text};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,9 +31,8 @@ async fn answer(
     method: Method,
     OriginalUri(uri): OriginalUri,
 ) -> Response {
-    if method != Method::GET && method != Method::HEAD {
-        let allowed = [(header::ALLOW, HeaderValue::from_static("GET, HEAD"))];
-        return (StatusCode::METHOD_NOT_ALLOWED, allowed).into_response();
+    if let Some(refused) = only_reads(&method) {
+        return refused;
     }
     let Some(Extension(Asker {
         network_id,
@@ -49,6 +48,18 @@ async fn answer(
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
     };
+    content(found)
+}
+
+/// Nothing else is answered.
+pub fn only_reads(method: &Method) -> Option<Response> {
+    let reads = [Method::GET, Method::HEAD].contains(method);
+    let allowed = [(header::ALLOW, HeaderValue::from_static("GET, HEAD"))];
+    (!reads).then(|| (StatusCode::METHOD_NOT_ALLOWED, allowed).into_response())
+}
+
+/// A document, if there is one.
+pub(crate) fn content(found: Option<Content>) -> Response {
     match found {
         Some(content) => {
             let kind = HeaderValue::from_static(content.media_type);

@@ -10,6 +10,7 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
+use corten_model::error_text;
 use corten_model::refusal::{Reason, Refusal};
 use corten_store::Failure;
 use serde_json::Value;
@@ -41,7 +42,7 @@ impl IntoResponse for Problem {
         let refusal = match self.0 {
             Failure::Refused(refusal) => refusal,
             trouble => {
-                tracing::error!(error = %chain(&trouble), "request failed");
+                tracing::error!(error = %error_text(&trouble), "request failed");
                 let mut response = unrendered(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     Refusal::unavailable(
@@ -63,18 +64,6 @@ fn unrendered(status: StatusCode, refusal: Refusal) -> Response {
     let mut response = status.into_response();
     response.extensions_mut().insert(Unrendered(refusal));
     response
-}
-
-/// An error with all its causes, for the log.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 pub(crate) fn status_of(reason: Reason) -> StatusCode {

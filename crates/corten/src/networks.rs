@@ -2,7 +2,7 @@
 
 use crate::agent::Membership;
 use crate::config::Config;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use corten_agent::{Authority, Holds};
 use corten_host::HostConfig;
 use corten_network::chassis::{HostSide, HostSwitch, SwitchConfig, Tunnel};
@@ -84,13 +84,7 @@ impl Networks {
     /// Opens the switch of this machine as a host, if the fabric's centre runs.
     pub async fn switch(&self, config: &Config, host: &HostConfig) -> Option<Arc<HostSwitch>> {
         let central = self.central.as_ref()?;
-        let southbound = format!("unix:{}", central.southbound_socket().display());
-        let place = SwitchPlace {
-            name: crate::server::hostname(),
-            southbound,
-            identity: None,
-            tunnel: config.host.tunnel.clone(),
-        };
+        let place = SwitchPlace::beside(central, config);
         open_switch(config, host, place).await
     }
 
@@ -128,6 +122,18 @@ pub struct SwitchPlace {
     pub identity: Option<corten_network::ovsdb::Identity>,
     /// Where other hosts reach this one; a host without is alone.
     pub tunnel: Option<Tunnel>,
+}
+
+impl SwitchPlace {
+    /// Of the machine that the fabric's centre is on.
+    fn beside(central: &Central, config: &Config) -> Self {
+        Self {
+            name: crate::server::hostname(),
+            southbound: format!("unix:{}", central.southbound_socket().display()),
+            identity: None,
+            tunnel: config.host.tunnel.clone(),
+        }
+    }
 }
 
 /// Opens a host's switch. Trouble does not stop the host: its guests have no network cards, and it says why.
@@ -246,17 +252,10 @@ pub async fn destroy(config: &Config) -> anyhow::Result<()> {
         false => None,
     };
     if data.join("switch").exists() {
-        let place = match Membership::load(config)? {
-            Some(membership) => membership.switch_place(config, None),
-            None => SwitchPlace {
-                name: crate::server::hostname(),
-                southbound: format!(
-                    "unix:{}",
-                    data.join("central/run/southbound.sock").display()
-                ),
-                identity: None,
-                tunnel: config.host.tunnel.clone(),
-            },
+        let place = match (Membership::load(config)?, &central) {
+            (Some(membership), _) => membership.switch_place(config, None),
+            (None, Some(central)) => SwitchPlace::beside(central, config),
+            (None, None) => bail!("{} has a switch, and nothing says whose", data.display()),
         };
         let switch = try_open_switch(config, &config.host_config()?, place).await?;
         switch.destroy().await?;

@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "common/packets/mod.rs"]
+mod packets;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use common::{Actor, Cloud, Shape, guests, until};
-use corten::images::{Silent, TinyOptions, build_tiny};
 use corten_agent::{Dialer, Identity};
+use packets::{tiny_image, vpc};
 use reqwest::{Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -215,11 +217,6 @@ async fn server(admin: &Actor, shape: &Shape, host: &str, port: &str, script: &s
     admin.post("/compute/v2.1/servers", body).await.id("server")
 }
 
-async fn make(admin: &Actor, kind: &str, body: Value) -> Value {
-    let path = format!("/network/v2.0/{}s", kind.replace('_', "-"));
-    admin.post(&path, json!({ kind: body })).await[kind].clone()
-}
-
 /// How often the caller was answered, as far as its console goes back.
 async fn talks(admin: &Actor, caller: &str) -> usize {
     let console = admin.console(caller).await;
@@ -270,30 +267,18 @@ async fn two_hosts(machines: &Machines) {
     cloud.wait_for_hosts(2).await;
     let admin = cloud.admin().await;
 
-    let options = TinyOptions {
-        output: cloud.data().join("tiny.raw"),
-        cache: Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest-packages"),
-    };
-    let path = build_tiny(&options, &Silent).await.unwrap().path;
-    let image = cloud.image(&admin, "tiny", fs::read(path).unwrap()).await;
+    let image = tiny_image(&cloud, &admin).await;
     let shape = Shape::new(&admin, image).await;
-    let network = make(&admin, "network", json!({"name": "vpc"})).await["id"].clone();
-    let range = json!({"network_id": network, "ip_version": 4, "cidr": "10.0.1.0/24"});
-    make(&admin, "subnet", range).await;
-    let group = json!({"name": "talkers"});
-    let group = make(&admin, "security_group", group).await["id"].clone();
-    let talk = json!({
-        "security_group_id": group, "direction": "ingress", "protocol": "tcp",
-        "port_range_min": 7, "port_range_max": 7,
-    });
-    make(&admin, "security_group_rule", talk).await;
+    let (network, _) = vpc::network(&admin, "vpc", "10.0.1.0/24").await;
+    let group = vpc::make(&admin, "security_group", json!({"name": "talkers"})).await;
+    let talk = json!({"protocol": "tcp", "port_range_min": 7, "port_range_max": 7});
+    vpc::let_in(&admin, &group, talk).await;
     let port = async |address: &str| {
         let port = json!({
             "network_id": network, "security_groups": [group],
             "fixed_ips": [{ "ip_address": address }],
         });
-        let made = make(&admin, "port", port).await;
-        made["id"].as_str().unwrap().to_owned()
+        vpc::make(&admin, "port", port).await
     };
     let (far, near) = (port("10.0.1.12").await, port("10.0.1.11").await);
     let answerer = server(&admin, &shape, "host-b", &far, ANSWERER).await;
@@ -317,9 +302,8 @@ async fn two_hosts(machines: &Machines) {
     let address = membership["address"].as_str().unwrap().to_owned();
     let dialer = Dialer::new(address, Identity::new(hosts[0].data().join("agent")));
     let (client, base) = dialer.requests().await.unwrap();
-    let network_id = network.as_str().unwrap();
     for (guest, status) in [("10.0.1.11", 200), ("10.0.1.12", 404)] {
-        let path = format!("/metadata/{network_id}/{guest}?path=/openstack/latest/user_data");
+        let path = format!("/metadata/{network}/{guest}?path=/openstack/latest/user_data");
         let answer = client.get(format!("{base}{path}")).send().await.unwrap();
         assert_eq!(answer.status(), status, "{guest}");
     }

@@ -1,6 +1,7 @@
 //! Why a host refused or failed. Plain data: it crosses the wire to the control plane and ends as an instance fault.
 
 use crate::spec::DiskFormat;
+use corten_model::error_text;
 use corten_model::ids::{InstanceId, OperationId};
 use corten_network::daemons::MachineError;
 use serde::{Deserialize, Serialize};
@@ -169,14 +170,8 @@ impl HostError {
 
 impl From<MachineError> for HostError {
     fn from(error: MachineError) -> Self {
-        let mut reason = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(deeper) = cause {
-            reason = format!("{reason}: {deeper}");
-            cause = deeper.source();
-        }
         Self::Switch {
-            reason,
+            reason: error_text(&error),
             transient: error.is_transient(),
         }
     }

@@ -9,3 +9,12 @@ pub mod mac;
 pub mod origin;
 pub mod refusal;
 pub mod time;
+
+/// An error with all its causes, in one line.
+pub fn error_text(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}

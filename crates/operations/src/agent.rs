@@ -1,12 +1,16 @@
 //! Hosts on other machines: who is invited to be one, who was admitted, and whose certificate is good.
 
 use crate::context::Context;
-use corten_model::ids::HostId;
+use crate::instance::metadata::{self, Metadata};
+use crate::network::dns::{self, Found};
+use crate::network::host_side;
+use corten_model::ids::{HostId, NetworkId};
 use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
 use corten_store::agents::{Agent, Invitation};
 use corten_store::hosts::Host;
 use corten_store::{Failure, Query, Store, Tx, record};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// An invitation is good for so long.
@@ -104,6 +108,44 @@ pub async fn of_certificate(cx: &Context, certificate: &str) -> Result<Option<Ag
         .first(&mut cx.store.read().await?)
         .await?;
     Ok(agent)
+}
+
+/// What the metadata service says to the guest at this address; 404 if it is no guest of this host.
+pub async fn metadata_for(
+    cx: &Context,
+    agent: &Agent,
+    network: NetworkId,
+    address: IpAddr,
+) -> Result<Option<Metadata>, Failure> {
+    let mut tx = cx.store.read().await?;
+    if !metadata::is_asked_on(&mut tx, &agent.name, network, address).await? {
+        return Err(Refusal::not_found(format!(
+            "No guest of host '{}' has {address} on network {network}.",
+            agent.name
+        ))
+        .into());
+    }
+    drop(tx);
+    metadata::of(cx, network, address).await
+}
+
+/// What a network knows of a name; 404 if no guest of this host is on it.
+pub async fn name_for(
+    cx: &Context,
+    agent: &Agent,
+    network: NetworkId,
+    name: &str,
+) -> Result<Found, Failure> {
+    let mut tx = cx.store.read().await?;
+    if !host_side::has_guest_on(&mut tx, &agent.name, network).await? {
+        return Err(Refusal::not_found(format!(
+            "No guest of host '{}' is on network {network}.",
+            agent.name
+        ))
+        .into());
+    }
+    drop(tx);
+    dns::find(cx, network, name).await
 }
 
 async fn known(tx: &mut Tx, name: &str) -> Result<Option<Agent>, Failure> {

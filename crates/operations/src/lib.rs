@@ -44,13 +44,5 @@ pub mod watch;
 pub mod workflows;
 
 pub use context::Context;
+pub use corten_model::error_text;
 pub use settings::Settings;
-
-/// An error with all its causes, in one line.
-pub fn error_text(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
-}

@@ -8,6 +8,7 @@ use axum::extract::{ConnectInfo, OriginalUri};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use corten_agent::{Dialer, GuestServices};
+use corten_api::metadata::only_reads;
 use corten_model::ids::NetworkId;
 use corten_network::resolver::Resolver;
 use corten_operations::Settings;
@@ -35,9 +36,8 @@ impl GuestServices for RelayedServices {
             move |ConnectInfo(guest): ConnectInfo<SocketAddr>,
                   method: Method,
                   OriginalUri(uri): OriginalUri| async move {
-                if method != Method::GET && method != Method::HEAD {
-                    let allowed = [(header::ALLOW, "GET, HEAD")];
-                    return (StatusCode::METHOD_NOT_ALLOWED, allowed).into_response();
+                if let Some(refused) = only_reads(&method) {
+                    return refused;
                 }
                 let _place = room.acquire_owned().await;
                 let answered = metadata(&dialer, network, guest, uri.path()).await;

@@ -13,7 +13,7 @@ use corten_model::refusal::Refusal;
 use corten_store::metal::Resource;
 use corten_store::metal::node::Node;
 use corten_store::record::Direction;
-use corten_store::{Failure, Query, Tx, record};
+use corten_store::{Error, Failure, Query, Tx, record};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -103,6 +103,55 @@ pub(crate) async fn get<T: Resource>(tx: &mut Tx, ident: &Ident) -> Result<T, Fa
     }
     let found = find::<T>(tx, ident).await?;
     found.ok_or_else(|| missing::<T>(&ident.text).into())
+}
+
+/// Adds a resource, whose id a request may have named. `word` is what people call its kind.
+pub(crate) async fn insert<T: Resource>(tx: &mut Tx, made: &T, word: &str) -> Result<(), Failure> {
+    match record::insert(tx, made).await {
+        Err(Error::Exists { .. }) => Err(Refusal::conflict(format!(
+            "A {word} with UUID {} already exists.",
+            made.id()
+        ))
+        .into()),
+        other => Ok(other?),
+    }
+}
+
+/// Refuses a value that another resource of the kind has in this column; `what` it is, for people.
+pub(crate) async fn check_free<T: Resource>(
+    tx: &mut Tx,
+    one: &T,
+    word: &str,
+    (column, what): (&'static str, &str),
+    value: &str,
+) -> Result<(), Failure> {
+    let other: Option<T> = Query::new()
+        .equals(column, value)
+        .differs("id", one.id())
+        .first(tx)
+        .await?;
+    match other {
+        Some(_) => {
+            let why = format!("A {word} with {what} {value} already exists.");
+            Err(Refusal::conflict(why).into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// One page of what belongs to the nodes that an actor sees.
+pub(crate) async fn page_of_parts<T: Resource>(
+    cx: &Context,
+    actor: &Actor,
+    narrow: Narrow,
+    wanted: &Page,
+) -> Result<Vec<T>, Failure> {
+    let mut tx = cx.store.read().await?;
+    let mut query = Query::new();
+    if let Some(nodes) = visible_nodes(cx, actor, &mut tx).await? {
+        query = query.any_of("node_id", nodes);
+    }
+    page(&mut tx, query, narrow, wanted).await
 }
 
 /// One page of what the request narrowed the list to.

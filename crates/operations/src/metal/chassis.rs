@@ -8,7 +8,7 @@ use corten_iam::policy::Target;
 use corten_model::refusal::Refusal;
 use corten_store::metal::chassis::Chassis;
 use corten_store::metal::node::Node;
-use corten_store::{Error, Failure, Query, record};
+use corten_store::{Failure, Query, record};
 
 const DESCRIPTION_MAX: usize = 255;
 
@@ -29,16 +29,7 @@ pub async fn create(cx: &Context, actor: &Actor, chassis: Chassis) -> Result<Cha
     cx.policy.check(actor, CHASSIS_CREATE, &Target::cloud())?;
     check(&chassis)?;
     let mut tx = cx.store.write().await?;
-    match record::insert(&mut tx, &chassis).await {
-        Err(Error::Exists { .. }) => {
-            return Err(Refusal::conflict(format!(
-                "A chassis with UUID {} already exists.",
-                chassis.id
-            ))
-            .into());
-        }
-        other => other?,
-    }
+    access::insert(&mut tx, &chassis, "chassis").await?;
     tx.commit().await?;
     Ok(chassis)
 }

@@ -8,7 +8,7 @@ use corten_iam::actor::Actor;
 use corten_iam::policy::Target;
 use corten_model::refusal::Refusal;
 use corten_store::metal::deploy_template::DeployTemplate;
-use corten_store::{Error, Failure, Query, Tx, record};
+use corten_store::{Failure, Query, Tx, record};
 
 async fn check(tx: &mut Tx, template: &DeployTemplate) -> Result<(), Failure> {
     traits::check(&template.name)?;
@@ -30,19 +30,8 @@ async fn check(tx: &mut Tx, template: &DeployTemplate) -> Result<(), Failure> {
             .into());
         }
     }
-    let other: Option<DeployTemplate> = Query::new()
-        .equals("name", template.name.as_str())
-        .differs("id", &template.id)
-        .first(tx)
-        .await?;
-    match other {
-        Some(_) => Err(Refusal::conflict(format!(
-            "A deploy template with name {} already exists.",
-            template.name
-        ))
-        .into()),
-        None => Ok(()),
-    }
+    let name = ("name", "name");
+    access::check_free(tx, template, "deploy template", name, &template.name).await
 }
 
 /// Refuses an interface that has no steps.
@@ -62,20 +51,10 @@ pub async fn create(
     actor: &Actor,
     template: DeployTemplate,
 ) -> Result<DeployTemplate, Failure> {
-    cx.policy
-        .check(actor, DEPLOY_TEMPLATES_WRITE, &Target::cloud())?;
+    may_write(cx, actor)?;
     let mut tx = cx.store.write().await?;
     check(&mut tx, &template).await?;
-    match record::insert(&mut tx, &template).await {
-        Err(Error::Exists { .. }) => {
-            return Err(Refusal::conflict(format!(
-                "A deploy template with UUID {} already exists.",
-                template.id
-            ))
-            .into());
-        }
-        other => other?,
-    }
+    access::insert(&mut tx, &template, "deploy template").await?;
     tx.commit().await?;
     Ok(template)
 }
@@ -103,8 +82,7 @@ pub async fn update(
     ident: &Ident,
     edit: impl FnOnce(&DeployTemplate) -> Result<DeployTemplate, Refusal> + Send,
 ) -> Result<DeployTemplate, Failure> {
-    cx.policy
-        .check(actor, DEPLOY_TEMPLATES_WRITE, &Target::cloud())?;
+    may_write(cx, actor)?;
     let mut tx = cx.store.write().await?;
     let before = access::get::<DeployTemplate>(&mut tx, ident).await?;
     let mut template = edit(&before)?;
@@ -116,8 +94,7 @@ pub async fn update(
 }
 
 pub async fn delete(cx: &Context, actor: &Actor, ident: &Ident) -> Result<(), Failure> {
-    cx.policy
-        .check(actor, DEPLOY_TEMPLATES_WRITE, &Target::cloud())?;
+    may_write(cx, actor)?;
     let mut tx = cx.store.write().await?;
     let template = access::get::<DeployTemplate>(&mut tx, ident).await?;
     record::delete::<DeployTemplate>(&mut tx, template.id).await?;

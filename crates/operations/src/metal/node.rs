@@ -1,6 +1,7 @@
 //! Nodes: enrolling one, lists, changes of its record, and removing it.
 
 use super::access::{self, Ident, Narrow, Page};
+use super::conductor::Assignment;
 use super::{at_rest, driver, machine, node_rules, steps};
 use crate::context::Context;
 use corten_iam::action::baremetal::{
@@ -425,4 +426,20 @@ pub async fn children(cx: &Context, actor: &Actor, ident: &Ident) -> Result<Vec<
 /// The driver of a node that is about to be made or changed.
 pub fn driver_of(cx: &Context, name: &str) -> Result<&'static driver::Driver, Refusal> {
     driver::of_node(&cx.metal, name)
+}
+
+/// The ids of the nodes that this conductor works for and whose description has these words.
+pub async fn with_content(
+    cx: &Context,
+    conductor: Option<&str>,
+    words: Option<&str>,
+) -> Result<Vec<String>, Failure> {
+    let conductors = Assignment::read(cx).await?;
+    let all: Vec<Node> = Query::new().all(&mut cx.store.read().await?).await?;
+    let fitting = all.iter().filter(|node| {
+        let described = node.description.as_deref().unwrap_or_default();
+        conductor.is_none_or(|name| conductors.of(node.id) == Some(name))
+            && words.is_none_or(|words| described.contains(words))
+    });
+    Ok(fitting.map(|node| node.id.to_string()).collect())
 }

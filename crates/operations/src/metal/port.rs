@@ -6,7 +6,9 @@ use super::vif::ATTACHED;
 use crate::context::Context;
 use corten_iam::action::baremetal::{PORTS_CREATE, PORTS_DELETE, PORTS_READ, PORTS_WRITE};
 use corten_iam::actor::Actor;
+use corten_iam::policy::Target;
 use corten_model::ids::{NodeId, NodePortId};
+use corten_model::mac::Mac;
 use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
 use corten_store::metal::node::Node;
@@ -16,19 +18,11 @@ use corten_store::metal::{Object, Standard};
 use corten_store::{Error, Failure, Query, Tx, record};
 use std::collections::BTreeSet;
 
-/// A MAC address in lower case with colons.
+/// A MAC address in lower case with colons; dashes will do as well.
 pub fn mac(text: &str) -> Result<String, Refusal> {
-    let pairs: Vec<&str> = text.split([':', '-']).collect();
-    let good = pairs.len() == 6
-        && pairs
-            .iter()
-            .all(|pair| pair.len() == 2 && pair.chars().all(|c| c.is_ascii_hexdigit()));
-    if good {
-        return Ok(pairs.join(":").to_ascii_lowercase());
-    }
-    Err(Refusal::invalid(format!(
-        "Expected a MAC address but received {text}."
-    )))
+    let read = text.replace('-', ":").parse::<Mac>();
+    read.map(|mac| mac.to_string())
+        .map_err(|_| Refusal::invalid(format!("Expected a MAC address but received {text}.")))
 }
 
 /// A port that an inspection found, or a request asks for, with the usual values.
@@ -61,29 +55,10 @@ async fn check(tx: &mut Tx, port: &NodePort) -> Result<Node, Failure> {
     {
         return Err(Refusal::invalid(format!("Cannot give a port the name '{name}'.")).into());
     }
-    let same_address: Option<NodePort> = Query::new()
-        .equals("address", port.address.as_str())
-        .differs("id", &port.id)
-        .first(tx)
-        .await?;
-    if same_address.is_some() {
-        return Err(Refusal::conflict(format!(
-            "A port with MAC address {} already exists.",
-            port.address
-        ))
-        .into());
-    }
+    let address = ("address", "MAC address");
+    access::check_free(tx, port, "port", address, &port.address).await?;
     if let Some(name) = &port.name {
-        let same_name: Option<NodePort> = Query::new()
-            .equals("name", name.as_str())
-            .differs("id", &port.id)
-            .first(tx)
-            .await?;
-        if same_name.is_some() {
-            return Err(
-                Refusal::conflict(format!("A port with name {name} already exists.")).into(),
-            );
-        }
+        access::check_free(tx, port, "port", ("name", "name"), name).await?;
     }
     check_group(tx, port).await?;
     Ok(node)
@@ -130,19 +105,11 @@ async fn check_group(tx: &mut Tx, port: &NodePort) -> Result<(), Failure> {
 }
 
 pub async fn create(cx: &Context, actor: &Actor, mut port: NodePort) -> Result<NodePort, Failure> {
-    cx.policy
-        .check(actor, PORTS_CREATE, &corten_iam::policy::Target::cloud())?;
+    may_create(cx, actor)?;
     let mut tx = cx.store.write().await?;
     let node = check(&mut tx, &port).await?;
     port.shard.clone_from(&node.shard);
-    match record::insert(&mut tx, &port).await {
-        Err(Error::Exists { .. }) => {
-            return Err(
-                Refusal::conflict(format!("A port with UUID {} already exists.", port.id)).into(),
-            );
-        }
-        other => other?,
-    }
+    access::insert(&mut tx, &port, "port").await?;
     tx.commit().await?;
     Ok(port)
 }
@@ -172,12 +139,7 @@ pub async fn list(
     narrow: Narrow,
     page: &Page,
 ) -> Result<Vec<NodePort>, Failure> {
-    let mut tx = cx.store.read().await?;
-    let mut query = Query::new();
-    if let Some(nodes) = access::visible_nodes(cx, actor, &mut tx).await? {
-        query = query.any_of("node_id", nodes);
-    }
-    access::page(&mut tx, query, narrow, page).await
+    access::page_of_parts(cx, actor, narrow, page).await
 }
 
 async fn get(
@@ -281,6 +243,5 @@ pub async fn ids_of_node(cx: &Context, node: NodeId) -> Result<Vec<NodePortId>, 
 
 /// Whether an actor may add ports and port groups.
 pub fn may_create(cx: &Context, actor: &Actor) -> Result<(), Refusal> {
-    cx.policy
-        .check(actor, PORTS_CREATE, &corten_iam::policy::Target::cloud())
+    cx.policy.check(actor, PORTS_CREATE, &Target::cloud())
 }

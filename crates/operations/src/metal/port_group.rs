@@ -1,16 +1,15 @@
 //! Port groups: several network cards of a node that are one link.
 
 use super::access::{self, Ident, Narrow, Page, is_name};
-use super::at_rest;
+use super::{at_rest, port};
 use crate::context::Context;
-use corten_iam::action::baremetal::{PORTS_CREATE, PORTS_DELETE, PORTS_WRITE};
+use corten_iam::action::baremetal::{PORTS_DELETE, PORTS_WRITE};
 use corten_iam::actor::Actor;
-use corten_iam::policy::Target;
 use corten_model::refusal::Refusal;
 use corten_store::metal::node::Node;
 use corten_store::metal::port::NodePort;
 use corten_store::metal::port_group::PortGroup;
-use corten_store::{Error, Failure, Query, Tx, record};
+use corten_store::{Failure, Query, Tx, record};
 
 /// Linux's bonding modes.
 pub const MODES: &[&str] = &[
@@ -42,48 +41,20 @@ async fn check(tx: &mut Tx, group: &PortGroup) -> Result<(), Failure> {
             ))
             .into());
         }
-        taken(tx, group, "name", name).await?;
+        access::check_free(tx, group, "portgroup", ("name", "name"), name).await?;
     }
     if let Some(address) = &group.address {
-        taken(tx, group, "address", address).await?;
+        let column = ("address", "address");
+        access::check_free(tx, group, "portgroup", column, address).await?;
     }
     Ok(())
 }
 
-async fn taken(
-    tx: &mut Tx,
-    group: &PortGroup,
-    column: &'static str,
-    value: &str,
-) -> Result<(), Failure> {
-    let other: Option<PortGroup> = Query::new()
-        .equals(column, value)
-        .differs("id", &group.id)
-        .first(tx)
-        .await?;
-    match other {
-        Some(_) => Err(Refusal::conflict(format!(
-            "A portgroup with {column} {value} already exists."
-        ))
-        .into()),
-        None => Ok(()),
-    }
-}
-
 pub async fn create(cx: &Context, actor: &Actor, group: PortGroup) -> Result<PortGroup, Failure> {
-    cx.policy.check(actor, PORTS_CREATE, &Target::cloud())?;
+    port::may_create(cx, actor)?;
     let mut tx = cx.store.write().await?;
     check(&mut tx, &group).await?;
-    match record::insert(&mut tx, &group).await {
-        Err(Error::Exists { .. }) => {
-            return Err(Refusal::conflict(format!(
-                "A portgroup with UUID {} already exists.",
-                group.id
-            ))
-            .into());
-        }
-        other => other?,
-    }
+    access::insert(&mut tx, &group, "portgroup").await?;
     tx.commit().await?;
     Ok(group)
 }
@@ -94,12 +65,7 @@ pub async fn list(
     narrow: Narrow,
     page: &Page,
 ) -> Result<Vec<PortGroup>, Failure> {
-    let mut tx = cx.store.read().await?;
-    let mut query = Query::new();
-    if let Some(nodes) = access::visible_nodes(cx, actor, &mut tx).await? {
-        query = query.any_of("node_id", nodes);
-    }
-    access::page(&mut tx, query, narrow, page).await
+    access::page_of_parts(cx, actor, narrow, page).await
 }
 
 async fn get(

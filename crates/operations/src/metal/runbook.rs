@@ -12,7 +12,7 @@ use corten_iam::policy::Target;
 use corten_model::ids::ProjectId;
 use corten_model::refusal::Refusal;
 use corten_store::metal::runbook::Runbook;
-use corten_store::{Error, Failure, Query, Tx, record};
+use corten_store::{Failure, Query, Tx, record};
 use std::collections::BTreeSet;
 
 fn may(cx: &Context, actor: &Actor, action: Action, runbook: &Runbook) -> Result<(), Refusal> {
@@ -52,19 +52,8 @@ async fn check(tx: &mut Tx, runbook: &Runbook) -> Result<(), Failure> {
         )
         .into());
     }
-    let other: Option<Runbook> = Query::new()
-        .equals("name", runbook.name.as_str())
-        .differs("id", &runbook.id)
-        .first(tx)
-        .await?;
-    match other {
-        Some(_) => Err(Refusal::conflict(format!(
-            "A runbook with name {} already exists.",
-            runbook.name
-        ))
-        .into()),
-        None => Ok(()),
-    }
+    let name = ("name", "name");
+    access::check_free(tx, runbook, "runbook", name, &runbook.name).await
 }
 
 /// A runbook of whoever writes it down: an actor of a project owns it, the system's belongs to nobody.
@@ -79,16 +68,7 @@ pub async fn create(cx: &Context, actor: &Actor, mut runbook: Runbook) -> Result
     }
     let mut tx = cx.store.write().await?;
     check(&mut tx, &runbook).await?;
-    match record::insert(&mut tx, &runbook).await {
-        Err(Error::Exists { .. }) => {
-            return Err(Refusal::conflict(format!(
-                "A runbook with UUID {} already exists.",
-                runbook.id
-            ))
-            .into());
-        }
-        other => other?,
-    }
+    access::insert(&mut tx, &runbook, "runbook").await?;
     tx.commit().await?;
     Ok(runbook)
 }

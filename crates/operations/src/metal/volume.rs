@@ -13,7 +13,7 @@ use corten_store::metal::Resource;
 use corten_store::metal::node::{Node, PowerSeen};
 use corten_store::metal::volume_connector::VolumeConnector;
 use corten_store::metal::volume_target::VolumeTarget;
-use corten_store::{Error, Failure, Query, Tx, record};
+use corten_store::{Failure, Query, Tx, record};
 
 const CONNECTOR_KINDS: &[&str] = &["iqn", "ip", "mac", "wwnn", "wwpn", "port", "portgroup"];
 
@@ -113,17 +113,7 @@ pub async fn create<T: Volume>(cx: &Context, actor: &Actor, volume: T) -> Result
         })?;
     access::check(cx, actor, &node, &ident, VOLUMES_WRITE)?;
     check(&mut tx, &volume).await?;
-    match record::insert(&mut tx, &volume).await {
-        Err(Error::Exists { .. }) => {
-            return Err(Refusal::conflict(format!(
-                "A {} with UUID {} already exists.",
-                T::WORD,
-                volume.id()
-            ))
-            .into());
-        }
-        other => other?,
-    }
+    access::insert(&mut tx, &volume, T::WORD).await?;
     tx.commit().await?;
     Ok(volume)
 }
@@ -134,12 +124,7 @@ pub async fn list<T: Volume>(
     narrow: Narrow,
     page: &Page,
 ) -> Result<Vec<T>, Failure> {
-    let mut tx = cx.store.read().await?;
-    let mut query = Query::new();
-    if let Some(nodes) = access::visible_nodes(cx, actor, &mut tx).await? {
-        query = query.any_of("node_id", nodes);
-    }
-    access::page(&mut tx, query, narrow, page).await
+    access::page_of_parts(cx, actor, narrow, page).await
 }
 
 async fn get<T: Volume>(

@@ -1,15 +1,13 @@
 //! `/deploy_templates`: steps that a deployment runs besides its own.
 
-use super::kit::{Listing, SortKeys, Values, document, ident, links, listed, new_id, shown};
-use super::patch::Patch;
-use super::schema::{Schema, Wanted};
-use super::version::{Allowed, Version};
+use super::kit::{SortKeys, Values, document, links, new_id};
+use super::schema::Schema;
+use super::served::{Call, Served};
+use super::version::Allowed;
 use crate::app::App;
-use crate::auth::Caller;
 use crate::body::Body;
-use crate::params::{BaseUrl, Params};
 use crate::problem::Answer;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -29,153 +27,96 @@ pub fn routes() -> Router<App> {
         )
 }
 
-const TEMPLATE: Schema = Schema {
-    one: "deploy template",
-    fields: &[
-        ("uuid", 55),
-        ("name", 55),
-        ("steps", 55),
-        ("extra", 55),
-        ("created_at", 55),
-        ("updated_at", 55),
-        ("links", 55),
-    ],
-    created: &["uuid", "name", "steps", "extra"],
-    patched: &["name", "steps", "extra"],
-    brief: &["uuid", "name", "links"],
-};
+impl Served for DeployTemplate {
+    const SCHEMA: Schema = Schema {
+        one: "deploy template",
+        fields: &[
+            ("uuid", 55),
+            ("name", 55),
+            ("steps", 55),
+            ("extra", 55),
+            ("created_at", 55),
+            ("updated_at", 55),
+            ("links", 55),
+        ],
+        created: &["uuid", "name", "steps", "extra"],
+        patched: &["name", "steps", "extra"],
+        brief: &["uuid", "name", "links"],
+    };
+    const SORT_KEYS: SortKeys = &[("name", "name")];
 
-const SORT_KEYS: SortKeys = &[("name", "name")];
+    fn document(&self, base: &str) -> Map<String, Value> {
+        let Self {
+            id,
+            name,
+            steps,
+            standard,
+        } = self;
+        document(
+            json!({
+                "uuid": id,
+                "name": name,
+                "steps": steps,
+                "links": links(base, &format!("deploy_templates/{id}")),
+            }),
+            standard,
+        )
+    }
 
-fn template_document(base: &str, template: &DeployTemplate) -> Map<String, Value> {
-    let DeployTemplate {
-        id,
-        name,
-        steps,
-        standard,
-    } = template;
-    document(
-        json!({
-            "uuid": id,
-            "name": name,
-            "steps": steps,
-            "links": links(base, &format!("deploy_templates/{id}")),
-        }),
-        standard,
-    )
+    fn edited(&self, document: Map<String, Value>) -> Result<Self, Refusal> {
+        let mut values = Values(document);
+        let mut standard = self.standard.clone();
+        standard.extra = values.object("extra")?;
+        Ok(Self {
+            id: self.id,
+            name: values.required_text("name")?,
+            steps: values.list("steps")?,
+            standard,
+        })
+    }
 }
 
-fn edited(
-    before: &DeployTemplate,
-    document: Map<String, Value>,
-) -> Result<DeployTemplate, Refusal> {
-    let mut values = Values(document);
-    let mut standard = before.standard.clone();
-    standard.extra = values.object("extra")?;
-    Ok(DeployTemplate {
-        id: before.id,
-        name: values.required_text("name")?,
-        steps: values.list("steps")?,
-        standard,
-    })
+async fn index(call: Call, _: Allowed<55>) -> Answer<Json<Value>> {
+    let listing = call.listing_of::<DeployTemplate>(false)?;
+    let found = deploy_template::list(call.cx(), &call.actor, &listing.page).await?;
+    let place = ("deploy_templates", "deploy_templates");
+    Ok(call.page_of(place, &listing, &found))
 }
 
-async fn index(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    _: Allowed<55>,
-    version: Version,
-    base: BaseUrl,
-    params: Params,
-) -> Answer<Json<Value>> {
-    let listing = Listing::read(version, &params, &TEMPLATE, SORT_KEYS, false)?;
-    let found = deploy_template::list(&app.cx, &actor, &listing.page).await?;
-    let last = found.last().map(|template| template.id.to_string());
-    let views = found
-        .iter()
-        .map(|one| TEMPLATE.view(version, template_document(&base.0, one), &listing.wanted))
-        .collect();
-    let name = "deploy_templates";
-    Ok(listed(
-        name,
-        name,
-        views,
-        last,
-        &listing.page,
-        &params,
-        &base,
-    ))
-}
-
-async fn show(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    _: Allowed<55>,
-    version: Version,
-    BaseUrl(base): BaseUrl,
-    params: Params,
-    Path(id): Path<String>,
-) -> Answer<Json<Value>> {
-    let found = deploy_template::show(&app.cx, &actor, &ident(version, &id)).await?;
-    Ok(shown(
-        version,
-        &params,
-        &TEMPLATE,
-        template_document(&base, &found),
-    )?)
+async fn show(call: Call, _: Allowed<55>, Path(id): Path<String>) -> Answer<Json<Value>> {
+    let found = deploy_template::show(call.cx(), &call.actor, &call.ident(&id)).await?;
+    Ok(call.shown_of(&found)?)
 }
 
 async fn create(
-    State(app): State<App>,
-    Caller(actor): Caller,
+    call: Call,
     _: Allowed<55>,
-    version: Version,
-    BaseUrl(base): BaseUrl,
     Body(body): Body<Map<String, Value>>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    deploy_template::may_write(&app.cx, &actor)?;
+    deploy_template::may_write(call.cx(), &call.actor)?;
     let plain = DeployTemplate {
         id: new_id(&body, DeployTemplateId::random)?,
         name: String::new(),
         steps: Vec::new(),
-        standard: Standard::new(Object::new(), app.cx.now()),
+        standard: Standard::new(Object::new(), call.cx().now()),
     };
-    let document = TEMPLATE.new_document(version, template_document(&base, &plain), body)?;
-    let made = deploy_template::create(&app.cx, &actor, edited(&plain, document)?).await?;
-    let view = TEMPLATE.view(version, template_document(&base, &made), &Wanted::All);
-    Ok((StatusCode::CREATED, Json(Value::Object(view))))
+    let wanted = plain.edited(call.requested(&plain, body)?)?;
+    let made = deploy_template::create(call.cx(), &call.actor, wanted).await?;
+    Ok(call.made(&made))
 }
 
 async fn update(
-    State(app): State<App>,
-    Caller(actor): Caller,
+    call: Call,
     _: Allowed<55>,
-    version: Version,
-    BaseUrl(base): BaseUrl,
     Path(id): Path<String>,
     Body(body): Body<Value>,
 ) -> Answer<Json<Value>> {
-    let named = ident(version, &id);
-    let changed = deploy_template::update(&app.cx, &actor, &named, |before| {
-        let patch = Patch::read(body)?;
-        let document = template_document(&base, before);
-        edited(
-            before,
-            TEMPLATE.patched_document(version, document, &patch)?,
-        )
-    })
-    .await?;
-    let view = TEMPLATE.view(version, template_document(&base, &changed), &Wanted::All);
-    Ok(Json(Value::Object(view)))
+    let edit = |before: &DeployTemplate| call.patched(before, body);
+    let changed = deploy_template::update(call.cx(), &call.actor, &call.ident(&id), edit).await?;
+    Ok(call.whole(&changed))
 }
 
-async fn delete(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    _: Allowed<55>,
-    version: Version,
-    Path(id): Path<String>,
-) -> Answer<StatusCode> {
-    deploy_template::delete(&app.cx, &actor, &ident(version, &id)).await?;
+async fn delete(call: Call, _: Allowed<55>, Path(id): Path<String>) -> Answer<StatusCode> {
+    deploy_template::delete(call.cx(), &call.actor, &call.ident(&id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

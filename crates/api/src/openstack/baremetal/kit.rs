@@ -2,8 +2,7 @@
 
 use super::schema::{Schema, Wanted};
 use super::version::Version;
-use crate::params::{BaseUrl, Params, parse_truth};
-use axum::Json;
+use crate::params::{Params, parse_truth};
 use corten_model::ids::InvalidId;
 use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
@@ -190,43 +189,11 @@ pub fn links(base: &str, path: &str) -> Value {
 
 const LIMIT_MAX: usize = 1000;
 
-/// A request for a list.
-pub struct Asked<'a> {
-    pub version: Version,
-    pub params: &'a Params,
-    pub base: &'a BaseUrl,
-    /// Of the list, for the way to its next page.
-    pub path: &'a str,
-    /// Everything is shown of each.
-    pub detailed: bool,
-}
-
-/// A list: its page, and how much is shown of each.
-pub struct Listing {
-    pub page: Page,
-    pub wanted: Wanted,
-}
-
 /// Attributes that a list can be sorted by, with their columns.
 pub type SortKeys = &'static [(&'static str, &'static str)];
 
-impl Listing {
-    /// What the parameters ask for. `detailed`: everything is shown unless they say otherwise.
-    pub fn read(
-        version: Version,
-        params: &Params,
-        schema: &Schema,
-        sort_keys: SortKeys,
-        detailed: bool,
-    ) -> Result<Self, Refusal> {
-        Ok(Self {
-            page: page(params, sort_keys)?,
-            wanted: wanted(version, params, schema, detailed)?,
-        })
-    }
-}
-
-fn wanted(
+/// How much the parameters of a list want of each.
+pub fn wanted(
     version: Version,
     params: &Params,
     schema: &Schema,
@@ -247,7 +214,8 @@ fn wanted(
     }
 }
 
-fn page(params: &Params, sort_keys: SortKeys) -> Result<Page, Refusal> {
+/// The page that the parameters ask for.
+pub fn page(params: &Params, sort_keys: SortKeys) -> Result<Page, Refusal> {
     let limit = match params.count("limit")? {
         Some(0) => return Err(Refusal::invalid("Limit must be positive")),
         Some(limit) => limit.min(LIMIT_MAX),
@@ -290,38 +258,4 @@ fn sort_column(key: &str, sort_keys: SortKeys) -> Result<&'static str, Refusal> 
                 "The sort_key value \"{key}\" is an invalid field for sorting"
             ))
         })
-}
-
-/// A page of views, with the way to the next one.
-pub fn listed(
-    collection: &str,
-    path: &str,
-    views: Vec<Map<String, Value>>,
-    last: Option<String>,
-    page: &Page,
-    params: &Params,
-    base: &BaseUrl,
-) -> Json<Value> {
-    let full = views.len() == page.limit;
-    let mut answer = json!({ collection: views });
-    if let Some(last) = last.filter(|_| full) {
-        let limit = page.limit.to_string();
-        let query = params.with(&[("limit", Some(&limit)), ("marker", Some(&last))]);
-        answer["next"] = format!("{}/baremetal/v1/{path}?{query}", base.0).into();
-    }
-    Json(answer)
-}
-
-/// The one resource that is shown, or what a request wants of it.
-pub fn shown(
-    version: Version,
-    params: &Params,
-    schema: &Schema,
-    document: Map<String, Value>,
-) -> Result<Json<Value>, Refusal> {
-    let wanted = match params.get("fields") {
-        Some(fields) => schema.wanted(version, fields)?,
-        None => Wanted::All,
-    };
-    Ok(Json(Value::Object(schema.view(version, document, &wanted))))
 }

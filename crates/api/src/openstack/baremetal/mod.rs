@@ -19,6 +19,7 @@ mod ports;
 mod ramdisk;
 mod runbooks;
 mod schema;
+mod served;
 mod version;
 mod volume;
 

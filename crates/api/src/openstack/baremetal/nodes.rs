@@ -1,10 +1,11 @@
 //! `/nodes`: lists, and a node's record.
 
-use super::kit::{Asked, Listing, SortKeys, ident_since, listed, new_id, shown};
+use super::kit::{SortKeys, ident_since, new_id};
 use super::node_edit::edited;
 use super::node_view::{NODE, node_document};
 use super::patch::Patch;
 use super::schema::Wanted;
+use super::served::Call;
 use super::version::Version;
 use crate::app::App;
 use crate::auth::Caller;
@@ -17,7 +18,6 @@ use axum::http::header::LOCATION;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use corten_iam::actor::Actor;
 use corten_model::ids::NodeId;
 use corten_model::refusal::Refusal;
 use corten_operations::metal::conductor::Assignment;
@@ -174,39 +174,27 @@ async fn by_content(
     if words.is_some() {
         version.acceptable_from(51, "The parameter 'description_contains'")?;
     }
-    let conductors = Assignment::read(&app.cx).await?;
-    let all: Vec<Node> = Query::new().all(&mut app.cx.store.read().await?).await?;
-    let fitting = all.iter().filter(|node| {
-        let described = node.description.as_deref().unwrap_or_default();
-        conductor.is_none_or(|name| conductors.of(node.id) == Some(name))
-            && words.is_none_or(|words| described.contains(words))
-    });
-    Ok(query.any_of("id", fitting.map(|node| node.id.to_string())))
+    let fitting = node::with_content(&app.cx, conductor, words).await?;
+    Ok(query.any_of("id", fitting))
 }
 
 async fn list(
-    app: &App,
-    actor: &Actor,
-    asked: Asked<'_>,
+    call: &Call,
+    path: &str,
+    detailed: bool,
     (query, narrow): (Query<Node>, Narrow),
 ) -> Answer<Json<Value>> {
-    let Asked {
-        version,
-        params,
-        base,
-        path,
-        detailed,
-    } = asked;
-    let listing = Listing::read(version, params, &NODE, SORT_KEYS, detailed)?;
-    let found = node::list(&app.cx, actor, query, narrow, &listing.page).await?;
-    let conductors = Assignment::read(&app.cx).await?;
+    let version = call.version;
+    let listing = call.listing(&NODE, SORT_KEYS, detailed)?;
+    let found = node::list(call.cx(), &call.actor, query, narrow, &listing.page).await?;
+    let conductors = Assignment::read(call.cx()).await?;
     let last = found.last().map(|shown| shown.node.id.to_string());
     // What only one node's own page shows.
     let parts = ["ports", "portgroups", "states", "volume"];
     let views = found
         .iter()
         .map(|shown| {
-            let mut document = node_document(version, &base.0, shown, &conductors);
+            let mut document = node_document(version, &call.base, shown, &conductors);
             if listing.wanted != Wanted::All {
                 return NODE.view(version, document, &listing.wanted);
             }
@@ -216,117 +204,41 @@ async fn list(
             NODE.view(version, document, &Wanted::All)
         })
         .collect();
-    Ok(listed(
-        "nodes",
-        path,
-        views,
-        last,
-        &listing.page,
-        params,
-        base,
-    ))
+    Ok(call.page(("nodes", path), &listing.page, views, last))
 }
 
-async fn index(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    version: Version,
-    base: BaseUrl,
-    params: Params,
-) -> Answer<Json<Value>> {
-    let narrowed = narrow(&app, version, &params).await?;
-    let asked = Asked {
-        version,
-        params: &params,
-        base: &base,
-        path: "nodes",
-        detailed: false,
-    };
-    list(&app, &actor, asked, narrowed).await
+async fn index(call: Call) -> Answer<Json<Value>> {
+    let narrowed = narrow(&call.app, call.version, &call.params).await?;
+    list(&call, "nodes", false, narrowed).await
 }
 
-async fn detail(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    version: Version,
-    base: BaseUrl,
-    params: Params,
-) -> Answer<Json<Value>> {
-    let narrowed = narrow(&app, version, &params).await?;
-    let asked = Asked {
-        version,
-        params: &params,
-        base: &base,
-        path: "nodes/detail",
-        detailed: true,
-    };
-    list(&app, &actor, asked, narrowed).await
+async fn detail(call: Call) -> Answer<Json<Value>> {
+    let narrowed = narrow(&call.app, call.version, &call.params).await?;
+    list(&call, "nodes/detail", true, narrowed).await
 }
 
-async fn in_chassis(
-    app: &App,
-    actor: &Actor,
-    version: Version,
-    params: &Params,
-    id: &str,
-) -> Answer<(Query<Node>, Narrow)> {
-    let chassis = chassis::show(&app.cx, actor, &ident_since(version, u16::MAX, id)).await?;
-    let (query, narrow) = narrow(app, version, params).await?;
+async fn in_chassis(call: &Call, id: &str) -> Answer<(Query<Node>, Narrow)> {
+    let ident = call.ident_since(u16::MAX, id);
+    let chassis = chassis::show(call.cx(), &call.actor, &ident).await?;
+    let (query, narrow) = narrow(&call.app, call.version, &call.params).await?;
     Ok((query.equals("chassis_id", &chassis.id), narrow))
 }
 
-async fn of_chassis(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    version: Version,
-    base: BaseUrl,
-    params: Params,
-    Path(id): Path<String>,
-) -> Answer<Json<Value>> {
-    let narrowed = in_chassis(&app, &actor, version, &params, &id).await?;
-    let path = format!("chassis/{id}/nodes");
-    let asked = Asked {
-        version,
-        params: &params,
-        base: &base,
-        path: &path,
-        detailed: false,
-    };
-    list(&app, &actor, asked, narrowed).await
+async fn of_chassis(call: Call, Path(id): Path<String>) -> Answer<Json<Value>> {
+    let narrowed = in_chassis(&call, &id).await?;
+    list(&call, &format!("chassis/{id}/nodes"), false, narrowed).await
 }
 
-async fn of_chassis_detail(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    version: Version,
-    base: BaseUrl,
-    params: Params,
-    Path(id): Path<String>,
-) -> Answer<Json<Value>> {
-    let narrowed = in_chassis(&app, &actor, version, &params, &id).await?;
-    let path = format!("chassis/{id}/nodes/detail");
-    let asked = Asked {
-        version,
-        params: &params,
-        base: &base,
-        path: &path,
-        detailed: true,
-    };
-    list(&app, &actor, asked, narrowed).await
+async fn of_chassis_detail(call: Call, Path(id): Path<String>) -> Answer<Json<Value>> {
+    let narrowed = in_chassis(&call, &id).await?;
+    list(&call, &format!("chassis/{id}/nodes/detail"), true, narrowed).await
 }
 
-async fn show(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    version: Version,
-    BaseUrl(base): BaseUrl,
-    params: Params,
-    Path(id): Path<String>,
-) -> Answer<Json<Value>> {
-    let found = node::show(&app.cx, &actor, &ident_since(version, 5, &id)).await?;
-    let conductors = Assignment::read(&app.cx).await?;
-    let document = node_document(version, &base, &found, &conductors);
-    Ok(shown(version, &params, &NODE, document)?)
+async fn show(call: Call, Path(id): Path<String>) -> Answer<Json<Value>> {
+    let found = node::show(call.cx(), &call.actor, &call.ident_since(5, &id)).await?;
+    let conductors = Assignment::read(call.cx()).await?;
+    let document = node_document(call.version, &call.base, &found, &conductors);
+    Ok(call.shown(&NODE, document)?)
 }
 
 async fn create(

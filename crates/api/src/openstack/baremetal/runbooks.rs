@@ -1,15 +1,13 @@
 //! `/runbooks`: lists of steps for cleaning and service that an operator wrote down once.
 
-use super::kit::{Listing, SortKeys, Values, document, ident, links, listed, new_id, shown};
-use super::patch::Patch;
-use super::schema::{Schema, Wanted};
-use super::version::{Allowed, Since, Version};
+use super::kit::{SortKeys, Values, document, links, new_id};
+use super::schema::Schema;
+use super::served::{Call, Served};
+use super::version::{Allowed, Since};
 use crate::app::App;
-use crate::auth::Caller;
 use crate::body::Body;
-use crate::params::{BaseUrl, Params};
 use crate::problem::Answer;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::{get, put};
 use axum::{Json, Router};
@@ -38,149 +36,114 @@ pub fn routes() -> Router<App> {
         )
 }
 
-const RUNBOOK: Schema = Schema {
-    one: "runbook",
-    fields: &[
-        ("uuid", 92),
-        ("name", 92),
-        ("steps", 92),
-        ("disable_ramdisk", 92),
-        ("extra", 92),
-        ("public", 92),
-        ("owner", 92),
-        ("description", 112),
-        ("traits", 112),
-        ("created_at", 92),
-        ("updated_at", 92),
-        ("links", 92),
-    ],
-    created: &[
-        "uuid",
-        "name",
-        "steps",
-        "disable_ramdisk",
-        "extra",
-        "public",
-        "owner",
-        "description",
-    ],
-    patched: &[
-        "name",
-        "steps",
-        "disable_ramdisk",
-        "extra",
-        "public",
-        "owner",
-        "description",
-    ],
-    brief: &["uuid", "name", "public", "owner", "links"],
-};
+impl Served for Runbook {
+    const SCHEMA: Schema = Schema {
+        one: "runbook",
+        fields: &[
+            ("uuid", 92),
+            ("name", 92),
+            ("steps", 92),
+            ("disable_ramdisk", 92),
+            ("extra", 92),
+            ("public", 92),
+            ("owner", 92),
+            ("description", 112),
+            ("traits", 112),
+            ("created_at", 92),
+            ("updated_at", 92),
+            ("links", 92),
+        ],
+        created: &[
+            "uuid",
+            "name",
+            "steps",
+            "disable_ramdisk",
+            "extra",
+            "public",
+            "owner",
+            "description",
+        ],
+        patched: &[
+            "name",
+            "steps",
+            "disable_ramdisk",
+            "extra",
+            "public",
+            "owner",
+            "description",
+        ],
+        brief: &["uuid", "name", "public", "owner", "links"],
+    };
+    const SORT_KEYS: SortKeys = &[("name", "name"), ("owner", "owner"), ("public", "public")];
 
-const SORT_KEYS: SortKeys = &[("name", "name"), ("owner", "owner"), ("public", "public")];
+    fn document(&self, base: &str) -> Map<String, Value> {
+        let Self {
+            id,
+            name,
+            description,
+            steps,
+            traits,
+            public,
+            owner,
+            disable_ramdisk,
+            standard,
+        } = self;
+        document(
+            json!({
+                "uuid": id,
+                "name": name,
+                "description": description,
+                "steps": steps,
+                "traits": traits,
+                "public": public,
+                "owner": owner,
+                "disable_ramdisk": disable_ramdisk,
+                "links": links(base, &format!("runbooks/{id}")),
+            }),
+            standard,
+        )
+    }
 
-fn runbook_document(base: &str, runbook: &Runbook) -> Map<String, Value> {
-    let Runbook {
-        id,
-        name,
-        description,
-        steps,
-        traits,
-        public,
-        owner,
-        disable_ramdisk,
-        standard,
-    } = runbook;
-    document(
-        json!({
-            "uuid": id,
-            "name": name,
-            "description": description,
-            "steps": steps,
-            "traits": traits,
-            "public": public,
-            "owner": owner,
-            "disable_ramdisk": disable_ramdisk,
-            "links": links(base, &format!("runbooks/{id}")),
-        }),
-        standard,
-    )
+    fn edited(&self, document: Map<String, Value>) -> Result<Self, Refusal> {
+        let mut values = Values(document);
+        let mut standard = self.standard.clone();
+        standard.extra = values.object("extra")?;
+        Ok(Self {
+            id: self.id,
+            name: values.required_text("name")?,
+            description: values.text("description")?,
+            steps: values.list("steps")?,
+            traits: self.traits.clone(),
+            public: values.truth("public")?.unwrap_or_default(),
+            owner: values.text("owner")?,
+            disable_ramdisk: values.truth("disable_ramdisk")?.unwrap_or_default(),
+            standard,
+        })
+    }
 }
 
-fn edited(before: &Runbook, document: Map<String, Value>) -> Result<Runbook, Refusal> {
-    let mut values = Values(document);
-    let mut standard = before.standard.clone();
-    standard.extra = values.object("extra")?;
-    Ok(Runbook {
-        id: before.id,
-        name: values.required_text("name")?,
-        description: values.text("description")?,
-        steps: values.list("steps")?,
-        traits: before.traits.clone(),
-        public: values.truth("public")?.unwrap_or_default(),
-        owner: values.text("owner")?,
-        disable_ramdisk: values.truth("disable_ramdisk")?.unwrap_or_default(),
-        standard,
-    })
-}
-
-async fn index(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    _: Allowed<92>,
-    version: Version,
-    base: BaseUrl,
-    params: Params,
-) -> Answer<Json<Value>> {
-    let listing = Listing::read(version, &params, &RUNBOOK, SORT_KEYS, false)?;
+async fn index(call: Call, _: Allowed<92>) -> Answer<Json<Value>> {
+    let listing = call.listing_of::<Runbook>(false)?;
     let mut narrow = Narrow::default();
-    if let Some(owner) = params.get("owner").or(params.get("project")) {
+    if let Some(owner) = call.params.get("owner").or(call.params.get("project")) {
         narrow.0.push(("owner", vec![owner.to_owned()]));
     }
-    let found = runbook::list(&app.cx, &actor, narrow, &listing.page).await?;
-    let last = found.last().map(|runbook| runbook.id.to_string());
-    let views = found
-        .iter()
-        .map(|one| RUNBOOK.view(version, runbook_document(&base.0, one), &listing.wanted))
-        .collect();
-    let name = "runbooks";
-    Ok(listed(
-        name,
-        name,
-        views,
-        last,
-        &listing.page,
-        &params,
-        &base,
-    ))
+    let found = runbook::list(call.cx(), &call.actor, narrow, &listing.page).await?;
+    Ok(call.page_of(("runbooks", "runbooks"), &listing, &found))
 }
 
-async fn show(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    _: Allowed<92>,
-    version: Version,
-    BaseUrl(base): BaseUrl,
-    params: Params,
-    Path(id): Path<String>,
-) -> Answer<Json<Value>> {
-    let found = runbook::show(&app.cx, &actor, &ident(version, &id)).await?;
-    Ok(shown(
-        version,
-        &params,
-        &RUNBOOK,
-        runbook_document(&base, &found),
-    )?)
+async fn show(call: Call, _: Allowed<92>, Path(id): Path<String>) -> Answer<Json<Value>> {
+    let found = runbook::show(call.cx(), &call.actor, &call.ident(&id)).await?;
+    Ok(call.shown_of(&found)?)
 }
 
 async fn create(
-    State(app): State<App>,
-    Caller(actor): Caller,
+    call: Call,
     _: Allowed<92>,
-    version: Version,
-    BaseUrl(base): BaseUrl,
     Body(body): Body<Map<String, Value>>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    runbook::may_create(&app.cx, &actor, body.get("owner").and_then(Value::as_str))?;
+    let owner = body.get("owner").and_then(Value::as_str);
+    runbook::may_create(call.cx(), &call.actor, owner)?;
     let plain = Runbook {
         id: new_id(&body, RunbookId::random)?,
         name: String::new(),
@@ -190,109 +153,82 @@ async fn create(
         public: false,
         owner: None,
         disable_ramdisk: false,
-        standard: Standard::new(Object::new(), app.cx.now()),
+        standard: Standard::new(Object::new(), call.cx().now()),
     };
-    let document = RUNBOOK.new_document(version, runbook_document(&base, &plain), body)?;
-    let made = runbook::create(&app.cx, &actor, edited(&plain, document)?).await?;
-    let view = RUNBOOK.view(version, runbook_document(&base, &made), &Wanted::All);
-    Ok((StatusCode::CREATED, Json(Value::Object(view))))
+    let wanted = plain.edited(call.requested(&plain, body)?)?;
+    let made = runbook::create(call.cx(), &call.actor, wanted).await?;
+    Ok(call.made(&made))
 }
 
 async fn update(
-    State(app): State<App>,
-    Caller(actor): Caller,
+    call: Call,
     _: Allowed<92>,
-    version: Version,
-    BaseUrl(base): BaseUrl,
     Path(id): Path<String>,
     Body(body): Body<Value>,
 ) -> Answer<Json<Value>> {
-    let changed = runbook::update(&app.cx, &actor, &ident(version, &id), |before| {
-        let patch = Patch::read(body)?;
-        let document = runbook_document(&base, before);
-        edited(before, RUNBOOK.patched_document(version, document, &patch)?)
-    })
-    .await?;
-    let view = RUNBOOK.view(version, runbook_document(&base, &changed), &Wanted::All);
-    Ok(Json(Value::Object(view)))
+    let edit = |before: &Runbook| call.patched(before, body);
+    let changed = runbook::update(call.cx(), &call.actor, &call.ident(&id), edit).await?;
+    Ok(call.whole(&changed))
 }
 
-async fn delete(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    _: Allowed<92>,
-    version: Version,
-    Path(id): Path<String>,
-) -> Answer<StatusCode> {
-    runbook::delete(&app.cx, &actor, &ident(version, &id)).await?;
+async fn delete(call: Call, _: Allowed<92>, Path(id): Path<String>) -> Answer<StatusCode> {
+    runbook::delete(call.cx(), &call.actor, &call.ident(&id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn list_traits(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    _: Since<112>,
-    version: Version,
-    Path(id): Path<String>,
-) -> Answer<Json<Value>> {
-    let found = runbook::show(&app.cx, &actor, &ident(version, &id)).await?;
+async fn list_traits(call: Call, _: Since<112>, Path(id): Path<String>) -> Answer<Json<Value>> {
+    let found = runbook::show(call.cx(), &call.actor, &call.ident(&id)).await?;
     Ok(Json(json!({ "traits": found.traits })))
 }
 
+async fn change_traits(
+    call: &Call,
+    id: &str,
+    change: impl FnOnce(&mut BTreeSet<String>) -> Result<(), Refusal> + Send,
+) -> Answer<StatusCode> {
+    runbook::set_traits(call.cx(), &call.actor, &call.ident(id), change).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 async fn set_traits(
-    State(app): State<App>,
-    Caller(actor): Caller,
+    call: Call,
     _: Since<112>,
-    version: Version,
     Path(id): Path<String>,
     Body(body): Body<Map<String, Value>>,
 ) -> Answer<StatusCode> {
-    runbook::set_traits(&app.cx, &actor, &ident(version, &id), |traits| {
+    change_traits(&call, &id, |traits| {
         *traits = Values(body).texts("traits")?.into_iter().collect();
         Ok(())
     })
-    .await?;
-    Ok(StatusCode::NO_CONTENT)
+    .await
 }
 
-async fn clear_traits(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    _: Since<112>,
-    version: Version,
-    Path(id): Path<String>,
-) -> Answer<StatusCode> {
-    runbook::set_traits(&app.cx, &actor, &ident(version, &id), |traits| {
+async fn clear_traits(call: Call, _: Since<112>, Path(id): Path<String>) -> Answer<StatusCode> {
+    change_traits(&call, &id, |traits| {
         traits.clear();
         Ok(())
     })
-    .await?;
-    Ok(StatusCode::NO_CONTENT)
+    .await
 }
 
 async fn add_trait(
-    State(app): State<App>,
-    Caller(actor): Caller,
+    call: Call,
     _: Since<112>,
-    version: Version,
     Path((id, word)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    runbook::set_traits(&app.cx, &actor, &ident(version, &id), |traits| {
+    change_traits(&call, &id, |traits| {
         traits.insert(word);
         Ok(())
     })
-    .await?;
-    Ok(StatusCode::NO_CONTENT)
+    .await
 }
 
 async fn remove_trait(
-    State(app): State<App>,
-    Caller(actor): Caller,
+    call: Call,
     _: Since<112>,
-    version: Version,
     Path((id, word)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    runbook::set_traits(&app.cx, &actor, &ident(version, &id), |traits| {
+    change_traits(&call, &id, |traits| {
         if traits.remove(&word) {
             return Ok(());
         }
@@ -300,6 +236,5 @@ async fn remove_trait(
             "The runbook doesn't have a trait '{word}'."
         )))
     })
-    .await?;
-    Ok(StatusCode::NO_CONTENT)
+    .await
 }

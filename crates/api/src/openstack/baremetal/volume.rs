@@ -1,21 +1,16 @@
 //! `/volume`: the volumes of a storage system that nodes have, and under which names they ask for them.
 
-use super::kit::{
-    Listing, SortKeys, Values, document, ident, ident_since, links, listed, new_id, shown,
-};
-use super::patch::Patch;
-use super::schema::{Schema, Wanted};
-use super::version::{Since, Version};
+use super::kit::{SortKeys, Values, document, links, new_id};
+use super::schema::Schema;
+use super::served::{Call, Served};
+use super::version::Since;
 use crate::app::App;
-use crate::auth::Caller;
 use crate::body::Body;
-use crate::params::{BaseUrl, Params};
 use crate::problem::Answer;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
-use corten_iam::actor::Actor;
 use corten_model::ids::{NodeId, VolumeConnectorId, VolumeTargetId};
 use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
@@ -34,7 +29,7 @@ pub fn routes() -> Router<App> {
         .merge(routes_of::<VolumeTarget>())
 }
 
-fn routes_of<T: Served>() -> Router<App> {
+fn routes_of<T: Kept>() -> Router<App> {
     let path = format!("/volume/{}", T::COLLECTION);
     Router::new()
         .route(&path, get(index::<T>).post(create::<T>))
@@ -48,19 +43,28 @@ fn routes_of<T: Served>() -> Router<App> {
         )
 }
 
-/// What the two resources show.
-trait Served: Volume {
+/// What tells the two resources apart.
+trait Kept: Served + Volume {
     const COLLECTION: &'static str;
-    const SCHEMA: Schema;
-    const SORT_KEYS: SortKeys;
 
     fn blank(body: &Map<String, Value>, node: NodeId, now: Timestamp) -> Result<Self, Refusal>;
-    fn document(&self, base: &str) -> Map<String, Value>;
-    fn edited(&self, document: Map<String, Value>) -> Result<Self, Refusal>;
+}
+
+impl Kept for VolumeConnector {
+    const COLLECTION: &'static str = "connectors";
+
+    fn blank(body: &Map<String, Value>, node: NodeId, now: Timestamp) -> Result<Self, Refusal> {
+        Ok(Self {
+            id: new_id(body, VolumeConnectorId::random)?,
+            node_id: node,
+            kind: String::new(),
+            connector_id: String::new(),
+            standard: Standard::new(Object::new(), now),
+        })
+    }
 }
 
 impl Served for VolumeConnector {
-    const COLLECTION: &'static str = "connectors";
     const SCHEMA: Schema = Schema {
         one: "volume connector",
         fields: &[
@@ -82,16 +86,6 @@ impl Served for VolumeConnector {
         ("type", "kind"),
         ("connector_id", "connector_id"),
     ];
-
-    fn blank(body: &Map<String, Value>, node: NodeId, now: Timestamp) -> Result<Self, Refusal> {
-        Ok(Self {
-            id: new_id(body, VolumeConnectorId::random)?,
-            node_id: node,
-            kind: String::new(),
-            connector_id: String::new(),
-            standard: Standard::new(Object::new(), now),
-        })
-    }
 
     fn document(&self, base: &str) -> Map<String, Value> {
         let Self {
@@ -127,8 +121,23 @@ impl Served for VolumeConnector {
     }
 }
 
-impl Served for VolumeTarget {
+impl Kept for VolumeTarget {
     const COLLECTION: &'static str = "targets";
+
+    fn blank(body: &Map<String, Value>, node: NodeId, now: Timestamp) -> Result<Self, Refusal> {
+        Ok(Self {
+            id: new_id(body, VolumeTargetId::random)?,
+            node_id: node,
+            volume_type: String::new(),
+            volume_id: String::new(),
+            boot_index: 0,
+            properties: Object::new(),
+            standard: Standard::new(Object::new(), now),
+        })
+    }
+}
+
+impl Served for VolumeTarget {
     const SCHEMA: Schema = Schema {
         one: "volume target",
         fields: &[
@@ -170,18 +179,6 @@ impl Served for VolumeTarget {
         ],
     };
     const SORT_KEYS: SortKeys = &[("node_uuid", "node_id"), ("boot_index", "boot_index")];
-
-    fn blank(body: &Map<String, Value>, node: NodeId, now: Timestamp) -> Result<Self, Refusal> {
-        Ok(Self {
-            id: new_id(body, VolumeTargetId::random)?,
-            node_id: node,
-            volume_type: String::new(),
-            volume_id: String::new(),
-            boot_index: 0,
-            properties: Object::new(),
-            standard: Standard::new(Object::new(), now),
-        })
-    }
 
     fn document(&self, base: &str) -> Map<String, Value> {
         let Self {
@@ -242,143 +239,73 @@ fn root_links(base: &str, path: &str) -> Json<Value> {
     }))
 }
 
-async fn root(Caller(_): Caller, _: Since<32>, BaseUrl(base): BaseUrl) -> Json<Value> {
-    root_links(&base, "volume")
+async fn root(call: Call, _: Since<32>) -> Json<Value> {
+    root_links(&call.base, "volume")
 }
 
-async fn root_of_node(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    _: Since<32>,
-    version: Version,
-    BaseUrl(base): BaseUrl,
-    Path(id): Path<String>,
-) -> Answer<Json<Value>> {
-    access::read_node(&app.cx, &actor, &ident(version, &id)).await?;
-    Ok(root_links(&base, &format!("nodes/{id}/volume")))
+async fn root_of_node(call: Call, _: Since<32>, Path(id): Path<String>) -> Answer<Json<Value>> {
+    access::read_node(call.cx(), &call.actor, &call.ident(&id)).await?;
+    Ok(root_links(&call.base, &format!("nodes/{id}/volume")))
 }
 
-async fn list<T: Served>(
-    app: &App,
-    actor: &Actor,
-    version: Version,
-    base: &BaseUrl,
-    params: &Params,
-    path: &str,
-    node: Option<&str>,
-) -> Answer<Json<Value>> {
-    let listing = Listing::read(version, params, &T::SCHEMA, T::SORT_KEYS, false)?;
+async fn list<T: Kept>(call: &Call, path: &str, node: Option<&str>) -> Answer<Json<Value>> {
+    let listing = call.listing_of::<T>(false)?;
     let mut narrow = Narrow::default();
-    if let Some(named) = node.or(params.get("node")) {
-        let node = access::read_node(&app.cx, actor, &ident(version, named)).await?;
+    if let Some(named) = node.or(call.params.get("node")) {
+        let node = access::read_node(call.cx(), &call.actor, &call.ident(named)).await?;
         narrow.0.push(("node_id", vec![node.id.to_string()]));
     }
-    let found = volume::list::<T>(&app.cx, actor, narrow, &listing.page).await?;
-    let last = found.last().map(T::id);
-    let views = found
-        .iter()
-        .map(|one| T::SCHEMA.view(version, one.document(&base.0), &listing.wanted))
-        .collect();
-    Ok(listed(
-        T::COLLECTION,
-        path,
-        views,
-        last,
-        &listing.page,
-        params,
-        base,
-    ))
+    let found = volume::list::<T>(call.cx(), &call.actor, narrow, &listing.page).await?;
+    Ok(call.page_of((T::COLLECTION, path), &listing, &found))
 }
 
-async fn index<T: Served>(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    _: Since<32>,
-    version: Version,
-    base: BaseUrl,
-    params: Params,
-) -> Answer<Json<Value>> {
-    let path = format!("volume/{}", T::COLLECTION);
-    list::<T>(&app, &actor, version, &base, &params, &path, None).await
+async fn index<T: Kept>(call: Call, _: Since<32>) -> Answer<Json<Value>> {
+    list::<T>(&call, &format!("volume/{}", T::COLLECTION), None).await
 }
 
-async fn of_node<T: Served>(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    _: Since<32>,
-    version: Version,
-    base: BaseUrl,
-    params: Params,
-    Path(id): Path<String>,
-) -> Answer<Json<Value>> {
+async fn of_node<T: Kept>(call: Call, _: Since<32>, Path(id): Path<String>) -> Answer<Json<Value>> {
     let path = format!("nodes/{id}/volume/{}", T::COLLECTION);
-    list::<T>(&app, &actor, version, &base, &params, &path, Some(&id)).await
+    list::<T>(&call, &path, Some(&id)).await
 }
 
 /// Volumes have no names.
-fn named(version: Version, id: &str) -> Ident {
-    ident_since(version, u16::MAX, id)
+fn named(call: &Call, id: &str) -> Ident {
+    call.ident_since(u16::MAX, id)
 }
 
-async fn show<T: Served>(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    _: Since<32>,
-    version: Version,
-    BaseUrl(base): BaseUrl,
-    params: Params,
-    Path(id): Path<String>,
-) -> Answer<Json<Value>> {
-    let found = volume::show::<T>(&app.cx, &actor, &named(version, &id)).await?;
-    Ok(shown(version, &params, &T::SCHEMA, found.document(&base))?)
+async fn show<T: Kept>(call: Call, _: Since<32>, Path(id): Path<String>) -> Answer<Json<Value>> {
+    let found = volume::show::<T>(call.cx(), &call.actor, &named(&call, &id)).await?;
+    Ok(call.shown_of(&found)?)
 }
 
-async fn create<T: Served>(
-    State(app): State<App>,
-    Caller(actor): Caller,
+async fn create<T: Kept>(
+    call: Call,
     _: Since<32>,
-    version: Version,
-    BaseUrl(base): BaseUrl,
     Body(body): Body<Map<String, Value>>,
 ) -> Answer<(StatusCode, Json<Value>)> {
     let node = match body.get("node_uuid") {
-        Some(Value::String(text)) => port::node_of(&app.cx, &ident(version, text)).await?,
+        Some(Value::String(text)) => port::node_of(call.cx(), &call.ident(text)).await?,
         _ => return Err(Refusal::invalid("Mandatory field missing: 'node_uuid'.").into()),
     };
-    let plain = T::blank(&body, node.id, app.cx.now())?;
-    let mut document = T::SCHEMA.new_document(version, plain.document(&base), body)?;
+    let plain = T::blank(&body, node.id, call.cx().now())?;
+    let mut document = call.requested(&plain, body)?;
     document.insert("node_uuid".to_owned(), json!(node.id));
-    let made = volume::create(&app.cx, &actor, plain.edited(document)?).await?;
-    let view = T::SCHEMA.view(version, made.document(&base), &Wanted::All);
-    Ok((StatusCode::CREATED, Json(Value::Object(view))))
+    let made = volume::create(call.cx(), &call.actor, plain.edited(document)?).await?;
+    Ok(call.made(&made))
 }
 
-async fn update<T: Served>(
-    State(app): State<App>,
-    Caller(actor): Caller,
+async fn update<T: Kept>(
+    call: Call,
     _: Since<32>,
-    version: Version,
-    BaseUrl(base): BaseUrl,
     Path(id): Path<String>,
     Body(body): Body<Value>,
 ) -> Answer<Json<Value>> {
-    let changed = volume::update::<T>(&app.cx, &actor, &named(version, &id), |before| {
-        let patch = Patch::read(body)?;
-        let document = T::SCHEMA.patched_document(version, before.document(&base), &patch)?;
-        before.edited(document)
-    })
-    .await?;
-    let view = T::SCHEMA.view(version, changed.document(&base), &Wanted::All);
-    Ok(Json(Value::Object(view)))
+    let edit = |before: &T| call.patched(before, body);
+    let changed = volume::update::<T>(call.cx(), &call.actor, &named(&call, &id), edit).await?;
+    Ok(call.whole(&changed))
 }
 
-async fn delete<T: Served>(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    _: Since<32>,
-    version: Version,
-    Path(id): Path<String>,
-) -> Answer<StatusCode> {
-    volume::delete::<T>(&app.cx, &actor, &named(version, &id)).await?;
+async fn delete<T: Kept>(call: Call, _: Since<32>, Path(id): Path<String>) -> Answer<StatusCode> {
+    volume::delete::<T>(call.cx(), &call.actor, &named(&call, &id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
