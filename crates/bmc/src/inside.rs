@@ -3,6 +3,7 @@
 use crate::bmc::Bmc;
 use crate::error::BmcError;
 use async_trait::async_trait;
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -10,36 +11,77 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Machine {
     pub bmc: Arc<dyn Bmc>,
-    /// `None`: nothing can be booted on it to work from within.
+    /// `None`: a system must be booted on it first to work from within.
     pub inside: Option<Arc<dyn Inside>>,
 }
 
 /// The hands within a server.
-///
-/// Each call carries the epoch of the operation that asks. A call with an older epoch than the server has seen is
-/// refused: a worker that lost its lease must not erase what the next one wrote.
 #[async_trait]
 pub trait Inside: Send + Sync {
-    /// Erases every disk and says how, disk by disk.
-    async fn wipe(&self, epoch: i64) -> Result<Vec<Wiped>, BmcError>;
+    /// Sets to work, or tells how far the work is. An order whose mark is known is not begun again.
+    async fn work(&self, order: &Order) -> Result<Progress, BmcError>;
+}
 
-    /// Has an operating system on its first disk.
-    async fn install(&self, epoch: i64, image: &str) -> Result<(), BmcError>;
+/// What is to be done, and for whom.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Names the work: the same mark is the same work, however often it is asked for.
+    pub mark: String,
+    /// The epoch of the operation that asks. One that is older than the server has seen is refused: a worker that lost
+    /// its lease must not erase what the next one wrote.
+    pub epoch: i64,
+    pub task: Task,
+}
 
-    /// Runs one step that an operator asked for.
-    async fn step(
-        &self,
-        epoch: i64,
-        interface: &str,
-        step: &str,
-        args: &Map<String, Value>,
-    ) -> Result<(), BmcError>;
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// Erase every disk, and say how, disk by disk.
+    Erase,
+    /// Have an operating system on the root disk.
+    Write(Box<Image>),
+    /// One step that an operator asked for.
+    Step {
+        interface: String,
+        step: String,
+        args: Map<String, Value>,
+    },
+    /// Run the rescue system, which lets this password in.
+    Rescue { password: SecretString },
+    /// All that was written is on the disks: the server may be switched off, and runs its own system next.
+    Settle,
+    /// Say what the server is made of, in the words of the ramdisk's inventory.
+    Inventory,
+}
 
-    /// Runs the rescue system, which lets this password in.
-    async fn rescue(&self, epoch: i64, password: &str) -> Result<(), BmcError>;
+/// An image for a whole disk, and what goes with it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Image {
+    pub id: String,
+    /// Where the server fetches it; only simulated servers need none.
+    pub url: Option<String>,
+    /// `sha256` or `sha512`, and the digits.
+    pub checksum: Option<(String, String)>,
+    /// `raw` or `qcow2`, checked against what it is.
+    pub disk_format: Option<String>,
+    /// An ISO file system, gzipped, in base64.
+    pub config_drive: Option<String>,
+    /// Which disk is the root disk, in the words of Ironic's root device hints.
+    pub root_device: Option<Value>,
+}
 
-    /// Runs its own system again.
-    async fn unrescue(&self, epoch: i64) -> Result<(), BmcError>;
+/// How far an order is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    Running,
+    Done(Report),
+}
+
+/// What a finished order has to tell.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Report {
+    /// The disks that were erased; empty for another order.
+    pub wiped: Vec<Wiped>,
+    pub details: Value,
 }
 
 /// What became of one disk.

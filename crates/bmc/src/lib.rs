@@ -24,6 +24,7 @@
 //! a child's arguments. There is no subscription to a BMC's events: who wants to know asks.
 
 mod address;
+mod agent;
 mod bios;
 mod bmc;
 mod boot;
@@ -41,8 +42,10 @@ mod power;
 pub mod redfish;
 mod sensors;
 mod settle;
+mod tls;
 
 pub use address::{Address, Credentials, IpmiAddress, Limits, RedfishAddress, Trust};
+pub use agent::RemoteAgent;
 pub use bios::{AttributeValue, Attributes, BiosSettings};
 pub use bmc::{Bmc, Indicator, SecureBoot, SerialStream, open};
 pub use boot::{Boot, BootDevice, BootMode, Effect, Lasting};
@@ -50,7 +53,7 @@ pub use capability::{Capabilities, Capability};
 pub use error::BmcError;
 pub use event_log::{LogEntry, Severity};
 pub use firmware::{FirmwareItem, FirmwareUpdate, TaskProgress, TaskRef, TaskState, follow};
-pub use inside::{Inside, Machine, Wiped};
+pub use inside::{Image, Inside, Machine, Order, Progress, Report, Task, Wiped};
 pub use inventory::{
     Controller, Drive, Identity, Inventory, Link, MemoryModule, NetworkCard, Processor,
 };

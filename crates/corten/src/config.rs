@@ -6,7 +6,7 @@ use corten_host::{AccelerationChoice, Accelerator, HostConfig};
 use corten_iam::IamConfig;
 use corten_network::chassis::Tunnel;
 use corten_operations::Settings;
-use corten_operations::settings::{Compute, Images, Network, NetworkQuota, Quota};
+use corten_operations::settings::{Compute, Images, Network, NetworkQuota, Provisioning, Quota};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,7 @@ struct File {
     quota: Quota,
     network: Network,
     network_quota: NetworkQuota,
+    provisioning: Provisioning,
     host: Host,
     agents: Agents,
     sim: Sim,
@@ -154,6 +155,7 @@ pub fn load(place: &Place) -> anyhow::Result<Config> {
         quota,
         network,
         network_quota,
+        mut provisioning,
         host,
         mut agents,
         sim,
@@ -167,6 +169,11 @@ pub fn load(place: &Place) -> anyhow::Result<Config> {
     if agents.authority_directory.is_relative() {
         agents.authority_directory = data.join(&agents.authority_directory);
     }
+    for file in [&mut provisioning.kernel, &mut provisioning.ramdisk] {
+        if file.is_relative() {
+            *file = data.join(&*file);
+        }
+    }
     Ok(Config {
         data,
         server,
@@ -177,6 +184,7 @@ pub fn load(place: &Place) -> anyhow::Result<Config> {
             quota,
             network,
             network_quota,
+            provisioning,
         },
         host,
         agents,

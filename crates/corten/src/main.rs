@@ -20,6 +20,7 @@ mod fleet;
 mod guest_services;
 mod networks;
 mod process;
+mod provisioning;
 mod server;
 mod ssh;
 mod up;

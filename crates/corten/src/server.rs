@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::guest_services::OwnServices;
 use crate::networks::{Keeper, Networks};
+use crate::provisioning;
 use anyhow::Context as _;
 use corten_agent::{Authority, Door, Holder};
 use corten_api::agents::{self, Reception};
@@ -83,6 +84,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         public_url: config.public_url(),
         metrics,
     });
+    let _boot_servers = provisioning::serve(&config, &cx, &app).await?;
     let listener = tokio::net::TcpListener::bind(config.server.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.server.listen))?;
@@ -129,6 +131,7 @@ fn metal(config: &Config) -> anyhow::Result<Metal> {
     Ok(Metal {
         vault,
         simulator: config.sim.metal.then_some(simulator),
+        pin: Default::default(),
         patience: METAL_PATIENCE,
     })
 }

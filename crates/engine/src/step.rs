@@ -87,6 +87,21 @@ impl StepCx {
         Ok(self.store.read().await?)
     }
 
+    /// Refuses to go on for a worker whose lease is gone: before hands do what no epoch fences.
+    pub async fn check_lease(&self) -> Result<(), StepError> {
+        let Fence { operation, epoch } = self.fence();
+        let mut tx = self.store.read().await?;
+        let held = operations::get(&mut tx, operation)
+            .await?
+            .is_some_and(|kept| kept.epoch == epoch && kept.finished_at.is_none());
+        if held {
+            Ok(())
+        } else {
+            let operation = operation.to_string();
+            Err(corten_store::Error::LeaseLost { operation, epoch }.into())
+        }
+    }
+
     /// The transaction that ends this step: proves that the lease still holds.
     pub async fn commit(&self) -> Result<StepTx<'_>, StepError> {
         let mut tx = self.store.write().await?;

@@ -148,6 +148,8 @@ uuid_id! {
     VolumeConnectorId = "volume connector";
     VolumeTargetId = "volume target";
     WipeId = "wipe";
+    /// One line of a node's boot timeline.
+    BootSignId = "boot sign";
 }
 
 word_id! {

@@ -60,5 +60,5 @@ pub use content::Content;
 pub use directory::{Answer, Asker, Boot, Directory, DirectoryError, Lease};
 pub use event::{BootEvent, BootStep, Events, Sighting, Transport};
 pub use loaders::{LoaderPaths, Loaders};
-pub use media::MediaPlan;
+pub use media::{MediaError, MediaPlan, data_disc};
 pub use server::{BootServer, Config, StartError};

@@ -1,7 +1,9 @@
 //! What an operator can set in `corten.toml` for images and compute. Every default is what most clouds want.
 
+use ipnet::Ipv4Net;
 use serde::Deserialize;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -12,6 +14,7 @@ pub struct Settings {
     pub quota: Quota,
     pub network: Network,
     pub network_quota: NetworkQuota,
+    pub provisioning: Provisioning,
 }
 
 /// `[images]`
@@ -204,4 +207,66 @@ impl Default for NetworkQuota {
             trunks: 10,
         }
     }
+}
+
+/// `[provisioning]`: how bare-metal servers are booted into the ramdisk.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Provisioning {
+    /// The networks that servers boot on. Without one, nothing can be booted on a server.
+    pub networks: Vec<ProvisioningNetwork>,
+    /// The ramdisk's kernel, as `corten image build ramdisk` writes it; relative to the data directory.
+    pub kernel: PathBuf,
+    pub ramdisk: PathBuf,
+    /// More words for the kernel's command line.
+    pub kernel_arguments: String,
+    /// After this many seconds a boot that brought no ramdisk counts as failed, and another way is tried.
+    pub boot_limit_secs: u64,
+    /// After this many seconds without a word a ramdisk that cannot be reached counts as lost.
+    pub lost_after_secs: u64,
+    /// The port, at a network's address, where boot files and virtual media are fetched.
+    pub http_port: u16,
+    /// The port where ramdisks call.
+    pub agent_port: u16,
+}
+
+impl Default for Provisioning {
+    fn default() -> Self {
+        Self {
+            networks: Vec::new(),
+            kernel: PathBuf::from("ramdisk/ramdisk.kernel"),
+            ramdisk: PathBuf::from("ramdisk/ramdisk.initrd"),
+            kernel_arguments: "console=tty0 console=ttyS0,115200".to_owned(),
+            boot_limit_secs: 900,
+            lost_after_secs: 300,
+            http_port: 8088,
+            agent_port: 6385,
+        }
+    }
+}
+
+/// `[[provisioning.networks]]`: one network that servers boot on.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProvisioningNetwork {
+    pub name: String,
+    /// The nodes that boot here: those of this conductor group.
+    #[serde(default)]
+    pub conductor_group: String,
+    /// This machine's network card there.
+    pub interface: String,
+    /// This machine's address there, with the length of the network's prefix.
+    pub address: Ipv4Net,
+    /// The addresses that servers get, the last one included.
+    pub first: Ipv4Addr,
+    pub last: Ipv4Addr,
+    #[serde(default)]
+    pub gateway: Option<Ipv4Addr>,
+    #[serde(default)]
+    pub name_servers: Vec<Ipv4Addr>,
+    #[serde(default)]
+    pub mtu: Option<u16>,
+    /// Other DHCP servers that are no rogues.
+    #[serde(default)]
+    pub peers: Vec<Ipv4Addr>,
 }

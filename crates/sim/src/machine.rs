@@ -4,10 +4,9 @@ use async_trait::async_trait;
 use corten_bmc::{
     AttributeValue, Attributes, BiosSettings, Bmc, BmcError, Boot, BootDevice, BootMode,
     Capabilities, Capability, Drive, Effect, FirmwareItem, Identity, Indicator, Inside, Inventory,
-    Link, LogEntry, Machine, Media, MediaKind, MediaSlot, NetworkCard, Oddity, PowerAction,
-    PowerState, Processor, SecureBoot, Sensors, Wiped,
+    Link, LogEntry, Machine, Media, MediaKind, MediaSlot, NetworkCard, Oddity, Order, PowerAction,
+    PowerState, Processor, Progress, Report, SecureBoot, Sensors, Task, Wiped,
 };
-use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -44,6 +43,7 @@ pub enum Touch {
     Power,
     SetPower,
     SetBoot,
+    Media,
     Inventory,
     Wipe,
     Install,
@@ -68,6 +68,8 @@ struct State {
     bios: Attributes,
     /// What is on each disk; `None`: nothing.
     disks: Vec<Option<String>>,
+    /// What it runs since it was last switched on.
+    booted: Option<BootDevice>,
     rescue: bool,
     steps: Vec<String>,
     epoch: i64,
@@ -98,6 +100,7 @@ impl SimMachine {
                     .into_iter()
                     .collect(),
                 disks: vec![None; DISKS],
+                booted: None,
                 rescue: false,
                 steps: Vec::new(),
                 epoch: 0,
@@ -127,6 +130,11 @@ impl SimMachine {
 
     pub fn runs_rescue_system(&self) -> bool {
         self.state().rescue
+    }
+
+    /// What it was booted from; `None` while it is off.
+    pub fn booted_from(&self) -> Option<BootDevice> {
+        self.state().booted
     }
 
     /// The steps that were run, as `interface.step`, oldest first.
@@ -161,6 +169,15 @@ impl SimMachine {
         }
         state.epoch = epoch;
         Ok(state)
+    }
+
+    fn wiped(&self) -> Vec<Wiped> {
+        let disk = |number| Wiped {
+            serial: self.serial_of(number),
+            size_bytes: DISK_BYTES,
+            method: "simulated".to_owned(),
+        };
+        (0..DISKS).map(disk).collect()
     }
 
     fn serial_of(&self, disk: usize) -> String {
@@ -204,7 +221,14 @@ impl Bmc for SimMachine {
     }
 
     async fn set_power(&self, action: PowerAction) -> Result<(), BmcError> {
-        self.touch(Touch::SetPower)?.power = action.goal();
+        let mut state = self.touch(Touch::SetPower)?;
+        let goal = action.goal();
+        if goal == PowerState::Off {
+            state.booted = None;
+        } else if state.power == PowerState::Off || action != PowerAction::On {
+            state.booted = Some(state.boot.device);
+        }
+        state.power = goal;
         Ok(())
     }
 
@@ -249,7 +273,7 @@ impl Bmc for SimMachine {
 
     async fn insert_media(&self, _kind: MediaKind, media: &Media) -> Result<MediaSlot, BmcError> {
         let image = Some(media.image.to_string());
-        self.state().media.clone_from(&image);
+        self.touch(Touch::Media)?.media.clone_from(&image);
         Ok(MediaSlot {
             id: "Cd".to_owned(),
             kinds: vec![MediaKind::Cdrom],
@@ -347,48 +371,39 @@ impl Bmc for SimMachine {
 
 #[async_trait]
 impl Inside for SimMachine {
-    async fn wipe(&self, epoch: i64) -> Result<Vec<Wiped>, BmcError> {
-        let mut state = self.touch_inside(Touch::Wipe, epoch)?;
-        state.disks.fill(None);
-        Ok((0..DISKS)
-            .map(|disk| Wiped {
-                serial: self.serial_of(disk),
-                size_bytes: DISK_BYTES,
-                method: "simulated".to_owned(),
-            })
-            .collect())
-    }
-
-    async fn install(&self, epoch: i64, image: &str) -> Result<(), BmcError> {
-        let mut state = self.touch_inside(Touch::Install, epoch)?;
-        state.disks[0] = Some(image.to_owned());
-        state.rescue = false;
-        Ok(())
-    }
-
-    async fn step(
-        &self,
-        epoch: i64,
-        interface: &str,
-        step: &str,
-        _args: &Map<String, Value>,
-    ) -> Result<(), BmcError> {
-        let mut state = self.touch_inside(Touch::Step, epoch)?;
-        let ran = format!("{interface}.{step}");
-        // Asked again by a worker that does not know that it was done.
-        if state.steps.last() != Some(&ran) {
-            state.steps.push(ran);
+    async fn work(&self, order: &Order) -> Result<Progress, BmcError> {
+        let touch = match &order.task {
+            Task::Erase => Touch::Wipe,
+            Task::Write(_) => Touch::Install,
+            Task::Step { .. } => Touch::Step,
+            Task::Rescue { .. } => Touch::Rescue,
+            Task::Settle => Touch::Unrescue,
+            Task::Inventory => Touch::Inventory,
+        };
+        let mut state = self.touch_inside(touch, order.epoch)?;
+        let mut report = Report::default();
+        match &order.task {
+            Task::Erase => {
+                state.disks.fill(None);
+                report.wiped = self.wiped();
+            }
+            Task::Write(image) => {
+                state.disks[0] = Some(image.id.clone());
+                state.rescue = false;
+            }
+            Task::Step {
+                interface, step, ..
+            } => {
+                let ran = format!("{interface}.{step}");
+                // Asked again by a worker that does not know that it was done.
+                if state.steps.last() != Some(&ran) {
+                    state.steps.push(ran);
+                }
+            }
+            Task::Rescue { .. } => state.rescue = true,
+            Task::Settle => state.rescue = false,
+            Task::Inventory => {}
         }
-        Ok(())
-    }
-
-    async fn rescue(&self, epoch: i64, _password: &str) -> Result<(), BmcError> {
-        self.touch_inside(Touch::Rescue, epoch)?.rescue = true;
-        Ok(())
-    }
-
-    async fn unrescue(&self, epoch: i64) -> Result<(), BmcError> {
-        self.touch_inside(Touch::Unrescue, epoch)?.rescue = false;
-        Ok(())
+        Ok(Progress::Done(report))
     }
 }

@@ -452,6 +452,32 @@ pub async fn supersede(
     row.as_ref().map(read).transpose()
 }
 
+/// What an operation waits for has come: it becomes runnable now, unless somebody is at it.
+pub async fn hasten(
+    tx: &mut Tx,
+    subject_kind: &str,
+    subject_id: &str,
+    now: Timestamp,
+) -> Result<()> {
+    let row = sql::query(
+        "UPDATE operations SET run_at = $3, updated_at = $3 WHERE subject_kind = $1 AND subject_id = $2 \
+             AND finished_at IS NULL AND lease_until <= $3 AND run_at > $3 RETURNING place",
+    )
+    .bind(subject_kind)
+    .bind(subject_id)
+    .bind(now.micros())
+    .fetch_optional(tx.conn())
+    .await
+    .map_err(classify(TABLE, "hastening an operation"))?;
+    if let Some(row) = row {
+        let place: String = row
+            .try_get("place")
+            .map_err(classify(TABLE, "hastening an operation"))?;
+        tx.wake(place);
+    }
+    Ok(())
+}
+
 /// Asks a running operation to stop at its next step. False if it is not running.
 pub async fn request_cancel(tx: &mut Tx, operation: OperationId, now: Timestamp) -> Result<bool> {
     let row = sql::query(

@@ -1,8 +1,8 @@
 //! The HTTP client that a BMC is asked with: what it believes, how long it waits, where it follows.
 
-use super::tls;
 use crate::address::{Limits, Trust};
 use crate::error::BmcError;
+use crate::tls;
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use std::sync::{Mutex, PoisonError};

@@ -18,7 +18,6 @@ mod power;
 mod quirks;
 mod secure_boot;
 mod sensors;
-mod tls;
 mod transport;
 
 pub use quirks::{BootModeAttribute, ClearJobs, InsertKeys, Quirks};

@@ -8,6 +8,7 @@
 )]
 
 pub mod child;
+pub mod libvirt;
 pub mod service;
 pub mod sim;
 pub mod sushy;

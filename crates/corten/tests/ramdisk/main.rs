@@ -4,6 +4,8 @@
 
 mod control_plane;
 mod machine;
+#[path = "../common/ramdisk_image.rs"]
+mod ramdisk_image;
 
 use control_plane::{AGENT_TOKEN, BOOT_TOKEN, ControlPlane, Script};
 use corten_ramdisk::protocol::{EraseMethod, EraseRecord, WriteRecord};

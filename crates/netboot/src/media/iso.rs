@@ -11,6 +11,7 @@ const PATH_TABLES: u32 = 20;
 /// What boot code counts in.
 const DISK_SECTOR_BYTES: u64 = 512;
 const MBR_CODE_BYTES: usize = 432;
+const LABEL: &str = "CORTEN";
 /// Where ISOLINUX expects to be told about itself.
 const BOOT_INFO: Range<usize> = 8..64;
 
@@ -54,15 +55,10 @@ pub(super) fn lay_out<'a>(
     let mut head = vec![0; CATALOGUE as usize * SECTOR_BYTES as usize];
     head[..512].copy_from_slice(&master_boot_record(boot.mbr, bios_at, efi_at, layout.end)?);
     let at = DESCRIPTORS as usize * SECTOR_BYTES as usize;
-    let descriptors = [primary(&layout), boot_record(), terminator()].concat();
+    let descriptors = [primary(&layout, LABEL), boot_record(), terminator()].concat();
     head[at..].copy_from_slice(&descriptors);
     head.extend(catalogue(bios_at, efi_at));
-    for table in [layout.path_table(false), layout.path_table(true)] {
-        head.extend(in_sectors(table));
-    }
-    for index in 0..layout.directories.len() {
-        head.extend(layout.render(index)?);
-    }
+    head.extend(tables(&layout)?);
 
     let mut parts = vec![Content::memory(head)];
     for file in &layout.files {
@@ -71,11 +67,49 @@ pub(super) fn lay_out<'a>(
         } else {
             file.content.clone()
         });
-        let length = file.content.length();
-        let padding = length.next_multiple_of(SECTOR_BYTES) - length;
-        parts.push(Content::memory(vec![0; padding as usize]));
+        parts.push(padding(file.content.length()));
     }
     Ok(Content::joined(parts))
+}
+
+/// A disc with these files, by path, that nothing boots from.
+pub(super) fn data<'a>(
+    label: &str,
+    files: impl IntoIterator<Item = (&'a str, Content)>,
+) -> Result<Content, IsoError> {
+    let all = files
+        .into_iter()
+        .map(|(path, content)| (path.to_owned(), content));
+    let layout = Layout::of(all.collect(), PATH_TABLES)?;
+    let mut head = vec![0; DESCRIPTORS as usize * SECTOR_BYTES as usize];
+    head.extend(primary(&layout, label));
+    head.extend(terminator());
+    head.resize(PATH_TABLES as usize * SECTOR_BYTES as usize, 0);
+    head.extend(tables(&layout)?);
+    let mut parts = vec![Content::memory(head)];
+    for file in &layout.files {
+        parts.push(file.content.clone());
+        parts.push(padding(file.content.length()));
+    }
+    Ok(Content::joined(parts))
+}
+
+/// What fills the last sector of a file.
+fn padding(length: u64) -> Content {
+    let missing = length.next_multiple_of(SECTOR_BYTES) - length;
+    Content::memory(vec![0; missing as usize])
+}
+
+/// The path tables and the directories.
+fn tables(layout: &Layout) -> Result<Vec<u8>, IsoError> {
+    let mut bytes = Vec::new();
+    for table in [layout.path_table(false), layout.path_table(true)] {
+        bytes.extend(in_sectors(table));
+    }
+    for index in 0..layout.directories.len() {
+        bytes.extend(layout.render(index)?);
+    }
+    Ok(bytes)
 }
 
 fn in_sectors(mut bytes: Vec<u8>) -> Vec<u8> {
@@ -84,13 +118,13 @@ fn in_sectors(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// The volume descriptor of all (ISO 9660 section 8.4).
-fn primary(layout: &Layout) -> Vec<u8> {
+fn primary(layout: &Layout, label: &str) -> Vec<u8> {
     let table_bytes = layout.path_table(false).len();
     let table_sectors = table_bytes.div_ceil(SECTOR_BYTES as usize) as u32;
     let root: Extent = layout.directories[0].extent;
     let mut bytes = b"\x01CD001\x01\x00".to_vec();
     bytes.extend(padded("LINUX", 32));
-    bytes.extend(padded("CORTEN", 32));
+    bytes.extend(padded(label, 32));
     bytes.extend([0; 8]);
     bytes.extend(both_u32(layout.end));
     bytes.extend([0; 32]);

@@ -103,6 +103,21 @@ impl MediaPlan {
     }
 }
 
+/// A disc that holds data alone, such as a config drive, with this volume label.
+pub async fn data_disc<'a>(
+    label: &str,
+    files: impl IntoIterator<Item = (&'a str, Vec<u8>)>,
+) -> Result<Vec<u8>, MediaError> {
+    let files = files
+        .into_iter()
+        .map(|(path, content)| (path, Content::memory(content)));
+    let disc = iso::data(label, files)?;
+    disc.read().await.map_err(|source| MediaError::Read {
+        what: "the disc".to_owned(),
+        source,
+    })
+}
+
 async fn file(path: &std::path::Path) -> Result<Content, MediaError> {
     Content::file(path)
         .await

@@ -1,17 +1,23 @@
 //! The ramdisk on a server: it looks up which node it runs on, is told its token once, and sends heartbeats with it.
 
 use super::access::{self, Ident};
+use super::driver::FAKE;
+use super::ramdisk::{self, boot, timeline};
 use crate::context::Context;
 use corten_model::lifecycle::node::{NodeStateKind, ProvisionState};
 use corten_model::refusal::Refusal;
-use corten_store::metal::node::{Agent, Node};
+use corten_store::metal::lease;
+use corten_store::metal::node::{Agent, Node, SUBJECT};
 use corten_store::metal::port::NodePort;
-use corten_store::{Failure, Query, Tx, record};
+use corten_store::{Failure, Query, Tx, operations, record};
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
 use sha2::{Digest as _, Sha256};
 
 const TOKEN_BYTES: usize = 32;
+
+/// Where a ramdisk's token is kept, sealed: commands carry it.
+pub const TOKEN: &str = "agent/token";
 
 /// How often a ramdisk is to call.
 pub const HEARTBEAT_SECS: u64 = 300;
@@ -32,11 +38,27 @@ fn expects_a_ramdisk(node: &Node) -> bool {
     ) || node.provision.state == ProvisionState::Rescue
 }
 
-/// The node with one of these MAC addresses, or with this id.
+/// Whether a ramdisk shows the one-time token of a node's boot, which is used up by this.
+fn take_boot_token(node: &mut Node, shown: Option<&str>) -> Result<(), Refusal> {
+    let boot = node.boot.as_mut();
+    let wanted = boot.and_then(|boot| boot.token_sha256.take());
+    match (wanted, shown) {
+        (Some(wanted), Some(shown)) if same(&wanted, &digest(shown)) => Ok(()),
+        (None, _) => Err(Refusal::forbidden(
+            "The token of this boot was used before, or no boot is under way. Boot the server through the control plane.",
+        )),
+        (Some(_), _) => Err(Refusal::forbidden(
+            "This boot has another one-time token. Boot the server through the control plane.",
+        )),
+    }
+}
+
+/// The node with one of these MAC addresses, or with this id. `boot_token` is what a real server was booted with.
 pub async fn lookup(
     cx: &Context,
     addresses: &[String],
     id: Option<&str>,
+    boot_token: Option<&str>,
 ) -> Result<Found, Failure> {
     let nobody = || Refusal::not_found("No node with these addresses expects a ramdisk.");
     let mut tx = cx.store.write().await?;
@@ -48,11 +70,19 @@ pub async fn lookup(
     let mut node = record::lock::<Node>(&mut tx, node.id)
         .await?
         .ok_or_else(nobody)?;
-    let token = if node.agent.is_none() {
+    let boots = ramdisk::boots(&node);
+    if boots {
+        take_boot_token(&mut node, boot_token)?;
+        let detail = "its one-time token was right";
+        timeline::note(&mut tx, node.id, cx.now(), "ramdisk called", detail).await?;
+    }
+    let token = if node.agent.is_none() || boots {
         let token = new_token()?;
+        boot::seal(cx, &mut node, TOKEN, &token)?;
         node.agent = Some(Agent {
             token_sha256: digest(&token),
             url: None,
+            certificate: None,
             version: None,
             seen_at: None,
         });
@@ -78,7 +108,8 @@ async fn by_address(tx: &mut Tx, addresses: &[String]) -> Result<Option<Node>, F
     Ok(record::get(tx, first.node_id).await?)
 }
 
-fn new_token() -> Result<String, Failure> {
+/// A secret that nobody guesses.
+pub fn new_token() -> Result<String, Failure> {
     let mut bytes = [0; TOKEN_BYTES];
     OsRng
         .try_fill_bytes(&mut bytes)
@@ -86,18 +117,30 @@ fn new_token() -> Result<String, Failure> {
     Ok(hex::encode(bytes))
 }
 
-fn digest(token: &str) -> String {
+/// What a row keeps of a token.
+pub fn digest(token: &str) -> String {
     hex::encode(Sha256::digest(token.as_bytes()))
 }
 
-/// A ramdisk says that it is there, and where it listens.
-pub async fn heartbeat(
-    cx: &Context,
-    ident: &Ident,
-    url: &str,
-    version: Option<String>,
-    token: Option<&str>,
-) -> Result<(), Failure> {
+/// What a ramdisk says of itself.
+#[derive(Debug, Clone, Default)]
+pub struct Beat {
+    /// Where it listens.
+    pub url: String,
+    /// What it shows there, in PEM.
+    pub certificate: Option<String>,
+    pub version: Option<String>,
+    pub token: Option<String>,
+}
+
+/// A ramdisk says that it is there, and where it listens. What waits for it goes on at once.
+pub async fn heartbeat(cx: &Context, ident: &Ident, beat: Beat) -> Result<(), Failure> {
+    let Beat {
+        url,
+        certificate,
+        version,
+        token,
+    } = beat;
     let mut tx = cx.store.write().await?;
     let node = access::get::<Node>(&mut tx, ident).await?;
     let token = token.ok_or_else(|| {
@@ -108,25 +151,69 @@ pub async fn heartbeat(
     let mut node = record::lock::<Node>(&mut tx, node.id)
         .await?
         .ok_or_else(|| access::missing::<Node>(&ident.text))?;
-    let known = node
-        .agent
-        .as_ref()
-        .is_some_and(|agent| same(&agent.token_sha256, &digest(token)));
-    if !known {
+    if !has_token(&node, &token) {
         return Err(Refusal::invalid("Invalid or missing agent token received.").into());
     }
+    check_url(&mut tx, &node, &url).await?;
+    let now = cx.now();
+    let mut first = false;
     if let Some(agent) = &mut node.agent {
-        agent.url = Some(url.to_owned());
+        first = agent.url.is_none();
+        agent.url = Some(url.clone());
+        agent.certificate = certificate.or(agent.certificate.take());
         agent.version = version.or(agent.version.take());
-        agent.seen_at = Some(cx.now());
+        agent.seen_at = Some(now);
     }
     record::update(&mut tx, &node).await?;
+    if first && ramdisk::boots(&node) {
+        timeline::note(&mut tx, node.id, now, "first heartbeat", url).await?;
+    }
+    if node.boot.is_some() {
+        operations::hasten(&mut tx, SUBJECT, &node.id.to_string(), now).await?;
+    }
     tx.commit().await?;
     Ok(())
 }
 
+/// Whether this is the token of the ramdisk that runs on a node.
+fn has_token(node: &Node, token: &str) -> bool {
+    node.agent
+        .as_ref()
+        .is_some_and(|agent| same(&agent.token_sha256, &digest(token)))
+}
+
+/// The node, for a ramdisk that shows its token.
+pub async fn of_token(cx: &Context, ident: &Ident, token: &str) -> Result<Node, Failure> {
+    let node = access::get::<Node>(&mut cx.store.read().await?, ident).await?;
+    if !has_token(&node, token) {
+        return Err(Refusal::forbidden("Invalid or missing agent token received.").into());
+    }
+    Ok(node)
+}
+
+/// A ramdisk listens at its own node's address, over TLS: whoever has its token cannot send the control plane elsewhere.
+async fn check_url(tx: &mut Tx, node: &Node, url: &str) -> Result<(), Failure> {
+    if node.driver == FAKE {
+        return Ok(());
+    }
+    let parsed = url::Url::parse(url)
+        .ok()
+        .filter(|url| url.scheme() == "https");
+    let host = parsed.as_ref().and_then(url::Url::host_str);
+    let leases = lease::of_node(tx, node.id).await?;
+    let own = |host| leases.iter().any(|lease| lease.address.to_string() == host);
+    if host.is_some_and(own) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!(
+        "The callback_url {url} is not https at an address of node {}.",
+        node.id
+    ))
+    .into())
+}
+
 /// Compares in a time that does not tell how much is right.
-fn same(left: &str, right: &str) -> bool {
+pub fn same(left: &str, right: &str) -> bool {
     left.len() == right.len()
         && left
             .bytes()

@@ -1,26 +1,29 @@
 //! `provide`, `clean` and `deleted`: a server is taken from whoever had it, and its disks are erased, with a record.
 //!
 //! ```text
-//!  deleting ─TakeOff─▶ cleaning ─Wipe─▶ available (with the record of the wipe)
-//!                      cleaning ─Run, step by step─▶ manageable (asked for by hand)
+//!  deleting ─TakeOff─▶ cleaning ─Visit, Wipe, Leave─▶ available (with the record of the wipe)
+//!                      cleaning ─Visit, Run step by step, Leave─▶ manageable (asked for by hand)
 //!                          └──▶ clean hold (a step asks for a person), or clean failed
 //! ```
+//!
+//! While the ramdisk is booted and at work the node is in `clean wait`, where it can be aborted.
 
-use super::{machine, steps, vif, work};
+use super::ramdisk::visit::{Arrival, Visit};
+use super::ramdisk::{boots, leave, orders, visit};
+use super::{steps, vif, work};
 use crate::context::Context;
 use async_trait::async_trait;
-use corten_bmc::{PowerAction, change_power};
+use corten_bmc::{PowerAction, Task};
 use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
 use corten_model::ids::NodeId;
 use corten_model::lifecycle::node::{NodeEvent, ProvisionState};
 use corten_store::metal::allocation::NodeAllocation;
 use corten_store::metal::node::{Node, PowerSeen};
+use corten_store::metal::wipe::Wipe;
 use corten_store::{Tx, record};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
-
-const POWER_LIMIT: Duration = Duration::from_secs(60);
 
 pub struct CleanNode(pub Arc<Context>);
 
@@ -29,13 +32,33 @@ pub struct Input {
     pub node_id: NodeId,
 }
 
+/// What the ramdisk is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    Wipe,
+    /// The node's steps.
+    Run,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Step {
     /// The instance ends.
     TakeOff,
+    Visit {
+        visit: Visit,
+        purpose: Purpose,
+    },
     Wipe,
     /// The first of the node's steps.
     Run,
+    Leave(Purpose),
+}
+
+impl Step {
+    pub fn visit(purpose: Purpose) -> Self {
+        let visit = Visit::Off;
+        Self::Visit { visit, purpose }
+    }
 }
 
 #[async_trait]
@@ -47,19 +70,22 @@ impl Workflow for CleanNode {
         "clean_node"
     }
 
-    /// As long as the life cycle lets `deleting` and `cleaning` last.
     fn budget(&self, step: &Step) -> Duration {
         match step {
-            Step::TakeOff => Duration::from_secs(900),
+            Step::TakeOff | Step::Leave(_) => Duration::from_secs(900),
+            Step::Visit { visit, .. } => visit.budget(),
             Step::Wipe | Step::Run => Duration::from_secs(3600),
         }
     }
 
     async fn run(&self, step: Step, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+        let node = work::read(cx, input.node_id).await?;
         match step {
-            Step::TakeOff => self.take_off(input, cx).await,
-            Step::Wipe => self.wipe(input, cx).await,
-            Step::Run => self.run_one(input, cx).await,
+            Step::TakeOff => self.take_off(node, cx).await,
+            Step::Visit { visit, purpose } => self.visit(&node, visit, purpose, cx).await,
+            Step::Wipe => self.wipe(&node, cx).await,
+            Step::Run => self.run_one(&node, cx).await,
+            Step::Leave(purpose) => self.leave(&node, purpose, cx).await,
         }
     }
 
@@ -71,9 +97,7 @@ impl Workflow for CleanNode {
     ) -> Result<Committed, StepError> {
         work::give_up(why, cx, input.node_id, |node| {
             if node.provision.state == ProvisionState::CleanFailed {
-                node.fault = Some("clean failure".to_owned());
-                node.maintenance = true;
-                node.maintenance_reason.clone_from(&node.last_error);
+                work::quarantine(node, "clean failure");
             }
         })
         .await
@@ -81,55 +105,114 @@ impl Workflow for CleanNode {
 }
 
 impl CleanNode {
-    async fn take_off(&self, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
-        let node = work::read(cx, input.node_id).await?;
+    async fn take_off(&self, node: Node, cx: &StepCx) -> Result<Committed, StepError> {
         if node.provision.state == ProvisionState::Deleting && !node.disable_power_off {
-            let bmc = work::reach(&self.0, &node)?.bmc;
-            change_power(bmc.as_ref(), PowerAction::Off, POWER_LIMIT)
-                .await
-                .map_err(machine::step_error)?;
+            work::switch(&self.0, &node, PowerAction::Off).await?;
         }
         let mut tx = cx.commit().await?;
-        let mut node = work::lock(&mut tx, input.node_id).await?;
+        let mut node = work::lock(&mut tx, node.id).await?;
         if !node.disable_power_off {
             node.power.seen = Some(PowerSeen::Off);
         }
         end_instance(&mut tx, &mut node).await?;
-        work::event(
-            &mut tx,
-            cx,
-            &mut node,
-            NodeEvent::Clean,
-            "the instance is off",
-        )
-        .await?;
+        let why = "the instance is off";
+        work::event(&mut tx, cx, &mut node, NodeEvent::Clean, why).await?;
+        visit::begin(&mut tx, &self.0, &mut node, cx.now()).await?;
         work::save(&mut tx, cx, &mut node).await?;
-        tx.next(Place::Control, Step::Wipe).await
+        tx.next(Place::Control, Step::visit(Purpose::Wipe)).await
     }
 
-    async fn wipe(&self, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
-        let node = work::read(cx, input.node_id).await?;
-        let wipe = steps::wipe(&self.0, cx, &node).await?;
+    async fn visit(
+        &self,
+        node: &Node,
+        visit: Visit,
+        purpose: Purpose,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
+        let step = |visit| Step::Visit { visit, purpose };
+        match visit::go(&self.0, cx, node, visit, step).await? {
+            Arrival::Committed(committed) => Ok(committed),
+            Arrival::There => {
+                let next = match purpose {
+                    Purpose::Wipe => Step::Wipe,
+                    Purpose::Run => Step::Run,
+                };
+                cx.commit().await?.next(Place::Control, next).await
+            }
+        }
+    }
+
+    async fn wipe(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
+        let erased = orders::give(&self.0, cx, node, "erase", Task::Erase).await?;
+        let report = match erased {
+            Ok(report) => report,
+            Err(pending) => {
+                let step = |visit| Step::Visit {
+                    visit,
+                    purpose: Purpose::Wipe,
+                };
+                return orders::pend(&self.0, cx, node, pending, Step::Wipe, step).await;
+            }
+        };
+        let wipe = steps::proof(node.id, report.wiped, cx.now(), cx.origin());
         let mut tx = cx.commit().await?;
-        let mut node = work::lock(&mut tx, input.node_id).await?;
-        record::insert(&mut tx, &wipe).await?;
+        let mut node = work::lock(&mut tx, node.id).await?;
+        steps::prove(&mut tx, &mut node, &wipe).await?;
+        visit::resume(&mut tx, cx, &mut node, "the disks are erased").await?;
+        if boots(&node) {
+            work::save(&mut tx, cx, &mut node).await?;
+            return tx.next(Place::Control, Step::Leave(Purpose::Wipe)).await;
+        }
         work::release(tx, cx, &mut node, &wipe).await
     }
 
-    async fn run_one(&self, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
-        let node = work::read(cx, input.node_id).await?;
-        let ran = steps::run(&self.0, cx, &node).await?;
+    async fn run_one(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
+        let ran = match steps::run(&self.0, cx, node).await? {
+            Ok(ran) => ran,
+            Err(pending) => {
+                let step = |visit| Step::Visit {
+                    visit,
+                    purpose: Purpose::Run,
+                };
+                return orders::pend(&self.0, cx, node, pending, Step::Run, step).await;
+            }
+        };
         let mut tx = cx.commit().await?;
-        let mut node = work::lock(&mut tx, input.node_id).await?;
+        let mut node = work::lock(&mut tx, node.id).await?;
         steps::finish(&mut tx, &mut node, &ran).await?;
         if ran.hold {
             return work::hold(tx, cx, &mut node).await;
         }
-        if node.steps.is_empty() {
+        let next = if node.steps.is_empty() {
+            visit::resume(&mut tx, cx, &mut node, "all steps are done").await?;
+            Step::Leave(Purpose::Run)
+        } else {
+            Step::Run
+        };
+        work::save(&mut tx, cx, &mut node).await?;
+        tx.next(Place::Control, next).await
+    }
+
+    async fn leave(
+        &self,
+        node: &Node,
+        purpose: Purpose,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
+        leave::go(&self.0, cx, node).await?;
+        let mut tx = cx.commit().await?;
+        let mut node = work::lock(&mut tx, node.id).await?;
+        leave::note(&mut tx, cx, &mut node).await?;
+        if purpose == Purpose::Run {
             return work::succeed(tx, cx, &mut node, NodeEvent::DoneByHand).await;
         }
-        work::save(&mut tx, cx, &mut node).await?;
-        tx.next(Place::Control, Step::Run).await
+        let wipe: Option<Wipe> = match node.wiped {
+            Some(id) => record::get(&mut tx, id).await?,
+            None => None,
+        };
+        let wipe = wipe
+            .ok_or_else(|| StepError::Fail(format!("No wipe of node {} is on record.", node.id)))?;
+        work::release(tx, cx, &mut node, &wipe).await
     }
 }
 

@@ -1,36 +1,41 @@
 //! `active` and `rebuild`: an operating system is put on a server, and it is booted.
 //!
 //! ```text
-//!  deploying: Prepare ─▶ Install ─▶ Run, step by step ─▶ Boot ─▶ active
-//!                └──────────┴──────────────┴───────────────┴───▶ deploy failed
+//!  deploying: Prepare ─▶ Visit ─▶ Install ─▶ Run, step by step ─▶ Leave ─▶ Boot ─▶ active
+//!                └─────────┴─────────┴─────────────┴────────────────┴───────┴───▶ deploy failed
 //! ```
+//!
+//! While the ramdisk is booted and at work the node is in `wait call-back`, where it can be aborted. A node whose
+//! deployments failed twice in a row is put into quarantine.
 
+use super::ramdisk::visit::{Arrival, Visit};
+use super::ramdisk::{boots, leave, orders, timeline, visit};
 use super::work::{self, Input};
-use super::{machine, steps};
+use super::{deploy_image, machine, steps};
 use crate::context::Context;
 use async_trait::async_trait;
-use corten_bmc::{Boot, BootDevice, PowerAction, change_power};
-use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
+use corten_bmc::{Boot, BootDevice, PowerAction, Task};
+use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, StepTx, Workflow};
 use corten_model::lifecycle::node::NodeEvent;
 use corten_store::metal::node::{Node, PowerSeen};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
-const POWER_LIMIT: Duration = Duration::from_secs(60);
-/// Of an instance that names none, which the simulated servers allow.
-const NO_IMAGE: &str = "no image";
+/// So many failed deployments in a row take a server out of the choice.
+const FAILURES_MAX: u32 = 2;
 
 pub struct DeployNode(pub Arc<Context>);
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Step {
-    /// The server is off, and will boot from its disk.
+    /// The image can be written, the server is off, and will boot from its disk.
     Prepare,
+    Visit(Visit),
     Install,
     /// The first of the node's steps.
     Run,
+    Leave,
     Boot,
 }
 
@@ -46,7 +51,8 @@ impl Workflow for DeployNode {
     /// Together no longer than the life cycle lets `deploying` last.
     fn budget(&self, step: &Step) -> Duration {
         match step {
-            Step::Prepare | Step::Boot => Duration::from_secs(300),
+            Step::Prepare | Step::Leave | Step::Boot => Duration::from_secs(300),
+            Step::Visit(visit) => visit.budget(),
             Step::Install | Step::Run => Duration::from_secs(1500),
         }
     }
@@ -54,42 +60,22 @@ impl Workflow for DeployNode {
     async fn run(&self, step: Step, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
         let node = work::read(cx, input.node_id).await?;
         match step {
-            Step::Prepare => {
-                let bmc = work::reach(&self.0, &node)?.bmc;
-                if !node.disable_power_off {
-                    change_power(bmc.as_ref(), PowerAction::Off, POWER_LIMIT)
-                        .await
-                        .map_err(machine::step_error)?;
-                }
-                bmc.set_boot(Boot::always(BootDevice::Disk))
-                    .await
-                    .map_err(machine::step_error)?;
-                cx.commit().await?.next(Place::Control, Step::Install).await
-            }
-            Step::Install => {
-                let epoch = cx.fence().epoch;
-                work::reach_inside(&self.0, &node)?
-                    .install(epoch, image(&node))
-                    .await
-                    .map_err(machine::step_error)?;
-                let next = if node.steps.is_empty() {
-                    Step::Boot
-                } else {
-                    Step::Run
-                };
-                cx.commit().await?.next(Place::Control, next).await
-            }
+            Step::Prepare => self.prepare(&node, cx).await,
+            Step::Visit(visit) => match visit::go(&self.0, cx, &node, visit, Step::Visit).await? {
+                Arrival::Committed(committed) => Ok(committed),
+                Arrival::There => cx.commit().await?.next(Place::Control, Step::Install).await,
+            },
+            Step::Install => self.install(&node, cx).await,
             Step::Run => self.run_one(&node, cx).await,
-            Step::Boot => {
-                let bmc = work::reach(&self.0, &node)?.bmc;
-                change_power(bmc.as_ref(), PowerAction::On, POWER_LIMIT)
-                    .await
-                    .map_err(machine::step_error)?;
+            Step::Leave => {
+                leave::go(&self.0, cx, &node).await?;
                 let mut tx = cx.commit().await?;
-                let mut node = work::lock(&mut tx, input.node_id).await?;
-                node.power.seen = Some(PowerSeen::On);
-                work::succeed(tx, cx, &mut node, NodeEvent::Done).await
+                let mut node = work::lock(&mut tx, node.id).await?;
+                leave::note(&mut tx, cx, &mut node).await?;
+                work::save(&mut tx, cx, &mut node).await?;
+                tx.next(Place::Control, Step::Boot).await
             }
+            Step::Boot => self.boot(&node, cx).await,
         }
     }
 
@@ -99,13 +85,79 @@ impl Workflow for DeployNode {
         input: &Input,
         cx: &StepCx,
     ) -> Result<Committed, StepError> {
-        work::give_up(why, cx, input.node_id, |_| {}).await
+        let failed = matches!(why, GiveUp::Failed(_) | GiveUp::OverBudget(_));
+        work::give_up(why, cx, input.node_id, |node| {
+            node.failures += u32::from(failed);
+            if node.failures >= FAILURES_MAX {
+                work::quarantine(node, "deploy failure");
+            }
+        })
+        .await
     }
 }
 
 impl DeployNode {
+    async fn prepare(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
+        deploy_image::resolve(&self.0, &mut cx.read().await?, node).await?;
+        if !boots(node) {
+            if !node.disable_power_off {
+                work::switch(&self.0, node, PowerAction::Off).await?;
+            }
+            let bmc = work::reach(&self.0, node)?.bmc;
+            let set = bmc.set_boot(Boot::always(BootDevice::Disk)).await;
+            bmc.close().await;
+            set.map_err(machine::step_error)?;
+        }
+        let step = Step::Visit(Visit::Off);
+        cx.commit().await?.next(Place::Control, step).await
+    }
+
+    async fn install(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
+        let image = deploy_image::resolve(&self.0, &mut cx.read().await?, node).await?;
+        let id = image.id.clone();
+        let task = Task::Write(Box::new(image));
+        let report = match orders::give(&self.0, cx, node, "write", task).await? {
+            Ok(report) => report,
+            Err(pending) => {
+                let same = Step::Install;
+                return orders::pend(&self.0, cx, node, pending, same, Step::Visit).await;
+            }
+        };
+        let mut tx = cx.commit().await?;
+        let mut node = work::lock(&mut tx, node.id).await?;
+        if boots(&node) {
+            let bytes = report.details["downloaded_bytes"].as_u64().unwrap_or(0);
+            let detail = format!("image {id}, {bytes} bytes, checksum right");
+            timeline::note(&mut tx, node.id, cx.now(), "written", detail).await?;
+        }
+        self.go_on(tx, cx, &mut node).await
+    }
+
+    /// With the steps that are left, or out of the ramdisk.
+    async fn go_on(
+        &self,
+        mut tx: StepTx<'_>,
+        cx: &StepCx,
+        node: &mut Node,
+    ) -> Result<Committed, StepError> {
+        let next = if node.steps.is_empty() {
+            visit::resume(&mut tx, cx, node, "the image is on the disk").await?;
+            Step::Leave
+        } else {
+            Step::Run
+        };
+        work::save(&mut tx, cx, node).await?;
+        tx.next(Place::Control, next).await
+    }
+
     async fn run_one(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
-        let ran = steps::run(&self.0, cx, node).await?;
+        let ran = match steps::run(&self.0, cx, node).await? {
+            Ok(ran) => ran,
+            Err(pending) => {
+                let same = Step::Run;
+                return orders::pend(&self.0, cx, node, pending, same, Step::Visit).await;
+            }
+        };
         let mut tx = cx.commit().await?;
         let mut node = work::lock(&mut tx, node.id).await?;
         steps::finish(&mut tx, &mut node, &ran).await?;
@@ -114,19 +166,19 @@ impl DeployNode {
         if ran.hold {
             return work::hold(tx, cx, &mut node).await;
         }
-        work::save(&mut tx, cx, &mut node).await?;
-        let next = if node.steps.is_empty() {
-            Step::Boot
-        } else {
-            Step::Run
-        };
-        tx.next(Place::Control, next).await
+        self.go_on(tx, cx, &mut node).await
     }
-}
 
-fn image(node: &Node) -> &str {
-    node.instance_info
-        .get("image_source")
-        .and_then(Value::as_str)
-        .unwrap_or(NO_IMAGE)
+    async fn boot(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
+        work::switch(&self.0, node, PowerAction::On).await?;
+        let mut tx = cx.commit().await?;
+        let mut node = work::lock(&mut tx, node.id).await?;
+        node.power.seen = Some(PowerSeen::On);
+        node.failures = 0;
+        if boots(&node) {
+            let detail = "from its disk";
+            timeline::note(&mut tx, node.id, cx.now(), "rebooted", detail).await?;
+        }
+        work::succeed(tx, cx, &mut node, NodeEvent::Done).await
+    }
 }

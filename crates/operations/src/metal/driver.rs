@@ -62,16 +62,16 @@ const DRIVERS: &[Driver] = &[
         name: REDFISH,
         parts: parts! {
             "bios": ["redfish", "no-bios"];
-            "boot": ["redfish-virtual-media"];
+            "boot": ["redfish-virtual-media", "ipxe", "http-ipxe", "pxe"];
             "console": ["no-console"];
             "deploy": ["direct"];
             "firmware": ["redfish", "no-firmware"];
-            "inspect": ["redfish", "no-inspect"];
+            "inspect": ["redfish", "agent", "no-inspect"];
             "management": ["redfish"];
             "network": ["noop"];
             "power": ["redfish"];
-            "raid": ["no-raid"];
-            "rescue": ["no-rescue"];
+            "raid": ["agent", "no-raid"];
+            "rescue": ["agent", "no-rescue"];
             "storage": ["noop"];
             "vendor": ["no-vendor"];
         },
@@ -100,16 +100,16 @@ const DRIVERS: &[Driver] = &[
         name: IPMI,
         parts: parts! {
             "bios": ["no-bios"];
-            "boot": ["pxe"];
+            "boot": ["ipxe", "pxe"];
             "console": ["no-console"];
             "deploy": ["direct"];
             "firmware": ["no-firmware"];
-            "inspect": ["ipmitool", "no-inspect"];
+            "inspect": ["ipmitool", "agent", "no-inspect"];
             "management": ["ipmitool"];
             "network": ["noop"];
             "power": ["ipmitool"];
-            "raid": ["no-raid"];
-            "rescue": ["no-rescue"];
+            "raid": ["agent", "no-raid"];
+            "rescue": ["agent", "no-rescue"];
             "storage": ["noop"];
             "vendor": ["no-vendor"];
         },

@@ -1,16 +1,18 @@
-//! `inspect`: what the server is made of, as its BMC tells it. Network cards that are new become ports.
+//! `inspect`: what the server is made of, as its BMC or its ramdisk tells it. Network cards that are new become ports.
 //!
 //! ```text
-//!  inspecting ──▶ manageable (with inventory, properties and ports)
+//!  inspecting ─Ask the BMC, or Visit, Look, Leave─▶ manageable (with inventory, properties and ports)
 //!       └───────▶ inspect failed
 //! ```
 
+use super::ramdisk::visit::{Arrival, Visit};
+use super::ramdisk::{leave, orders, visit};
 use super::work::{self, Input};
 use super::{machine, port};
 use crate::context::Context;
 use async_trait::async_trait;
-use corten_bmc::{Bmc, BmcError, Inventory};
-use corten_engine::{Committed, GiveUp, StepCx, StepError, Workflow};
+use corten_bmc::{Bmc, BmcError, Inventory, Task};
+use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
 use corten_model::lifecycle::node::NodeEvent;
 use corten_model::time::Timestamp;
 use corten_store::metal::node::{BiosSetting, FirmwareComponent, Inspection, Node};
@@ -19,11 +21,23 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
+mod within;
+
 pub struct InspectNode(pub Arc<Context>);
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Step {
+    /// The BMC.
     Ask,
+    Visit(Visit),
+    /// From within.
+    Look,
+    Leave,
+}
+
+/// Whether the ramdisk inspects this node.
+pub fn from_within(node: &Node) -> bool {
+    node.driver_part("inspect") == "agent"
 }
 
 /// What a BMC told.
@@ -43,19 +57,59 @@ impl Workflow for InspectNode {
     }
 
     /// As long as the life cycle lets `inspecting` last.
-    fn budget(&self, _step: &Step) -> Duration {
-        Duration::from_secs(600)
+    fn budget(&self, step: &Step) -> Duration {
+        match step {
+            Step::Visit(visit) => visit.budget(),
+            Step::Ask | Step::Look | Step::Leave => Duration::from_secs(600),
+        }
     }
 
     async fn run(&self, step: Step, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
-        let Step::Ask = step;
         let node = work::read(cx, input.node_id).await?;
-        let bmc = work::reach(&self.0, &node)?.bmc;
+        match step {
+            Step::Ask => self.ask(&node, cx).await,
+            Step::Visit(visit) => match visit::go(&self.0, cx, &node, visit, Step::Visit).await? {
+                Arrival::Committed(committed) => Ok(committed),
+                Arrival::There => cx.commit().await?.next(Place::Control, Step::Look).await,
+            },
+            Step::Look => self.look(&node, cx).await,
+            Step::Leave => {
+                leave::go(&self.0, cx, &node).await?;
+                let mut tx = cx.commit().await?;
+                let mut node = work::lock(&mut tx, node.id).await?;
+                leave::note(&mut tx, cx, &mut node).await?;
+                work::succeed(tx, cx, &mut node, NodeEvent::Done).await
+            }
+        }
+    }
+
+    async fn give_up(
+        &self,
+        why: GiveUp,
+        input: &Input,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
+        work::give_up(why, cx, input.node_id, |_| {}).await
+    }
+}
+
+impl InspectNode {
+    /// What an inspection of this node begins with.
+    pub fn first(node: &Node) -> Step {
+        if from_within(node) {
+            Step::Visit(Visit::Off)
+        } else {
+            Step::Ask
+        }
+    }
+
+    async fn ask(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
+        let bmc = work::reach(&self.0, node)?.bmc;
         let found = ask(bmc.as_ref()).await;
         bmc.close().await;
         let found = found.map_err(machine::step_error)?;
         let mut tx = cx.commit().await?;
-        let mut node = work::lock(&mut tx, input.node_id).await?;
+        let mut node = work::lock(&mut tx, node.id).await?;
         let macs = found
             .inventory
             .network_cards
@@ -66,13 +120,23 @@ impl Workflow for InspectNode {
         work::succeed(tx, cx, &mut node, NodeEvent::Done).await
     }
 
-    async fn give_up(
-        &self,
-        why: GiveUp,
-        input: &Input,
-        cx: &StepCx,
-    ) -> Result<Committed, StepError> {
-        work::give_up(why, cx, input.node_id, |_| {}).await
+    async fn look(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
+        let told = orders::give(&self.0, cx, node, "inspect", Task::Inventory).await?;
+        let inventory = match told {
+            Ok(report) => report.details,
+            Err(pending) => {
+                let same = Step::Look;
+                return orders::pend(&self.0, cx, node, pending, same, Step::Visit).await;
+            }
+        };
+        let mut tx = cx.commit().await?;
+        let mut node = work::lock(&mut tx, node.id).await?;
+        let macs = within::macs(&inventory);
+        port::found(&mut tx, &node, macs, cx.now()).await?;
+        within::keep(&mut node, inventory, cx.now());
+        visit::resume(&mut tx, cx, &mut node, "the ramdisk has looked").await?;
+        work::save(&mut tx, cx, &mut node).await?;
+        tx.next(Place::Control, Step::Leave).await
     }
 }
 

@@ -15,6 +15,8 @@ pub mod allocation;
 pub mod chassis;
 pub mod clean_node;
 pub mod conductor;
+pub mod config_drive;
+pub mod deploy_image;
 pub mod deploy_node;
 pub mod deploy_template;
 pub mod driver;
@@ -27,6 +29,7 @@ pub mod port;
 pub mod port_group;
 pub mod power_node;
 pub mod provision;
+pub mod ramdisk;
 pub mod rescue_node;
 pub mod runbook;
 pub mod service_node;
@@ -47,7 +50,7 @@ use corten_model::ids::NodeId;
 use corten_model::refusal::Refusal;
 use corten_store::metal::node::SUBJECT;
 use corten_store::{Failure, operations};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use vault::Vault;
 
@@ -62,6 +65,8 @@ pub struct Metal {
     pub vault: Vault,
     /// With it there is the driver `fake-hardware`.
     pub simulator: Option<Simulator>,
+    /// The SHA-256 of the certificate that ramdisks are to believe, in hexadecimal digits, once it is served.
+    pub pin: OnceLock<String>,
     /// How long a call waits for the work on a node to end before it answers, or refuses.
     pub patience: Duration,
 }
@@ -72,6 +77,7 @@ impl Metal {
         Ok(Self {
             vault: Vault::forgetful()?,
             simulator,
+            pin: OnceLock::new(),
             patience: Duration::ZERO,
         })
     }

@@ -4,6 +4,7 @@ use super::access::{self, Ident, Narrow, Page};
 use super::conductor::Assignment;
 use super::{at_rest, driver, machine, node_rules, steps};
 use crate::context::Context;
+use corten_bmc::{Order, Progress, Task};
 use corten_iam::action::baremetal::{
     NODES_CREATE, NODES_DELETE, NODES_OPERATE, NODES_READ, NODES_WRITE,
 };
@@ -14,6 +15,7 @@ use corten_model::lifecycle::node::ProvisionState;
 use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
 use corten_store::metal::allocation::NodeAllocation;
+use corten_store::metal::lease::MetalLease;
 use corten_store::metal::node::{Inspection, Node, Power, Provision, SUBJECT};
 use corten_store::metal::port::NodePort;
 use corten_store::metal::port_group::PortGroup;
@@ -101,6 +103,8 @@ pub fn blank(id: NodeId, driver: &driver::Driver, now: Timestamp) -> Node {
         firmware: Vec::new(),
         wiped: None,
         agent: None,
+        boot: None,
+        failures: 0,
         standard: Standard::new(Object::new(), now),
     }
 }
@@ -172,7 +176,15 @@ async fn prove_blank(
         ))
         .into());
     };
-    let disks = inside.wipe(0).await.map_err(machine::unanswered)?;
+    let order = Order {
+        mark: "a new node is blank".to_owned(),
+        epoch: 0,
+        task: Task::Erase,
+    };
+    let disks = match inside.work(&order).await.map_err(machine::unanswered)? {
+        Progress::Done(report) => report.wiped,
+        Progress::Running => Vec::new(),
+    };
     Ok(steps::proof(node.id, disks, cx.now(), actor.origin()))
 }
 
@@ -381,6 +393,10 @@ pub async fn delete(cx: &Context, actor: &Actor, ident: &Ident) -> Result<(), Fa
         .delete(&mut tx)
         .await?;
     Query::<PortGroup>::new()
+        .equals("node_id", id)
+        .delete(&mut tx)
+        .await?;
+    Query::<MetalLease>::new()
         .equals("node_id", id)
         .delete(&mut tx)
         .await?;

@@ -2,23 +2,24 @@
 
 use super::access::{self, Ident};
 use super::adopt_node::AdoptNode;
-use super::clean_node::{self, CleanNode};
+use super::clean_node::{self, CleanNode, Purpose};
 use super::deploy_node::{self, DeployNode};
 use super::inspect_node::InspectNode;
+use super::ramdisk::visit::{self, Visit};
 use super::rescue_node::{self, PASSWORD, RescueNode};
 use super::service_node::ServiceNode;
 use super::verify_node::VerifyNode;
 use super::{
-    ENDED, adopt_node, at_rest, inspect_node, machine, runbook, service_node, steps, verify_node,
-    work,
+    ENDED, adopt_node, at_rest, config_drive, deploy_image, inspect_node, machine, ramdisk,
+    runbook, service_node, steps, verify_node, work,
 };
 use crate::context::Context;
 use corten_iam::action::baremetal::NODES_OPERATE;
 use corten_iam::actor::Actor;
-use corten_model::lifecycle::node::{NodeEvent, NodeVerb, ProvisionState, decide};
+use corten_model::lifecycle::node::{NodeEvent, NodeStateKind, NodeVerb, ProvisionState, decide};
 use corten_model::refusal::Refusal;
-use corten_store::metal::node::{Node, Step};
-use corten_store::{Failure, Tx, record};
+use corten_store::metal::node::{Node, SUBJECT, Step};
+use corten_store::{Failure, Tx, operations, record};
 use std::sync::Arc;
 
 /// Where the config drive is kept, sealed: user data holds passwords.
@@ -45,18 +46,29 @@ pub async fn set(
     let node = access::get::<Node>(&mut cx.store.read().await?, ident).await?;
     access::check_operate(cx, actor, &node, ident, NODES_OPERATE)?;
     check_wish(&wish)?;
-    at_rest(cx, node.id).await?;
+    if !breaks_in(&node, wish.verb) {
+        at_rest(cx, node.id).await?;
+    }
     let mut tx = cx.store.write().await?;
     let mut node = access::lock_node_to_operate(cx, actor, &mut tx, ident, NODES_OPERATE).await?;
     check_node(cx, &node, &wish)?;
     let state = decide(node.provision.state, wish.verb)
         .map_err(|illegal| Refusal::invalid(illegal.message(node.id)))?;
+    if breaks_in(&node, wish.verb) {
+        let (id, note) = (node.id.to_string(), format!("{} was asked for", wish.verb));
+        operations::supersede(&mut tx, SUBJECT, &id, &note, cx.now()).await?;
+        ramdisk::boot::forget(&mut node);
+        tx.wake(ENDED);
+    }
     let left = match steps_of(cx, actor, &mut tx, &node, &wish).await? {
         Some(steps) => steps,
         None if wish.verb == NodeVerb::Unhold => std::mem::take(&mut node.steps),
         None => Vec::new(),
     };
     keep_secrets(cx, &mut node, &wish)?;
+    if matches!(wish.verb, NodeVerb::Active | NodeVerb::Rebuild) {
+        deploy_image::check(&mut tx, &node).await?;
+    }
     let why = format!("{} was asked for", wish.verb);
     let (origin, now) = (actor.origin(), cx.now());
     node.enter(&mut tx, state, &why, &origin, now).await?;
@@ -70,6 +82,9 @@ pub async fn set(
     node.steps = left;
     node.last_error = None;
     accept(&mut node, &wish, now);
+    if begins_with_a_visit(&node, wish.verb) {
+        visit::begin(&mut tx, cx, &mut node, now).await?;
+    }
     record::update(&mut tx, &node).await?;
     begin(&mut tx, cx, actor, &node, wish.verb).await?;
     tx.commit().await?;
@@ -101,6 +116,10 @@ fn check_wish(wish: &Wish) -> Result<(), Refusal> {
             "A configdrive is given with the target '{verb}': only active and rebuild take one."
         )));
     }
+    if let Some(drive) = &wish.config_drive {
+        let drive = serde_json::from_str(drive).unwrap_or_else(|_| drive.as_str().into());
+        config_drive::check(&drive)?;
+    }
     match &wish.rescue_password {
         None if verb == NodeVerb::Rescue => Err(Refusal::invalid(
             "The target 'rescue' needs a rescue_password.",
@@ -112,6 +131,31 @@ fn check_wish(wish: &Wish) -> Result<(), Refusal> {
             "A rescue_password is given with the target '{verb}'."
         ))),
         _ => Ok(()),
+    }
+}
+
+/// Whether a verb ends what runs on a node: while the ramdisk is booted or at work, it may be aborted, or the instance be
+/// given up.
+fn breaks_in(node: &Node, verb: NodeVerb) -> bool {
+    let waits = node
+        .provision
+        .state
+        .row()
+        .is_some_and(|row| row.kind == NodeStateKind::Waits);
+    waits && matches!(verb, NodeVerb::Abort | NodeVerb::Deleted)
+}
+
+/// Whether the first that an operation does is to boot the ramdisk. An instance is switched off before.
+fn begins_with_a_visit(node: &Node, verb: NodeVerb) -> bool {
+    match verb {
+        NodeVerb::Provide
+        | NodeVerb::Clean
+        | NodeVerb::Active
+        | NodeVerb::Rebuild
+        | NodeVerb::Rescue
+        | NodeVerb::Service => true,
+        NodeVerb::Inspect => inspect_node::from_within(node),
+        _ => false,
     }
 }
 
@@ -160,13 +204,9 @@ fn check_node(cx: &Context, node: &Node, wish: &Wish) -> Result<(), Refusal> {
             node.driver, node.id
         )));
     }
-    let machine = machine::open(cx, node)?;
-    if machine.inside.is_none() && FROM_WITHIN.contains(&verb) {
-        return Err(Refusal::not_implemented(format!(
-            "The target '{verb}' needs a system that is booted on the server to work from within, which this cloud does \
-             not have for the driver {} yet. What it does with such servers: manage, inspect, adopt, power and boot device.",
-            node.driver
-        )));
+    machine::open(cx, node)?;
+    if FROM_WITHIN.contains(&verb) || verb == Inspect && inspect_node::from_within(node) {
+        ramdisk::check_ready(cx, node, verb.as_str())?;
     }
     Ok(())
 }
@@ -196,7 +236,7 @@ async fn steps_of(
     } else {
         asked
     };
-    steps::check(steps.as_deref().unwrap_or_default())?;
+    steps::check(node, steps.as_deref().unwrap_or_default())?;
     Ok(steps)
 }
 
@@ -281,7 +321,7 @@ async fn begin(
                 actor,
                 node,
                 &workflow,
-                inspect_node::Step::Ask,
+                InspectNode::first(node),
                 plain,
             )
             .await
@@ -293,8 +333,9 @@ async fn begin(
         S::Deleting | S::Cleaning => {
             let step = match verb {
                 NodeVerb::Deleted => clean_node::Step::TakeOff,
-                NodeVerb::Provide => clean_node::Step::Wipe,
-                _ => clean_node::Step::Run,
+                NodeVerb::Provide => clean_node::Step::visit(Purpose::Wipe),
+                NodeVerb::Unhold => clean_node::Step::Run,
+                _ => clean_node::Step::visit(Purpose::Run),
             };
             let workflow = CleanNode(cx.clone());
             let input = clean_node::Input { node_id };
@@ -309,35 +350,20 @@ async fn begin(
             work::start(tx, cx, actor, node, &workflow, step, plain).await
         }
         S::Rescuing | S::Unrescuing => {
-            let into = match node.provision.state {
-                S::Rescuing => rescue_node::Into::RescueSystem,
-                _ => rescue_node::Into::OwnSystem,
+            let step = match node.provision.state {
+                S::Rescuing => rescue_node::Step::Visit(Visit::Off),
+                _ => rescue_node::Step::Own,
             };
             let workflow = RescueNode(cx.clone());
-            let input = rescue_node::Input { node_id, into };
-            work::start(
-                tx,
-                cx,
-                actor,
-                node,
-                &workflow,
-                rescue_node::Step::Boot,
-                input,
-            )
-            .await
+            work::start(tx, cx, actor, node, &workflow, step, plain).await
         }
         S::Servicing => {
+            let step = match verb {
+                NodeVerb::Unhold => service_node::Step::Run,
+                _ => service_node::Step::Visit(Visit::Off),
+            };
             let workflow = ServiceNode(cx.clone());
-            work::start(
-                tx,
-                cx,
-                actor,
-                node,
-                &workflow,
-                service_node::Step::Run,
-                plain,
-            )
-            .await
+            work::start(tx, cx, actor, node, &workflow, step, plain).await
         }
         _ => {
             tx.wake(ENDED);

@@ -1,42 +1,36 @@
 //! `rescue` and `unrescue`: another system is run on a server whose own one does not let its owner in, and back.
 //!
 //! ```text
-//!  rescuing ──▶ rescue          unrescuing ──▶ active
-//!      └──────▶ rescue failed        └───────▶ unrescue failed
+//!  rescuing ─Visit, Open─▶ rescue          unrescuing ─Own, Boot─▶ active
+//!      └──────▶ rescue failed                  └───────▶ unrescue failed
 //! ```
 
+use super::ramdisk::visit::{Arrival, Visit};
+use super::ramdisk::{boots, leave, orders, visit};
 use super::{machine, work};
 use crate::context::Context;
 use async_trait::async_trait;
-use corten_bmc::{PowerAction, change_power};
-use corten_engine::{Committed, GiveUp, StepCx, StepError, Workflow};
-use corten_model::ids::NodeId;
+use corten_bmc::{PowerAction, Task};
+use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
 use corten_model::lifecycle::node::NodeEvent;
-use corten_store::metal::node::PowerSeen;
+use corten_store::metal::node::{Node, PowerSeen};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
+use work::Input;
 
-const POWER_LIMIT: Duration = Duration::from_secs(60);
 /// Where the password is kept, sealed, until the node is no longer rescued.
 pub const PASSWORD: &str = "instance_info/rescue_password";
 
 pub struct RescueNode(pub Arc<Context>);
 
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Input {
-    pub node_id: NodeId,
-    pub into: Into,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Into {
-    RescueSystem,
-    OwnSystem,
-}
-
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Step {
+    Visit(Visit),
+    /// The rescue system lets the password in.
+    Open,
+    /// The server is off, and boots from its own disk.
+    Own,
     Boot,
 }
 
@@ -55,31 +49,16 @@ impl Workflow for RescueNode {
     }
 
     async fn run(&self, step: Step, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
-        let Step::Boot = step;
         let node = work::read(cx, input.node_id).await?;
-        let inside = work::reach_inside(&self.0, &node)?;
-        let epoch = cx.fence().epoch;
-        match input.into {
-            Into::RescueSystem => {
-                let password = machine::secret(&self.0, &node, PASSWORD)
-                    .map_err(|refusal| StepError::Fail(refusal.message))?
-                    .unwrap_or_default();
-                inside.rescue(epoch, &password).await
-            }
-            Into::OwnSystem => inside.unrescue(epoch).await,
+        match step {
+            Step::Visit(visit) => match visit::go(&self.0, cx, &node, visit, Step::Visit).await? {
+                Arrival::Committed(committed) => Ok(committed),
+                Arrival::There => cx.commit().await?.next(Place::Control, Step::Open).await,
+            },
+            Step::Open => self.open(&node, cx).await,
+            Step::Own => self.own(&node, cx).await,
+            Step::Boot => self.boot(&node, cx).await,
         }
-        .map_err(machine::step_error)?;
-        let bmc = work::reach(&self.0, &node)?.bmc;
-        change_power(bmc.as_ref(), PowerAction::On, POWER_LIMIT)
-            .await
-            .map_err(machine::step_error)?;
-        let mut tx = cx.commit().await?;
-        let mut node = work::lock(&mut tx, input.node_id).await?;
-        node.power.seen = Some(PowerSeen::On);
-        if input.into == Into::OwnSystem {
-            node.secrets.remove(PASSWORD);
-        }
-        work::succeed(tx, cx, &mut node, NodeEvent::Done).await
     }
 
     async fn give_up(
@@ -89,5 +68,50 @@ impl Workflow for RescueNode {
         cx: &StepCx,
     ) -> Result<Committed, StepError> {
         work::give_up(why, cx, input.node_id, |_| {}).await
+    }
+}
+
+impl RescueNode {
+    async fn open(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
+        let password = machine::secret(&self.0, node, PASSWORD)
+            .map_err(|refusal| StepError::Fail(refusal.message))?
+            .unwrap_or_default();
+        let task = Task::Rescue {
+            password: password.into(),
+        };
+        if let Err(pending) = orders::give(&self.0, cx, node, "rescue", task).await? {
+            return orders::pend(&self.0, cx, node, pending, Step::Open, Step::Visit).await;
+        }
+        if !boots(node) {
+            work::switch(&self.0, node, PowerAction::On).await?;
+        }
+        let mut tx = cx.commit().await?;
+        let mut node = work::lock(&mut tx, node.id).await?;
+        node.power.seen = Some(PowerSeen::On);
+        visit::resume(&mut tx, cx, &mut node, "the rescue system is open").await?;
+        work::succeed(tx, cx, &mut node, NodeEvent::Done).await
+    }
+
+    async fn own(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
+        if boots(node) {
+            leave::go(&self.0, cx, node).await?;
+        } else if let Err(pending) = orders::give(&self.0, cx, node, "settle", Task::Settle).await?
+        {
+            return orders::pend(&self.0, cx, node, pending, Step::Own, Step::Visit).await;
+        }
+        let mut tx = cx.commit().await?;
+        let mut node = work::lock(&mut tx, node.id).await?;
+        leave::note(&mut tx, cx, &mut node).await?;
+        work::save(&mut tx, cx, &mut node).await?;
+        tx.next(Place::Control, Step::Boot).await
+    }
+
+    async fn boot(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
+        work::switch(&self.0, node, PowerAction::On).await?;
+        let mut tx = cx.commit().await?;
+        let mut node = work::lock(&mut tx, node.id).await?;
+        node.power.seen = Some(PowerSeen::On);
+        node.secrets.remove(PASSWORD);
+        work::succeed(tx, cx, &mut node, NodeEvent::Done).await
     }
 }

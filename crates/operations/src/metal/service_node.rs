@@ -1,16 +1,20 @@
 //! `service`: firmware or settings are changed under an instance, step by step.
 //!
 //! ```text
-//!  servicing ─Run, step by step─▶ active
+//!  servicing ─Visit, Run step by step, Leave, Boot─▶ active
 //!      └──▶ service hold (a step asks for a person), or service failed
 //! ```
 
+use super::ramdisk::visit::{Arrival, Visit};
+use super::ramdisk::{boots, leave, orders, visit};
 use super::steps;
 use super::work::{self, Input};
 use crate::context::Context;
 use async_trait::async_trait;
+use corten_bmc::PowerAction;
 use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
 use corten_model::lifecycle::node::NodeEvent;
+use corten_store::metal::node::{Node, PowerSeen};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +23,12 @@ pub struct ServiceNode(pub Arc<Context>);
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Step {
+    Visit(Visit),
     /// The first of the node's steps.
     Run,
+    Leave,
+    /// Into its own system.
+    Boot,
 }
 
 #[async_trait]
@@ -33,25 +41,32 @@ impl Workflow for ServiceNode {
     }
 
     /// As long as the life cycle lets `servicing` last.
-    fn budget(&self, _step: &Step) -> Duration {
-        Duration::from_secs(3600)
+    fn budget(&self, step: &Step) -> Duration {
+        match step {
+            Step::Visit(visit) => visit.budget(),
+            Step::Run => Duration::from_secs(3600),
+            Step::Leave | Step::Boot => Duration::from_secs(300),
+        }
     }
 
     async fn run(&self, step: Step, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
-        let Step::Run = step;
         let node = work::read(cx, input.node_id).await?;
-        let ran = steps::run(&self.0, cx, &node).await?;
-        let mut tx = cx.commit().await?;
-        let mut node = work::lock(&mut tx, input.node_id).await?;
-        steps::finish(&mut tx, &mut node, &ran).await?;
-        if ran.hold {
-            return work::hold(tx, cx, &mut node).await;
+        match step {
+            Step::Visit(visit) => match visit::go(&self.0, cx, &node, visit, Step::Visit).await? {
+                Arrival::Committed(committed) => Ok(committed),
+                Arrival::There => cx.commit().await?.next(Place::Control, Step::Run).await,
+            },
+            Step::Run => self.run_one(&node, cx).await,
+            Step::Leave => {
+                leave::go(&self.0, cx, &node).await?;
+                let mut tx = cx.commit().await?;
+                let mut node = work::lock(&mut tx, node.id).await?;
+                leave::note(&mut tx, cx, &mut node).await?;
+                work::save(&mut tx, cx, &mut node).await?;
+                tx.next(Place::Control, Step::Boot).await
+            }
+            Step::Boot => self.boot(&node, cx).await,
         }
-        if node.steps.is_empty() {
-            return work::succeed(tx, cx, &mut node, NodeEvent::Done).await;
-        }
-        work::save(&mut tx, cx, &mut node).await?;
-        tx.next(Place::Control, Step::Run).await
     }
 
     async fn give_up(
@@ -61,5 +76,41 @@ impl Workflow for ServiceNode {
         cx: &StepCx,
     ) -> Result<Committed, StepError> {
         work::give_up(why, cx, input.node_id, |_| {}).await
+    }
+}
+
+impl ServiceNode {
+    async fn run_one(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
+        let ran = match steps::run(&self.0, cx, node).await? {
+            Ok(ran) => ran,
+            Err(pending) => {
+                let same = Step::Run;
+                return orders::pend(&self.0, cx, node, pending, same, Step::Visit).await;
+            }
+        };
+        let mut tx = cx.commit().await?;
+        let mut node = work::lock(&mut tx, node.id).await?;
+        steps::finish(&mut tx, &mut node, &ran).await?;
+        if ran.hold {
+            return work::hold(tx, cx, &mut node).await;
+        }
+        if !node.steps.is_empty() {
+            work::save(&mut tx, cx, &mut node).await?;
+            return tx.next(Place::Control, Step::Run).await;
+        }
+        visit::resume(&mut tx, cx, &mut node, "all steps are done").await?;
+        if boots(&node) {
+            work::save(&mut tx, cx, &mut node).await?;
+            return tx.next(Place::Control, Step::Leave).await;
+        }
+        work::succeed(tx, cx, &mut node, NodeEvent::Done).await
+    }
+
+    async fn boot(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
+        work::switch(&self.0, node, PowerAction::On).await?;
+        let mut tx = cx.commit().await?;
+        let mut node = work::lock(&mut tx, node.id).await?;
+        node.power.seen = Some(PowerSeen::On);
+        work::succeed(tx, cx, &mut node, NodeEvent::Done).await
     }
 }

@@ -1,19 +1,21 @@
 //! The steps that an operator asks for: reading them, choosing those of templates, and running one after the other.
 
-use super::machine;
+use super::driver::FAKE;
+use super::ramdisk::orders::Pending;
+use super::ramdisk::{self, orders, timeline};
 use super::work;
 use crate::context::Context;
-use corten_bmc::{PowerAction, change_power};
+use corten_bmc::{PowerAction, Task};
 use corten_engine::{StepCx, StepError};
 use corten_model::ids::{NodeId, WipeId};
 use corten_model::refusal::Refusal;
+use corten_store::metal::Object;
 use corten_store::metal::deploy_template::DeployTemplate;
 use corten_store::metal::node::{Node, Step};
 use corten_store::metal::runbook::Runbook;
 use corten_store::metal::wipe::{Wipe, WipedDisk};
 use corten_store::{Failure, Query, Tx, record};
 use serde_json::Value;
-use std::time::Duration;
 
 /// Names that mean the same for every interface.
 const HOLD: &str = "hold";
@@ -23,10 +25,29 @@ const REBOOT: &str = "reboot";
 /// Erases the disks, and is recorded as that.
 const ERASE: &str = "erase_devices";
 
-const POWER_LIMIT: Duration = Duration::from_secs(60);
+/// Steps that every server has.
+const COMMON: &[&str] = &[HOLD, POWER_ON, POWER_OFF, REBOOT];
+/// Of these, those that leave a ramdisk running.
+const COMMON_INSIDE: &[&str] = &[HOLD];
+
+/// What a real server's ramdisk can be asked for.
+const OF_RAMDISK: &[(&str, &[&str])] = &[
+    (
+        "deploy",
+        &[
+            ERASE,
+            "erase_devices_metadata",
+            "burnin_cpu",
+            "burnin_memory",
+            "burnin_disk",
+            "burnin_network",
+        ],
+    ),
+    ("raid", &["create_configuration", "delete_configuration"]),
+];
 
 /// What the simulated servers can be asked for.
-const KNOWN: &[(&str, &[&str])] = &[
+const SIMULATED: &[(&str, &[&str])] = &[
     ("deploy", &[ERASE, "erase_devices_metadata", "deploy"]),
     (
         "bios",
@@ -52,31 +73,37 @@ const KNOWN: &[(&str, &[&str])] = &[
 
 /// The interfaces that have steps.
 pub fn interfaces() -> impl Iterator<Item = &'static str> {
-    KNOWN.iter().map(|(interface, _)| *interface)
+    SIMULATED.iter().map(|(interface, _)| *interface)
 }
 
-/// Refuses a step that this server does not have.
-pub fn check(steps: &[Step]) -> Result<(), Refusal> {
+/// Refuses a step that a node's server does not have.
+pub fn check(node: &Node, steps: &[Step]) -> Result<(), Refusal> {
+    let (known, common) = if node.driver == FAKE {
+        (SIMULATED, COMMON)
+    } else {
+        (OF_RAMDISK, COMMON_INSIDE)
+    };
     for step in steps {
-        let common = [HOLD, POWER_ON, POWER_OFF, REBOOT].contains(&step.step.as_str());
-        let known = KNOWN
+        let of_interface = known
             .iter()
             .find(|(interface, _)| *interface == step.interface)
             .ok_or_else(|| {
-                let legal: Vec<_> = interfaces().collect();
+                let legal: Vec<_> = known.iter().map(|(interface, _)| *interface).collect();
                 Refusal::invalid(format!(
-                    "The step '{}' names the interface '{}', which has no steps. Those that have: {}.",
+                    "The step '{}' names the interface '{}', which has no steps with the driver {}. Those that have: {}.",
                     step.step,
                     step.interface,
+                    node.driver,
                     legal.join(", ")
                 ))
             })?;
-        if !common && !known.1.contains(&step.step.as_str()) {
+        let name = step.step.as_str();
+        if !common.contains(&name) && !of_interface.1.contains(&name) {
             return Err(Refusal::invalid(format!(
-                "The interface '{}' has no step '{}'. It has: {}, {HOLD}, {POWER_ON}, {POWER_OFF}, {REBOOT}.",
+                "The interface '{}' has no step '{name}' with the driver {}. It has: {}.",
                 step.interface,
-                step.step,
-                known.1.join(", ")
+                node.driver,
+                [of_interface.1, common].concat().join(", ")
             )));
         }
     }
@@ -141,16 +168,20 @@ pub struct Ran {
 }
 
 /// Runs the first of a node's steps.
-pub async fn run(cx: &Context, at: &StepCx, node: &Node) -> Result<Ran, StepError> {
+pub async fn run(
+    cx: &Context,
+    at: &StepCx,
+    node: &Node,
+) -> Result<Result<Ran, Pending>, StepError> {
     let Some(step) = node.steps.first() else {
-        return Ok(Ran::default());
+        return Ok(Ok(Ran::default()));
     };
     let power = match step.step.as_str() {
         HOLD => {
-            return Ok(Ran {
+            return Ok(Ok(Ran {
                 hold: true,
                 ..Ran::default()
-            });
+            }));
         }
         POWER_ON => Some(PowerAction::On),
         POWER_OFF => Some(PowerAction::Off),
@@ -158,32 +189,56 @@ pub async fn run(cx: &Context, at: &StepCx, node: &Node) -> Result<Ran, StepErro
         _ => None,
     };
     if let Some(action) = power {
-        let bmc = work::reach(cx, node)?.bmc;
-        change_power(bmc.as_ref(), action, POWER_LIMIT)
-            .await
-            .map_err(machine::step_error)?;
-        return Ok(Ran::default());
+        work::switch(cx, node, action).await?;
+        return Ok(Ok(Ran::default()));
     }
-    if step.step == ERASE {
-        let wipe = wipe(cx, at, node).await?;
-        return Ok(Ran {
-            wipe: Some(wipe),
-            ..Ran::default()
-        });
+    let task = if step.step == ERASE {
+        Task::Erase
+    } else {
+        Task::Step {
+            interface: step.interface.clone(),
+            step: step.step.clone(),
+            args: args(node, step),
+        }
+    };
+    // Of two steps that are equal each has its own mark.
+    let piece = format!("{} ({} left)", step.step, node.steps.len());
+    let given = orders::give(cx, at, node, &piece, task).await?;
+    Ok(given.map(|report| Ran {
+        wipe: (!report.wiped.is_empty())
+            .then(|| proof(node.id, report.wiped, at.now(), at.origin())),
+        hold: false,
+    }))
+}
+
+/// A step's own arguments; for an array also the configuration that the node is to have.
+fn args(node: &Node, step: &Step) -> Object {
+    let mut args = step.args.clone();
+    if step.interface == "raid" && step.step == "create_configuration" {
+        args.entry("target_raid_config")
+            .or_insert_with(|| node.target_raid_config.clone().into());
     }
-    let epoch = at.fence().epoch;
-    work::reach_inside(cx, node)?
-        .step(epoch, &step.interface, &step.step, &step.args)
-        .await
-        .map_err(machine::step_error)?;
-    Ok(Ran::default())
+    args
+}
+
+/// Writes the proof of a wipe.
+pub async fn prove(tx: &mut Tx, node: &mut Node, wipe: &Wipe) -> Result<(), StepError> {
+    record::insert(tx, wipe).await?;
+    node.wiped = Some(wipe.id);
+    if ramdisk::boots(node) {
+        let disks = wipe.disks.iter();
+        let disks: Vec<_> = disks
+            .map(|disk| format!("{} ({})", disk.serial, disk.method))
+            .collect();
+        timeline::note(tx, node.id, wipe.at, "wiped", disks.join(", ")).await?;
+    }
+    Ok(())
 }
 
 /// Writes what a step left, and takes it off the list.
 pub async fn finish(tx: &mut Tx, node: &mut Node, ran: &Ran) -> Result<(), StepError> {
     if let Some(wipe) = &ran.wipe {
-        record::insert(tx, wipe).await?;
-        node.wiped = Some(wipe.id);
+        prove(tx, node, wipe).await?;
     }
     if node.steps.is_empty() {
         return Ok(());
@@ -197,15 +252,6 @@ pub async fn finish(tx: &mut Tx, node: &mut Node, ran: &Ran) -> Result<(), StepE
         _ => {}
     }
     Ok(())
-}
-
-/// Has every disk of a node erased. What is returned is the proof, to be written with what follows from it.
-pub async fn wipe(cx: &Context, at: &StepCx, node: &Node) -> Result<Wipe, StepError> {
-    let disks = work::reach_inside(cx, node)?
-        .wipe(at.fence().epoch)
-        .await
-        .map_err(machine::step_error)?;
-    Ok(proof(node.id, disks, at.now(), at.origin()))
 }
 
 /// The record of a wipe.

@@ -46,7 +46,7 @@ fn problem(
             node.driver
         ));
     }
-    steps::check(&node.steps)
+    steps::check(node, &node.steps)
         .err()
         .filter(|_| kind == "deploy")
         .map(|refusal| refusal.message)

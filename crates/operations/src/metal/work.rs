@@ -1,8 +1,8 @@
 //! What the operations on nodes have in common: starting, reaching the server, moving the state, ending well or badly.
 
-use super::{ENDED, locked, machine};
+use super::{ENDED, agent, locked, machine, ramdisk};
 use crate::context::Context;
-use corten_bmc::{Inside, Machine, PowerState};
+use corten_bmc::{Inside, Machine, PowerAction, PowerState, RemoteAgent, change_power};
 use corten_engine::{
     Committed, GiveUp, Place, StepCx, StepError, StepTx, Subject, Submission, Workflow, submit,
 };
@@ -15,6 +15,10 @@ use corten_store::metal::wipe::Wipe;
 use corten_store::{Error, Failure, Tx, operations, record};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a server may take to be switched on or off.
+const POWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// The input of an operation that needs to know the node alone.
 #[derive(Debug, Serialize, Deserialize)]
@@ -68,8 +72,9 @@ pub async fn lock(tx: &mut Tx, id: NodeId) -> Result<Node, StepError> {
     record::lock(tx, id).await?.ok_or_else(|| gone(id))
 }
 
-/// The node an operation works on, for reading.
+/// The node an operation works on, for reading, before a BMC is told anything: it knows no epochs.
 pub async fn read(step: &StepCx, id: NodeId) -> Result<Node, StepError> {
+    step.check_lease().await?;
     record::get(&mut step.read().await?, id)
         .await?
         .ok_or_else(|| gone(id))
@@ -85,15 +90,44 @@ pub fn reach(cx: &Context, node: &Node) -> Result<Machine, StepError> {
     machine::open(cx, node).map_err(|refusal| StepError::Fail(refusal.message))
 }
 
-/// The hands within the server.
+/// Has the server in this power state.
+pub async fn switch(cx: &Context, node: &Node, action: PowerAction) -> Result<(), StepError> {
+    let bmc = reach(cx, node)?.bmc;
+    let done = change_power(bmc.as_ref(), action, POWER_LIMIT).await;
+    bmc.close().await;
+    done.map_err(machine::step_error)
+}
+
+/// Takes a node out of every choice until a person has looked at it.
+pub fn quarantine(node: &mut Node, fault: &str) {
+    node.fault = Some(fault.to_owned());
+    node.maintenance = true;
+    node.maintenance_reason.clone_from(&node.last_error);
+}
+
+/// The hands within the server: a simulated one's at once, a real one's ramdisk once it has called.
 pub fn reach_inside(cx: &Context, node: &Node) -> Result<Arc<dyn Inside>, StepError> {
     let machine = reach(cx, node)?;
-    machine.inside.ok_or_else(|| {
-        StepError::Fail(format!(
-            "Nothing can be booted on node {} to work from within: the driver {} has no ramdisk yet.",
-            node.id, node.driver
-        ))
-    })
+    match machine.inside {
+        Some(inside) => Ok(inside),
+        None => Ok(Arc::new(ramdisk_of(cx, node)?)),
+    }
+}
+
+fn ramdisk_of(cx: &Context, node: &Node) -> Result<RemoteAgent, StepError> {
+    let failed = |refusal: Refusal| StepError::Fail(refusal.message);
+    let token = machine::secret(cx, node, agent::TOKEN).map_err(failed)?;
+    let called = node
+        .agent
+        .as_ref()
+        .map(|agent| (&agent.url, &agent.certificate));
+    let (Some((Some(url), Some(certificate))), Some(token)) = (called, token) else {
+        return Err(StepError::Fail(format!(
+            "No ramdisk runs on node {}: nothing can be done from within.",
+            node.id
+        )));
+    };
+    RemoteAgent::new(url, certificate, token.into()).map_err(machine::step_error)
 }
 
 /// Moves a node as the life cycle says for this event.
@@ -183,6 +217,7 @@ pub async fn give_up(
         node.provision.target = None;
         node.last_error = Some(cause.clone());
         node.steps.clear();
+        ramdisk::boot::forget(&mut node);
         change(&mut node);
         save(&mut tx, step, &mut node).await?;
     }

@@ -3,7 +3,9 @@
 
 #![allow(dead_code)]
 
+pub mod metal;
 pub mod network;
+pub mod ramdisks;
 
 use corten_engine::{Clock, Fault, Faults, ManualClock, Place, Point, Worker, WorkerConfig};
 use corten_host::Hands;
@@ -26,6 +28,7 @@ use corten_store::instances::{self, Instance};
 use corten_store::operations::{self, Filter, Operation};
 use corten_store::testing::{self, TestStore};
 use corten_store::{Query, record, transitions};
+use ramdisks::Ramdisks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::Ipv4Addr;
@@ -61,7 +64,7 @@ pub enum Disturbance {
 pub struct Saboteur {
     pub seen: Mutex<Vec<Moment>>,
     plan: Mutex<Option<(usize, Disturbance)>>,
-    rescuer: Mutex<Option<(Worker, Arc<ManualClock>)>>,
+    rescuer: Mutex<Option<(Worker, Arc<ManualClock>, Arc<Ramdisks>)>>,
 }
 
 impl Faults for Saboteur {
@@ -95,9 +98,9 @@ impl Faults for Saboteur {
                 Some(Disturbance::Failure) => Fault::Fail("the harness breaks it".to_owned()),
                 Some(Disturbance::Delay) => {
                     let rescuer = self.rescuer.lock().unwrap().take();
-                    if let Some((worker, clock)) = rescuer {
+                    if let Some((worker, clock, ramdisks)) = rescuer {
                         clock.advance(Duration::from_secs(10));
-                        drain(&worker, &clock).await;
+                        drain(&worker, &clock, &ramdisks).await;
                     }
                     Fault::None
                 }
@@ -107,11 +110,14 @@ impl Faults for Saboteur {
 }
 
 /// Runs everything that is runnable, moving the clock over pauses and leases.
-async fn drain(worker: &Worker, clock: &ManualClock) {
+async fn drain(worker: &Worker, clock: &ManualClock, ramdisks: &Ramdisks) {
     for _ in 0..300 {
         // A worker inside another's commit cannot write on SQLite; it is not inside one at any point but before a
         // commit, where the harness does not hold it.
         Box::pin(worker.run_once()).await.unwrap();
+        if ramdisks.call().await {
+            continue;
+        }
         match worker.next_due().await.unwrap() {
             Some(due) => clock.advance_to(due),
             None => return,
@@ -128,6 +134,8 @@ pub struct Cloud {
     pub hosts: Vec<(HostId, Arc<SimHost>)>,
     pub fabric: Arc<SimFabric>,
     pub machines: Arc<SimMachines>,
+    /// What calls home from simulated servers that are booted for it.
+    pub ramdisks: Arc<Ramdisks>,
     pub saboteur: Arc<Saboteur>,
     worker: Worker,
     _images: tempfile::TempDir,
@@ -196,7 +204,12 @@ impl Cloud {
             )
         };
         let rescuer = worker("rescuer", Arc::new(corten_engine::NoFaults));
-        *saboteur.rescuer.lock().unwrap() = Some((rescuer, clock.clone()));
+        let ramdisks = Arc::new(Ramdisks {
+            cx: cx.clone(),
+            machines: machines.clone(),
+            dead: Mutex::default(),
+        });
+        *saboteur.rescuer.lock().unwrap() = Some((rescuer, clock.clone(), ramdisks.clone()));
         let worker = worker("worker", saboteur.clone());
         let cloud = Self {
             store,
@@ -205,6 +218,7 @@ impl Cloud {
             hosts,
             fabric,
             machines,
+            ramdisks,
             saboteur,
             worker,
             _images: images,
@@ -291,10 +305,21 @@ impl Cloud {
     }
 
     /// Runs everything to its end, then lets the watch look at the hosts, as it does once a minute.
+    /// Runs one thing after the other until this holds.
+    pub async fn step_until(&self, holds: impl AsyncFn() -> bool) {
+        for _ in 0..100 {
+            if holds().await {
+                return;
+            }
+            Box::pin(self.worker.run_once()).await.unwrap();
+        }
+        panic!("it never comes to that");
+    }
+
     pub async fn drain(&self) {
-        drain(&self.worker, &self.clock).await;
+        drain(&self.worker, &self.clock, &self.ramdisks).await;
         if network::tell_again(self).await {
-            drain(&self.worker, &self.clock).await;
+            drain(&self.worker, &self.clock, &self.ramdisks).await;
         }
         for (id, sim) in &self.hosts {
             watch::look_at_all(&self.cx, *id, sim.as_ref()).await;

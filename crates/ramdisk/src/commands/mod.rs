@@ -33,6 +33,8 @@ pub enum Rejected {
     Busy(String),
     #[error("there is no command {0}")]
     Unknown(String),
+    #[error("epoch {asked} is over, the ramdisk works for epoch {seen}")]
+    Over { asked: i64, seen: i64 },
 }
 
 /// What commands work with.
@@ -48,6 +50,8 @@ pub struct Agent {
     /// Told when a command ends, so that the control plane hears of it.
     pub beat: Arc<Notify>,
     ending: watch::Sender<Option<Ending>>,
+    /// The highest that a command came with.
+    epoch: Mutex<i64>,
     results: Mutex<Vec<CommandResult>>,
     changed: watch::Sender<()>,
 }
@@ -68,6 +72,7 @@ impl Agent {
             properties: Mutex::new(properties),
             beat,
             ending: watch::Sender::new(None),
+            epoch: Mutex::new(i64::MIN),
             results: Mutex::default(),
             changed: watch::Sender::new(()),
         }
@@ -105,8 +110,20 @@ impl Agent {
         self.ending.subscribe()
     }
 
-    /// Begins a command; its result tells how far it is.
+    /// Refuses who was overtaken by another worker.
+    fn check_epoch(&self, asked: Option<i64>) -> Result<(), Rejected> {
+        let Some(asked) = asked else { return Ok(()) };
+        let mut seen = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked < *seen {
+            return Err(Rejected::Over { asked, seen: *seen });
+        }
+        *seen = asked;
+        Ok(())
+    }
+
+    /// Begins a command, unless one with its mark was begun before; its result tells how far it is.
     pub fn begin(self: &Arc<Self>, request: CommandRequest) -> Result<Uuid, Rejected> {
+        self.check_epoch(request.epoch)?;
         let command =
             table::find(&request.name).ok_or_else(|| Rejected::Unknown(request.name.clone()))?;
         let id = Uuid::new_v4();
@@ -117,6 +134,12 @@ impl Agent {
             .to_owned();
         {
             let mut results = self.results();
+            let known = |result: &&CommandResult| result.mark == request.mark;
+            if request.mark.is_some()
+                && let Some(result) = results.iter().find(known)
+            {
+                return Ok(result.id);
+            }
             if let Some(last) = results
                 .last()
                 .filter(|last| last.command_status == CommandStatus::Running)
@@ -129,6 +152,7 @@ impl Agent {
                 command_status: CommandStatus::Running,
                 command_error: None,
                 command_result: None,
+                mark: request.mark.clone(),
             });
         }
         // Parameters may hold a tenant's secrets.

@@ -194,6 +194,9 @@ async fn run(
     let id = match agent.begin(request) {
         Ok(id) => id,
         Err(error @ Rejected::Busy(_)) => return fault(StatusCode::CONFLICT, &error.to_string()),
+        Err(error @ Rejected::Over { .. }) => {
+            return fault(StatusCode::PRECONDITION_FAILED, &error.to_string());
+        }
         Err(error @ Rejected::Unknown(_)) => {
             return fault(StatusCode::NOT_FOUND, &error.to_string());
         }

@@ -9,6 +9,13 @@ use uuid::Uuid;
 pub struct CommandRequest {
     pub name: String,
     pub params: Map<String, Value>,
+    /// Names the work that the command is for. A command with a mark that is known already is not begun again: the answer
+    /// is the first one's. Ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
+    /// Who asks: a command of an older epoch than one that was seen is refused with 412. Ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +38,9 @@ pub struct CommandResult {
     pub command_status: CommandStatus,
     pub command_error: Option<CommandFailure>,
     pub command_result: Option<Value>,
+    /// As the request had it. Ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
 }
 
 /// Why a command failed.

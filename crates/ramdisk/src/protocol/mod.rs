@@ -15,6 +15,8 @@
 //! Ours beside the stock agent's:
 //! - the header [`BOOT_TOKEN_HEADER`] on lookup and inspection: the one-time token that came with the boot;
 //! - the log, with the header [`AGENT_TOKEN_HEADER`];
+//! - `mark` and `epoch` in a command, so that one whose answer was lost is not carried out twice, and none of a worker
+//!   that was overtaken is carried out at all;
 //! - `erase_devices` answers with an [`EraseRecord`] for each disk;
 //! - `rescue.finalize_rescue` takes `authorized_keys`.
 

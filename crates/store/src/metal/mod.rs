@@ -1,8 +1,10 @@
 //! Bare-metal servers and what belongs to them, in Ironic's words: a file per resource.
 
 pub mod allocation;
+pub mod boot_sign;
 pub mod chassis;
 pub mod deploy_template;
+pub mod lease;
 pub mod node;
 pub mod port;
 pub mod port_group;

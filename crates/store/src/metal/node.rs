@@ -71,6 +71,12 @@ pub struct Node {
     /// The proof of the last wipe since an instance was on it; `None` once one is.
     pub wiped: Option<WipeId>,
     pub agent: Option<Agent>,
+    /// While it is booted into the ramdisk, or its ramdisk works.
+    #[serde(default)]
+    pub boot: Option<RamdiskBoot>,
+    /// Deployments that failed since the last one that went well.
+    #[serde(default)]
+    pub failures: u32,
     #[serde(flatten)]
     pub standard: Standard,
 }
@@ -151,8 +157,48 @@ pub struct Agent {
     /// SHA-256 of its token, in hexadecimal digits: the token itself is told once.
     pub token_sha256: String,
     pub url: Option<String>,
+    /// What it shows whoever calls it, in PEM.
+    #[serde(default)]
+    pub certificate: Option<String>,
     pub version: Option<String>,
     pub seen_at: Option<Timestamp>,
+}
+
+/// How a server is booted into the ramdisk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RamdiskBoot {
+    pub method: BootMethod,
+    /// The first is 1.
+    pub attempt: u32,
+    /// SHA-256 of the one-time token, in hexadecimal digits; `None` once a ramdisk has shown it.
+    pub token_sha256: Option<String>,
+    /// SHA-256 of the secret part of its virtual media's name.
+    pub media_sha256: Option<String>,
+    pub since: Timestamp,
+    /// Why the attempts before did not get there, oldest first.
+    pub story: Vec<String>,
+}
+
+/// A way to boot a server into the ramdisk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootMethod {
+    /// The BMC shows the server an image as a disc.
+    VirtualMedia,
+    /// The firmware fetches a program by HTTP (UEFI).
+    Http,
+    /// The firmware fetches a program by TFTP.
+    Pxe,
+}
+
+impl BootMethod {
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::VirtualMedia => "virtual media",
+            Self::Http => "UEFI HTTP boot",
+            Self::Pxe => "PXE",
+        }
+    }
 }
 
 impl Node {

@@ -8,6 +8,7 @@ mod drivers;
 mod events;
 mod kit;
 mod management;
+mod node_boots;
 mod node_edit;
 mod node_parts;
 mod node_states;
@@ -26,9 +27,10 @@ mod volume;
 use crate::app::App;
 use crate::params::BaseUrl;
 use crate::problem::{Told, rendered_by};
+use crate::{collision, trace};
 use axum::extract::Request;
 use axum::http::{StatusCode, Uri};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -41,6 +43,7 @@ pub fn routes() -> Router<App> {
         .merge(nodes::routes())
         .merge(node_states::routes())
         .merge(node_parts::routes())
+        .merge(node_boots::routes())
         .merge(management::routes())
         .merge(ports::routes())
         .merge(portgroups::routes())
@@ -59,6 +62,18 @@ pub fn routes() -> Router<App> {
         .nest("/v1", v1)
         .fallback(|| async { StatusCode::NOT_FOUND });
     rendered_by(router, body)
+}
+
+/// What ramdisks find on the listener of a provisioning network: their own routes, and nothing else.
+pub fn for_agents(app: App) -> Router {
+    let v1 = ramdisk::routes_on_site().layer(from_fn(version::negotiate));
+    let router = Router::new()
+        .nest("/v1", v1)
+        .fallback(|| async { StatusCode::NOT_FOUND });
+    rendered_by(router, body)
+        .layer(from_fn_with_state(app.clone(), collision::answer_again))
+        .layer(from_fn(trace::trace))
+        .with_state(app)
 }
 
 /// Clients of this service write two slashes where one is meant, and may leave the version out: it is v1 then, as in the

@@ -1,5 +1,6 @@
-//! `/lookup` and `/heartbeat`: what the ramdisk on a server asks and tells. It has no token of identity's; a node that
-//! expects no ramdisk does not exist for it.
+//! What the ramdisk on a server asks and tells: `/lookup` and `/heartbeat`, and on the listener of provisioning networks
+//! also its log and the image that it is to write. It has no token of identity's; a node that expects no ramdisk does not
+//! exist for it.
 
 use super::kit::{Values, ident, links};
 use super::version::{Since, Version};
@@ -8,13 +9,19 @@ use crate::body::Body;
 use crate::params::{BaseUrl, Params};
 use crate::problem::Answer;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use corten_model::refusal::Refusal;
-use corten_operations::metal::agent::{self, Found, HEARTBEAT_SECS};
-use corten_operations::metal::port;
+use corten_operations::metal::agent::{self, Beat, Found, HEARTBEAT_SECS};
+use corten_operations::metal::{Ident, deploy_image, port};
+use corten_ramdisk::protocol::{AGENT_TOKEN_HEADER, BOOT_TOKEN_HEADER, LogLine};
 use serde_json::{Map, Value, json};
+use tokio_util::io::ReaderStream;
+
+/// How much of an image is read at once.
+const CHUNK_BYTES: usize = 1 << 20;
 
 pub fn routes() -> Router<App> {
     Router::new()
@@ -23,10 +30,18 @@ pub fn routes() -> Router<App> {
         .route("/heartbeat/{node}", post(heartbeat))
 }
 
+/// What only a ramdisk on a provisioning network finds.
+pub(super) fn routes_on_site() -> Router<App> {
+    routes()
+        .route("/ramdisk_log/{node}", post(log))
+        .route("/ramdisk_image/{node}/{image}/{secret}", get(image))
+}
+
 async fn lookup(
     State(app): State<App>,
     _: Since<22>,
     BaseUrl(base): BaseUrl,
+    headers: HeaderMap,
     params: Params,
 ) -> Answer<Json<Value>> {
     let addresses = params.get("addresses").unwrap_or_default();
@@ -41,7 +56,8 @@ async fn lookup(
             Refusal::not_found("Neither addresses nor node_uuid say which node it is.").into(),
         );
     }
-    let Found { node, token } = agent::lookup(&app.cx, &addresses, id).await?;
+    let boot_token = text(&headers, BOOT_TOKEN_HEADER);
+    let Found { node, token } = agent::lookup(&app.cx, &addresses, id, boot_token).await?;
     // Told once: whoever asks again is somebody else, or has lost it.
     let token = token.unwrap_or_else(|| "******".to_owned());
     let steps = &node.steps;
@@ -81,15 +97,63 @@ async fn beat(
     if token.is_some() {
         version.acceptable_from(62, "The attribute 'agent_token'")?;
     }
-    agent::heartbeat(
-        &app.cx,
-        &ident(version, &node),
-        &url,
-        agent_version,
-        token.as_deref(),
-    )
-    .await?;
+    let certificate = body.text("agent_verify_ca")?;
+    if certificate.is_some() {
+        version.acceptable_from(68, "The attribute 'agent_verify_ca'")?;
+    }
+    let beat = Beat {
+        url,
+        certificate,
+        version: agent_version,
+        token,
+    };
+    agent::heartbeat(&app.cx, &ident(version, &node), beat).await?;
     Ok(StatusCode::ACCEPTED)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Lines of a ramdisk's log, which become lines of ours.
+async fn log(
+    State(app): State<App>,
+    Path(node): Path<String>,
+    headers: HeaderMap,
+    Body(lines): Body<Vec<LogLine>>,
+) -> Answer<StatusCode> {
+    let token = text(&headers, AGENT_TOKEN_HEADER).unwrap_or_default();
+    let node = agent::of_token(&app.cx, &Ident::id(&node), token).await?;
+    for LogLine {
+        number,
+        at_ms,
+        level,
+        text,
+    } in lines
+    {
+        // What a server says is its own words: nothing of it is taken for ours.
+        let text = text.escape_debug().to_string();
+        tracing::info!(node = %node.id, number, at_ms, level, "ramdisk: {text}");
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The bytes of the image that a node's server is to write.
+async fn image(
+    State(app): State<App>,
+    Path((node, image, secret)): Path<(String, String, String)>,
+) -> Answer<Response> {
+    let nowhere = || Refusal::not_found("There is no such image for this server.");
+    let (Ok(node), Ok(image)) = (node.parse(), image.parse()) else {
+        return Err(nowhere().into());
+    };
+    let (file, bytes) = deploy_image::open(&app.cx, node, image, &secret).await?;
+    let stream = ReaderStream::with_capacity(file, CHUNK_BYTES);
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, bytes.to_string()),
+    ];
+    Ok((headers, axum::body::Body::from_stream(stream)).into_response())
 }
 
 async fn heartbeat(

@@ -1,4 +1,4 @@
-//! Whose certificate a Redfish client believes.
+//! Whose certificate is believed.
 
 use crate::address::Trust;
 use crate::error::BmcError;
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// `None`: as the machine is set up.
-pub(super) fn config(trust: &Trust) -> Result<Option<ClientConfig>, BmcError> {
+pub(crate) fn config(trust: &Trust) -> Result<Option<ClientConfig>, BmcError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

@@ -1,0 +1,192 @@
+//! One boot into the ramdisk: by which way, and with what.
+
+use super::{boots, network, timeline};
+use crate::context::Context;
+use crate::metal::driver::{FAKE, IPMI};
+use crate::metal::{agent, machine};
+use crate::settings::ProvisioningNetwork;
+use corten_bmc::BootDevice;
+use corten_model::ids::NodeId;
+use corten_model::mac::Mac;
+use corten_model::refusal::Refusal;
+use corten_model::time::Timestamp;
+use corten_netboot::{Boot, CommandLine};
+use corten_store::metal::lease::{self, MetalLease};
+use corten_store::metal::node::{BootMethod, Node, RamdiskBoot};
+use corten_store::metal::port;
+use corten_store::{Failure, Tx};
+use std::fmt::Write as _;
+
+/// The one-time token of a boot, sealed.
+const TOKEN: &str = "boot/token";
+/// The secret part of the name of its virtual media, sealed.
+const MEDIA: &str = "boot/media";
+
+/// The ways a node can be booted, the one its operator chose first.
+pub fn methods(node: &Node) -> [BootMethod; 2] {
+    use BootMethod::{Http, Pxe, VirtualMedia};
+    match (node.driver.as_str(), node.driver_part("boot")) {
+        // A BMC without virtual media: what did not come over the network may come the second time.
+        (IPMI, _) => [Pxe, Pxe],
+        (_, "http-ipxe") => [Http, VirtualMedia],
+        (_, "ipxe" | "pxe") => [Pxe, VirtualMedia],
+        _ => [VirtualMedia, Pxe],
+    }
+}
+
+/// What the BMC is told to boot from.
+pub fn device(method: BootMethod) -> BootDevice {
+    match method {
+        BootMethod::VirtualMedia => BootDevice::Cdrom,
+        BootMethod::Http => BootDevice::Http,
+        BootMethod::Pxe => BootDevice::Network,
+    }
+}
+
+/// Plans a boot in the transaction that it begins with: a new token, an address for each card, no ramdisk known.
+pub async fn plan(
+    tx: &mut Tx,
+    cx: &Context,
+    node: &mut Node,
+    attempt: u32,
+    story: Vec<String>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let ways = methods(node);
+    let method = ways[(attempt as usize - 1) % ways.len()];
+    forget(node);
+    let token = agent::new_token()?;
+    let token_sha256 = Some(agent::digest(&token));
+    seal(cx, node, TOKEN, &token)?;
+    let media_sha256 = if method == BootMethod::VirtualMedia {
+        let name = agent::new_token()?;
+        seal(cx, node, MEDIA, &name)?;
+        Some(agent::digest(&name))
+    } else {
+        None
+    };
+    if node.driver != FAKE {
+        let network = network::of_node(cx, node)?;
+        if network::lease_all(tx, network, node).await?.is_empty() {
+            return Err(Refusal::conflict(format!(
+                "Node {} has no port, so no network card to boot on is known: add the MAC address of its boot card with \
+                 `openstack baremetal port create`, or inspect it.",
+                node.id
+            ))
+            .into());
+        }
+    }
+    let words = method.words();
+    timeline::begin(tx, node.id, now, format!("by {words}, attempt {attempt}")).await?;
+    node.boot = Some(RamdiskBoot {
+        method,
+        attempt,
+        token_sha256,
+        media_sha256,
+        since: now,
+        story,
+    });
+    Ok(())
+}
+
+/// Nothing of a boot stays in a node's row: its token opens nothing, its image is not served, its ramdisk is a stranger.
+pub fn forget(node: &mut Node) {
+    node.boot = None;
+    node.agent = None;
+    for place in [TOKEN, MEDIA, agent::TOKEN] {
+        node.secrets.remove(place);
+    }
+}
+
+pub fn seal(cx: &Context, node: &mut Node, place: &str, secret: &str) -> Result<(), Failure> {
+    let sealed = cx
+        .metal
+        .vault
+        .seal(node.id, place, secret)
+        .map_err(|error| Failure::outside("sealing a secret", error))?;
+    node.secrets.insert(place.to_owned(), sealed);
+    Ok(())
+}
+
+/// Where a node's BMC fetches the image of its boot; `None` if it boots from none.
+pub fn media_url(cx: &Context, node: &Node) -> Result<Option<String>, Refusal> {
+    let Some(secret) = machine::secret(cx, node, MEDIA)? else {
+        return Ok(None);
+    };
+    if node.driver == FAKE {
+        return Ok(Some(format!("http://simulated/media/{}.iso", node.id)));
+    }
+    let address = network::of_node(cx, node)?.address.addr();
+    let port = cx.settings.provisioning.http_port;
+    Ok(Some(format!(
+        "http://{address}:{port}/media/{}.{secret}.iso",
+        node.id
+    )))
+}
+
+/// The node and the secret in the name of an image.
+pub fn media_parts(name: &str) -> Option<(NodeId, &str)> {
+    let (node, secret) = name.split_once('.')?;
+    Some((node.parse().ok()?, secret))
+}
+
+/// The lease of the card that a node boots on: the first one that is meant for it.
+pub async fn boot_card(tx: &mut Tx, node: &Node) -> Result<Option<MetalLease>, Failure> {
+    let leases = lease::of_node(tx, node.id).await?;
+    let cards = port::of_node(tx, node.id).await?;
+    let of = |mac: &str| leases.iter().find(|lease| lease.mac == mac).cloned();
+    let meant = cards.iter().find(|card| card.pxe_enabled);
+    Ok(meant.or(cards.first()).and_then(|card| of(&card.address)))
+}
+
+/// What a node boots on one of its cards. `fixed`: the address is told here, since no DHCP server may be asked.
+pub fn boot(
+    cx: &Context,
+    network: &ProvisioningNetwork,
+    node: &Node,
+    lease: &MetalLease,
+    fixed: bool,
+) -> Result<Option<Boot>, Refusal> {
+    if !boots(node) || node.boot.is_none() {
+        return Ok(None);
+    }
+    let Some(token) = machine::secret(cx, node, TOKEN)? else {
+        return Ok(None);
+    };
+    let settings = &cx.settings.provisioning;
+    let mut line = format!(
+        "{} ipa-api-url={} BOOTIF=01-{} corten.node={} corten.token={token}",
+        settings.kernel_arguments,
+        network::home(cx, network),
+        lease.mac.replace(':', "-"),
+        node.id,
+    );
+    if let Some(pin) = cx.metal.pin.get() {
+        let _ = write!(line, " corten.pin=sha256:{pin}");
+    }
+    if fixed {
+        let gateway = network.gateway.map(|gateway| gateway.to_string());
+        let dns = network.name_servers.first();
+        let _ = write!(
+            line,
+            " ip={}::{}:{}:::none{}",
+            lease.address,
+            gateway.unwrap_or_default(),
+            network.address.netmask(),
+            dns.map_or_else(String::new, |dns| format!(":{dns}")),
+        );
+    }
+    let command_line: CommandLine = line
+        .parse()
+        .map_err(|error| Refusal::conflict(format!("provisioning.kernel_arguments: {error}")))?;
+    Ok(Some(Boot {
+        kernel: settings.kernel.clone(),
+        ramdisk: settings.ramdisk.clone(),
+        command_line,
+        secure_boot: node.secure_boot.unwrap_or(false),
+    }))
+}
+
+pub fn mac_of(lease: &MetalLease) -> Option<Mac> {
+    lease.mac.parse().ok()
+}

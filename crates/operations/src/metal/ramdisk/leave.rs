@@ -1,0 +1,47 @@
+//! From a ramdisk that has done its work to a server that is off and boots from its own disk.
+
+use super::{boot, boots, orders, timeline, visit};
+use crate::context::Context;
+use crate::metal::{machine, work};
+use corten_bmc::{Bmc, BmcError, Boot, BootDevice, PowerAction, Task, change_power};
+use corten_engine::{StepCx, StepError};
+use corten_store::Tx;
+use corten_store::metal::node::{Node, PowerSeen};
+use std::time::Duration;
+
+const POWER_LIMIT: Duration = Duration::from_secs(60);
+/// How long a ramdisk may take to write out what it holds; it did so at the end of each order already.
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+
+/// Has the server off, its drive empty and its disk as what it boots from.
+pub async fn go(cx: &Context, at: &StepCx, node: &Node) -> Result<(), StepError> {
+    if !boots(node) {
+        return Ok(());
+    }
+    if node.agent.as_ref().is_some_and(|agent| agent.url.is_some()) {
+        let settled = orders::give(cx, at, node, "settle", Task::Settle);
+        // Without an answer its last order's own flush must do.
+        let _ = tokio::time::timeout(SETTLE_LIMIT, settled).await;
+    }
+    let bmc = work::reach(cx, node)?.bmc;
+    let done = put_away(bmc.as_ref()).await;
+    bmc.close().await;
+    done.map_err(machine::step_error)
+}
+
+async fn put_away(bmc: &dyn Bmc) -> Result<(), BmcError> {
+    change_power(bmc, PowerAction::Off, POWER_LIMIT).await?;
+    visit::eject(bmc).await?;
+    bmc.set_boot(Boot::always(BootDevice::Disk)).await?;
+    Ok(())
+}
+
+/// Writes that it is so.
+pub async fn note(tx: &mut Tx, at: &StepCx, node: &mut Node) -> Result<(), StepError> {
+    if boots(node) {
+        boot::forget(node);
+        node.power.seen = Some(PowerSeen::Off);
+        timeline::note(tx, node.id, at.now(), "ramdisk left", "the server is off").await?;
+    }
+    Ok(())
+}

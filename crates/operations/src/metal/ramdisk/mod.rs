@@ -1,0 +1,62 @@
+//! Real servers booted into the ramdisk, and worked on from within.
+//!
+//! ```text
+//!  plan ─▶ Off ─▶ On ─▶ Await ─▶ the operation gives its orders ─▶ leave
+//!   ▲       └──────┴──────┴── the next way to boot, or the end with a story
+//!   └── a ramdisk that is lost in the middle of its work
+//! ```
+//!
+//! | module | its part |
+//! | --- | --- |
+//! | [`boot`] | which ways a node can be booted, and what one boot is made of: token, address, command line |
+//! | [`visit`] | from a server in any condition to one whose ramdisk calls |
+//! | [`orders`] | work for the ramdisk, each piece with its mark |
+//! | [`leave`] | from a ramdisk that works to a server that is off and will boot from its disk |
+//! | [`network`] | the provisioning network of a node, and its addresses there |
+//! | [`directory`] | what the boot server answers, from the rows |
+//! | [`timeline`] | the early signs of each boot |
+//!
+//! Simulated servers need no boot: whoever works on them is inside at once.
+
+pub mod boot;
+pub mod directory;
+pub mod leave;
+pub mod network;
+pub mod orders;
+pub mod timeline;
+pub mod visit;
+
+use super::driver::FAKE;
+use crate::context::Context;
+use corten_model::refusal::Refusal;
+use corten_store::metal::node::Node;
+
+/// Has a simulated server booted into a ramdisk all the same, for tests of the boot itself.
+const FAKE_RAMDISK: &str = "fake_ramdisk";
+
+/// Whether a ramdisk must be booted before somebody can work from within.
+pub fn boots(node: &Node) -> bool {
+    node.driver != FAKE || node.driver_info.contains_key(FAKE_RAMDISK)
+}
+
+/// Refuses what needs a ramdisk where none can be booted.
+pub fn check_ready(cx: &Context, node: &Node, verb: &str) -> Result<(), Refusal> {
+    if !boots(node) || node.driver == FAKE {
+        return Ok(());
+    }
+    let network = network::of_node(cx, node)?;
+    let settings = &cx.settings.provisioning;
+    let missing = [&settings.kernel, &settings.ramdisk]
+        .into_iter()
+        .find(|file| !file.is_file());
+    match missing {
+        Some(file) => Err(Refusal::conflict(format!(
+            "The target '{verb}' boots node {} on the network {} into the ramdisk, but there is no file {}: build it with \
+             `make ramdisk` and set provisioning.kernel and provisioning.ramdisk.",
+            node.id,
+            network.name,
+            file.display()
+        ))),
+        None => Ok(()),
+    }
+}

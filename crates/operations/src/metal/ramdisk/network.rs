@@ -1,0 +1,110 @@
+//! The provisioning network of a node, and the addresses of its cards there.
+
+use crate::context::Context;
+use crate::settings::ProvisioningNetwork;
+use corten_model::refusal::Refusal;
+use corten_netboot::Lease;
+use corten_store::metal::lease::{self, MetalLease};
+use corten_store::metal::node::Node;
+use corten_store::metal::port;
+use corten_store::{Failure, Tx, record};
+use ipnet::Ipv4Net;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+/// How long a server may use its address before it asks again.
+const LEASE: Duration = Duration::from_secs(3600);
+
+/// The network of a node's conductor group.
+pub fn of_node<'a>(cx: &'a Context, node: &Node) -> Result<&'a ProvisioningNetwork, Refusal> {
+    let networks = &cx.settings.provisioning.networks;
+    let mut fitting = networks
+        .iter()
+        .filter(|network| network.conductor_group == node.conductor_group);
+    fitting.next().ok_or_else(|| {
+        let known: Vec<_> = networks
+            .iter()
+            .map(|network| format!("'{}'", network.conductor_group))
+            .collect();
+        Refusal::conflict(format!(
+            "Node {} is of the conductor group '{}', which has no provisioning network to boot it on (groups with one: {}). Add a \
+             [[provisioning.networks]] to the settings.",
+            node.id,
+            node.conductor_group,
+            if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+        ))
+    })
+}
+
+/// Where a node's ramdisk calls.
+pub fn home(cx: &Context, network: &ProvisioningNetwork) -> String {
+    let port = cx.settings.provisioning.agent_port;
+    format!("https://{}:{port}", network.address.addr())
+}
+
+/// Gives each card of a node its address, if it has none yet.
+pub async fn lease_all(
+    tx: &mut Tx,
+    network: &ProvisioningNetwork,
+    node: &Node,
+) -> Result<Vec<MetalLease>, Failure> {
+    let cards = port::of_node(tx, node.id).await?;
+    let mut leases = lease::of_node(tx, node.id).await?;
+    for stale in leases.extract_if(.., |lease| {
+        lease.network != network.name || !cards.iter().any(|card| card.address == lease.mac)
+    }) {
+        record::delete::<MetalLease>(tx, stale.mac).await?;
+    }
+    let mut taken: Option<BTreeSet<Ipv4Addr>> = None;
+    for card in cards {
+        if leases.iter().any(|lease| lease.mac == card.address) {
+            continue;
+        }
+        let taken = match &mut taken {
+            Some(taken) => taken,
+            None => {
+                let all = lease::of_network(tx, &network.name).await?;
+                let addresses = all.into_iter().map(|lease| lease.address);
+                taken.insert(addresses.chain([network.address.addr()]).collect())
+            }
+        };
+        let address = free(network, taken).ok_or_else(|| {
+            Refusal::conflict(format!(
+                "The provisioning network {} has no free address from {} to {}: widen the range, or remove nodes.",
+                network.name, network.first, network.last
+            ))
+        })?;
+        taken.insert(address);
+        let lease = MetalLease {
+            mac: card.address,
+            node_id: node.id,
+            network: network.name.clone(),
+            address,
+        };
+        record::insert(tx, &lease).await?;
+        leases.push(lease);
+    }
+    Ok(leases)
+}
+
+fn free(network: &ProvisioningNetwork, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
+    let range = network.first.to_bits()..=network.last.to_bits();
+    range
+        .map(Ipv4Addr::from_bits)
+        .find(|address| !taken.contains(address))
+}
+
+/// What a card is told of its address, by DHCP or in its image.
+pub fn told(network: &ProvisioningNetwork, address: Ipv4Addr, hostname: Option<String>) -> Lease {
+    let net = Ipv4Net::new(address, network.address.prefix_len());
+    Lease {
+        // The length is that of an address that was read.
+        address: net.unwrap_or(network.address),
+        gateway: network.gateway,
+        name_servers: network.name_servers.clone(),
+        mtu: network.mtu,
+        hostname,
+        duration: LEASE,
+    }
+}

@@ -1,0 +1,209 @@
+//! The boot timeline: early signs of each boot, so that a server that hangs is told from one that is slow.
+
+use crate::context::Context;
+use crate::metal::access::{self, Ident};
+use corten_iam::action::baremetal::NODES_READ;
+use corten_iam::actor::Actor;
+use corten_model::ids::{BootSignId, NodeId};
+use corten_model::time::Timestamp;
+use corten_netboot::{BootEvent, BootStep, Sighting};
+use corten_store::metal::boot_sign::{self, BootSign};
+use corten_store::metal::wipe::{self, Wipe};
+use corten_store::{Failure, Result, Tx, record};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Signs are kept for so long.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// So many signs are written together.
+const AT_ONCE: usize = 64;
+
+/// Writes a sign.
+pub async fn note(
+    tx: &mut Tx,
+    node: NodeId,
+    at: Timestamp,
+    event: &str,
+    detail: impl Into<String>,
+) -> Result<()> {
+    let sign = BootSign {
+        id: BootSignId::random(),
+        node_id: node,
+        at,
+        event: event.to_owned(),
+        detail: detail.into(),
+    };
+    record::insert(tx, &sign).await
+}
+
+/// A boot begins: signs that are old enough go.
+pub async fn begin(
+    tx: &mut Tx,
+    node: NodeId,
+    at: Timestamp,
+    detail: impl Into<String>,
+) -> Result<()> {
+    boot_sign::forget(tx, node, at.minus(KEPT)).await?;
+    note(tx, node, at, "boot planned", detail).await
+}
+
+/// The signs of a node that whoever asks may see, oldest first.
+pub async fn list(cx: &Context, actor: &Actor, ident: &Ident) -> Result<Vec<BootSign>, Failure> {
+    let mut tx = cx.store.read().await?;
+    let node = access::node(cx, actor, &mut tx, ident, NODES_READ).await?;
+    Ok(boot_sign::of_node(&mut tx, node.id, Timestamp::from_micros(0)).await?)
+}
+
+/// The records of a node's wipes, the last one first.
+pub async fn wipes(cx: &Context, actor: &Actor, ident: &Ident) -> Result<Vec<Wipe>, Failure> {
+    let mut tx = cx.store.read().await?;
+    let node = access::node(cx, actor, &mut tx, ident, NODES_READ).await?;
+    Ok(wipe::of_node(&mut tx, node.id).await?)
+}
+
+/// Writes what happens on a provisioning network, until its boot server ends.
+pub async fn follow(cx: Arc<Context>, network: String, mut events: mpsc::Receiver<BootEvent>) {
+    let mut waiting = Vec::new();
+    while events.recv_many(&mut waiting, AT_ONCE).await > 0 {
+        let signs: Vec<_> = waiting
+            .drain(..)
+            .filter_map(|event| sign(&network, event))
+            .collect();
+        if signs.is_empty() {
+            continue;
+        }
+        if let Err(error) = write(&cx, &signs).await {
+            tracing::warn!(%error, network, "signs of boots are lost");
+        }
+    }
+}
+
+async fn write(cx: &Context, signs: &[(NodeId, Timestamp, &str, String)]) -> Result<()> {
+    let mut tx = cx.store.write().await?;
+    for (node, at, event, detail) in signs {
+        note(&mut tx, *node, *at, event, detail.as_str()).await?;
+    }
+    tx.commit().await
+}
+
+/// The sign of one event; what concerns no node is logged.
+fn sign(network: &str, event: BootEvent) -> Option<(NodeId, Timestamp, &'static str, String)> {
+    let at = event.at;
+    let (node, what, detail) = match event.step {
+        BootStep::Discovered { node, mac, client } => {
+            let firmware = client
+                .architecture
+                .map_or_else(String::new, |kind| format!(" ({kind})"));
+            (
+                node,
+                "dhcp",
+                format!("{mac} asks for {}{firmware}", client.stage),
+            )
+        }
+        BootStep::Leased {
+            node,
+            mac,
+            address,
+            boot_file,
+        } => {
+            let file =
+                boot_file.map_or_else(|| "no boot file".to_owned(), |file| without_host(&file));
+            (node, "leased", format!("{mac} has {address}, told {file}"))
+        }
+        BootStep::NoLoader { node, mac, client } => (
+            node,
+            "no loader",
+            format!(
+                "{mac} asks for {}, and no loader fits its firmware",
+                client.stage
+            ),
+        ),
+        BootStep::WrongAddress { node, mac, wanted } => (
+            node,
+            "wrong address",
+            format!("{mac} wanted {wanted}, which is not its own"),
+        ),
+        BootStep::Declined { node, mac, address } => (
+            node,
+            "address in use",
+            format!("{mac} found {address} in use by somebody else"),
+        ),
+        BootStep::Fetched {
+            node,
+            file,
+            bytes,
+            took,
+            ..
+        } => {
+            let (node, file) = whose(node, &file)?;
+            let millis = took.as_millis();
+            (
+                node,
+                "fetched",
+                format!("{file}, {bytes} bytes in {millis} ms"),
+            )
+        }
+        BootStep::Broken {
+            node,
+            file,
+            bytes,
+            why,
+            ..
+        } => {
+            let (node, file) = whose(node, &file)?;
+            (
+                node,
+                "fetch broke off",
+                format!("{file} after {bytes} bytes: {why}"),
+            )
+        }
+        BootStep::Unknown { mac, times } => {
+            tracing::info!(network, %mac, times, "an unknown server wants to boot");
+            return None;
+        }
+        BootStep::Rogue {
+            server,
+            seen,
+            times,
+        } => {
+            let how = match seen {
+                Sighting::Offer { from, to, offered } => {
+                    format!("{from} offered {offered} to {to}")
+                }
+                Sighting::Choice { by, .. } => format!("{by} chose it"),
+            };
+            metrics::counter!("corten_metal_rogue_dhcp_total", "network" => network.to_owned())
+                .increment(1);
+            tracing::error!(
+                network, %server, times, how,
+                "another DHCP server is on the provisioning network: switch it off, or name it in peers"
+            );
+            return None;
+        }
+        BootStep::Missed { events } => {
+            tracing::warn!(
+                network,
+                events,
+                "signs of boots came faster than they were written"
+            );
+            return None;
+        }
+    };
+    Some((node, at, what, detail))
+}
+
+/// A virtual-media image is named after its node, and the rest of its name is a secret.
+fn whose(node: Option<NodeId>, file: &str) -> Option<(NodeId, String)> {
+    match node {
+        Some(node) => Some((node, file.to_owned())),
+        None => {
+            let (node, _) = super::boot::media_parts(file.strip_suffix(".iso")?)?;
+            Some((node, "virtual media".to_owned()))
+        }
+    }
+}
+
+fn without_host(file: &str) -> String {
+    file.rsplit('/').next().unwrap_or(file).to_owned()
+}

@@ -1,0 +1,45 @@
+//! The addresses of network cards on their provisioning network.
+
+use crate::db::Tx;
+use crate::error::Result;
+use crate::record::{Query, Record, Value};
+use corten_model::ids::NodeId;
+use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
+
+/// Which address a card has: always the same one, as long as its node is enrolled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetalLease {
+    /// The MAC address, in lower case with colons.
+    pub mac: String,
+    pub node_id: NodeId,
+    /// The provisioning network's name.
+    pub network: String,
+    pub address: Ipv4Addr,
+}
+
+impl Record for MetalLease {
+    const TABLE: &'static str = "metal_leases";
+    const COLUMNS: &'static [&'static str] = &["node_id", "network", "address"];
+
+    fn id(&self) -> String {
+        self.mac.clone()
+    }
+
+    fn columns(&self) -> Vec<Value> {
+        vec![
+            (&self.node_id).into(),
+            self.network.as_str().into(),
+            self.address.to_string().into(),
+        ]
+    }
+}
+
+pub async fn of_node(tx: &mut Tx, node: NodeId) -> Result<Vec<MetalLease>> {
+    Query::new().equals("node_id", &node).all(tx).await
+}
+
+/// All of one network.
+pub async fn of_network(tx: &mut Tx, network: &str) -> Result<Vec<MetalLease>> {
+    Query::new().equals("network", network).all(tx).await
+}
