@@ -1,7 +1,7 @@
 //! Aggregates: sets of hosts, and the rules that keep every host in at most one availability zone.
 
 use crate::context::Context;
-use crate::instance::new::image_of;
+use crate::instance::named::image_of;
 use crate::instance::spec::image_ref;
 use corten_host::{Fence, Task};
 use corten_iam::action::compute::{HOSTS_READ, HOSTS_WRITE};

@@ -7,18 +7,40 @@
 use corten_model::lifecycle::InstanceClass;
 use corten_model::refusal::Refusal;
 use regex::Regex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 /// The extra spec that makes a flavor one of whole servers (K109, K110).
 pub const CLASS: &str = "corten:class";
 
-/// The class that a flavor's extra specs say.
+/// The class that a flavor's extra specs say: `corten:class`, or a resource class of servers in place of processors, as Nova
+/// has it for Ironic.
 pub fn class(specs: &BTreeMap<String, String>) -> InstanceClass {
+    let no_cpus = specs
+        .get("resources:VCPU")
+        .is_some_and(|count| count == "0");
     match specs.get(CLASS) {
         Some(word) if word == InstanceClass::Metal.as_str() => InstanceClass::Metal,
+        None if no_cpus && resource_class(specs).is_some() => InstanceClass::Metal,
         _ => InstanceClass::Vm,
     }
+}
+
+/// The resource class of the servers that a flavor is for: `resources:CUSTOM_BM_SMALL` with the value 1.
+pub fn resource_class(specs: &BTreeMap<String, String>) -> Option<&str> {
+    let named = specs.iter().filter(|(_, count)| *count == "1");
+    named
+        .filter_map(|(key, _)| key.strip_prefix("resources:"))
+        .find(|class| class.starts_with("CUSTOM_"))
+}
+
+/// The traits that a flavor demands.
+pub fn required_traits(specs: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let required = specs.iter().filter(|(_, word)| *word == "required");
+    required
+        .filter_map(|(key, _)| key.strip_prefix("trait:"))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// What values a key can have.

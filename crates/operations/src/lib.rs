@@ -22,6 +22,7 @@ pub mod import_image;
 pub mod instance;
 pub mod keypair;
 pub mod metal;
+pub mod metal_instance;
 pub mod network;
 pub mod offload_instance;
 pub mod operation;

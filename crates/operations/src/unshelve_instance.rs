@@ -14,7 +14,7 @@
 use crate::context::Context;
 use crate::create_instance::Tried;
 use crate::image::{self, files};
-use crate::instance::{new, ports, spec, work};
+use crate::instance::{named, ports, spec, work};
 use crate::placement;
 use crate::shelve_instance::drop_shelved_image;
 use async_trait::async_trait;
@@ -230,7 +230,7 @@ impl UnshelveInstance {
             .await?
             .map_err(StepError::Fail)?;
         let refused = |refusal: Refusal| StepError::Fail(refusal.message);
-        let image = spec::image_ref(&self.0, &new::image_row(image)).map_err(refused)?;
+        let image = spec::image_ref(&self.0, &named::image_row(image)).map_err(refused)?;
         let spec = spec::guest(&self.0, &instance, cards, None).map_err(refused)?;
         Ok(GuestSpec {
             image: Some(image),

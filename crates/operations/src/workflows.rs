@@ -18,6 +18,10 @@ use crate::metal::power_node::PowerNode;
 use crate::metal::rescue_node::RescueNode;
 use crate::metal::service_node::ServiceNode;
 use crate::metal::verify_node::VerifyNode;
+use crate::metal_instance::command::CommandMetalInstance;
+use crate::metal_instance::create::CreateMetalInstance;
+use crate::metal_instance::delete::DeleteMetalInstance;
+use crate::metal_instance::rebuild::RebuildMetalInstance;
 use crate::offload_instance::OffloadInstance;
 use crate::rebuild_instance::RebuildInstance;
 use crate::rescue_instance::RescueInstance;
@@ -54,7 +58,19 @@ pub fn registry(cx: &Arc<Context>) -> Registry {
         .with(RescueNode(cx.clone()))
         .with(ServiceNode(cx.clone()))
         .with(PowerNode(cx.clone()))
-        .with(AllocateNode(cx.clone()));
+        .with(AllocateNode(cx.clone()))
+        .with(CreateMetalInstance(cx.clone()))
+        .with(RebuildMetalInstance(cx.clone()))
+        .with(DeleteMetalInstance(cx.clone()));
+    let registry =
+        CommandMetalInstance::COMMANDS
+            .into_iter()
+            .fold(registry, |registry, command| {
+                registry.with(CommandMetalInstance {
+                    cx: cx.clone(),
+                    command,
+                })
+            });
     let registry = SnapshotInstance::COMMANDS
         .into_iter()
         .fold(registry, |registry, command| {

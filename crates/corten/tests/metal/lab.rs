@@ -4,6 +4,7 @@ use super::common::Cloud;
 use super::libvirt::{Emulated, OVMF, prepare};
 use super::ramdisk_image::ramdisk;
 use super::{PASSWORD, USERNAME};
+use corten::images::{Silent, TinyOptions, build_tiny};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -11,9 +12,39 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+/// The tiny guest's image, in the bytes of its file.
+static TINY: OnceCell<Vec<u8>> = OnceCell::const_new();
+
+/// Builds what is booted while packages can be downloaded.
+async fn prepare_images() {
+    ramdisk().await;
+    TINY.get_or_init(async || {
+        let directory = tempfile::tempdir().unwrap();
+        let options = TinyOptions {
+            output: directory.path().join("tiny.qcow2"),
+            cache: Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest-packages"),
+        };
+        let built = build_tiny(&options, &Silent).await.unwrap();
+        fs::read(built.path).unwrap()
+    })
+    .await;
+}
+
+/// The tiny guest's image, known to the cloud.
+pub async fn tiny_image(cloud: &Cloud) -> String {
+    let admin = cloud.admin().await;
+    let fields = json!({"disk_format": "qcow2"});
+    let bytes = TINY.get().unwrap().clone();
+    cloud.image_with(&admin, "tiny", fields, bytes).await
+}
 
 /// Runs a test in a new namespace with the bridge `br0`, where the control plane has the address 10.77.0.1.
 pub fn in_lab<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(prepare_images());
+    drop(runtime);
     let name = format!("corten-metal-{}", std::process::id());
     let _lab = Namespace(name.clone());
     run(&format!(

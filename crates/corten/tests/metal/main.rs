@@ -17,11 +17,10 @@ mod libvirt;
 mod ramdisk_image;
 
 use common::{Actor, Cloud, until};
-use corten::images::{Silent, TinyOptions, build_tiny};
 use lab::{Firmware, Server, in_lab};
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::process::Command;
 
@@ -209,20 +208,6 @@ impl Key {
     }
 }
 
-/// The tiny guest's image, known to the cloud.
-async fn tiny_image(cloud: &Cloud) -> String {
-    let directory = tempfile::tempdir().unwrap();
-    let options = TinyOptions {
-        output: directory.path().join("tiny.qcow2"),
-        cache: Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest-packages"),
-    };
-    let built = build_tiny(&options, &Silent).await.unwrap();
-    let bytes = std::fs::read(built.path).unwrap();
-    let admin = cloud.admin().await;
-    let fields = json!({"disk_format": "qcow2"});
-    cloud.image_with(&admin, "tiny", fields, bytes).await
-}
-
 /// The address that a server has on the lab's network, being the first.
 const ADDRESS: &str = "10.77.0.50";
 
@@ -230,7 +215,7 @@ const ADDRESS: &str = "10.77.0.50";
 fn a_uefi_server_is_wiped_and_given_a_system_by_virtual_media() {
     in_lab(|| async {
         let cloud = lab::cloud().await;
-        let image = tiny_image(&cloud).await;
+        let image = lab::tiny_image(&cloud).await;
         let server = Server::start(1, Firmware::Uefi, OLD).await;
         let operator = Operator::enrol(&cloud, &server, "redfish-virtual-media").await;
         assert!(server.disk_holds(OLD));

@@ -273,7 +273,10 @@ fn base(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, base)| base)
 }
 
-/// The name as ISO 9660 level 1 writes it, for who reads no Rock Ridge: `NAME.EXT;1`.
+/// The longest stem of a name: with its extension and the dot it has 30 characters (ISO 9660 level 2).
+const STEM_MAX: usize = 26;
+
+/// The name as ISO 9660 writes it, for who reads no Rock Ridge: `NAME.EXT;1`.
 fn identifier(name: &str, is_directory: bool) -> String {
     let plain = |text: &str, length: usize| -> String {
         text.chars()
@@ -283,9 +286,9 @@ fn identifier(name: &str, is_directory: bool) -> String {
             .collect()
     };
     match name.rsplit_once('.') {
-        _ if is_directory => plain(name, 8),
-        Some((stem, extension)) => format!("{}.{};1", plain(stem, 8), plain(extension, 3)),
-        None => format!("{}.;1", plain(name, 8)),
+        _ if is_directory => plain(name, STEM_MAX),
+        Some((stem, extension)) => format!("{}.{};1", plain(stem, STEM_MAX), plain(extension, 3)),
+        None => format!("{}.;1", plain(name, STEM_MAX)),
     }
 }
 
@@ -305,8 +308,12 @@ mod tests {
     #[test]
     fn two_files_of_one_short_name_are_refused() {
         let file = |path: &str| (path.to_owned(), Content::memory("x"));
-        let layout = Layout::of(vec![file("a/ramdisk-one"), file("a/ramdisk-two")], 20);
+        let long = "a/the-ramdisk-of-a-certain-server";
+        let names = [format!("{long}-one"), format!("{long}-two")];
+        let layout = Layout::of(names.iter().map(|name| file(name)).collect(), 20);
         assert!(matches!(layout, Err(IsoError::SameName { .. })));
+        let drive = ["vendor_data.json", "vendor_data2.json"];
+        Layout::of(drive.map(file).into(), 20).unwrap();
     }
 
     #[test]

@@ -3,7 +3,10 @@
 
 use crate::context::Context;
 use corten_model::ids::{InstanceId, NetworkId, PortId, SecurityGroupId};
+use corten_model::lifecycle::InstanceClass;
 use corten_store::instances::Instance;
+use corten_store::metal::lease::MetalLease;
+use corten_store::metal::node::Node;
 use corten_store::network::floating_ip::FloatingIp;
 use corten_store::network::network::Network;
 use corten_store::network::port::Port;
@@ -41,10 +44,54 @@ pub async fn of(
     cx: &Context,
     instances: &[Instance],
 ) -> Result<HashMap<InstanceId, Wiring>, Failure> {
-    if instances.iter().all(|one| one.intent.nics.is_empty()) {
+    let metal: Vec<InstanceId> = instances
+        .iter()
+        .filter(|one| one.class == InstanceClass::Metal)
+        .map(|one| one.id)
+        .collect();
+    let wired = instances.iter().any(|one| !one.intent.nics.is_empty());
+    if !wired && metal.is_empty() {
         return Ok(HashMap::new());
     }
-    read(&mut cx.store.read().await?, instances).await
+    let mut tx = cx.store.read().await?;
+    let mut found = if wired {
+        read(&mut tx, instances).await?
+    } else {
+        HashMap::new()
+    };
+    if !metal.is_empty() {
+        found.extend(of_servers(&mut tx, &metal).await?);
+    }
+    Ok(found)
+}
+
+/// Whole servers are on the networks of their conductor groups, each with the lease of each of its cards.
+async fn of_servers(
+    tx: &mut Tx,
+    instances: &[InstanceId],
+) -> Result<HashMap<InstanceId, Wiring>, Failure> {
+    let ids = instances.iter().map(ToString::to_string);
+    let nodes: Vec<Node> = Query::new().any_of("instance_id", ids).all(tx).await?;
+    let ids = nodes.iter().map(|node| node.id.to_string());
+    let leases: Vec<MetalLease> = Query::new().any_of("node_id", ids).all(tx).await?;
+    let mut found: HashMap<InstanceId, Wiring> = HashMap::new();
+    for lease in leases {
+        let node = nodes.iter().find(|node| node.id == lease.node_id);
+        let Some(instance) = node.and_then(|node| node.instance_id) else {
+            continue;
+        };
+        let shown = Shown {
+            address: IpAddr::V4(lease.address),
+            mac_address: lease.mac,
+            is_floating: false,
+        };
+        let networks = &mut found.entry(instance).or_default().networks;
+        match networks.iter_mut().find(|(name, _)| *name == lease.network) {
+            Some((_, known)) => known.push(shown),
+            None => networks.push((lease.network, vec![shown])),
+        }
+    }
+    Ok(found)
 }
 
 /// What the ports of a page of instances refer to.

@@ -6,8 +6,12 @@ use super::{ports, query};
 use crate::command_instance::{self, CommandInstance};
 use crate::context::Context;
 use crate::delete_instance::{self, DeleteInstance};
-use crate::instance::new;
 use crate::instance::work;
+use crate::instance::{named, new};
+use crate::metal_instance;
+use crate::metal_instance::command::CommandMetalInstance;
+use crate::metal_instance::delete::DeleteMetalInstance;
+use crate::metal_instance::rebuild::RebuildMetalInstance;
 use crate::rebuild_instance::{self, RebuildInstance};
 use crate::rescue_instance::{self, RescueInstance};
 use crate::snapshot_instance;
@@ -15,7 +19,7 @@ use corten_engine::{Place, Subject, Submission, Workflow, submit};
 use corten_iam::action::{Action, compute};
 use corten_iam::actor::Actor;
 use corten_model::ids::{ImageId, InstanceId, OperationId};
-use corten_model::lifecycle::{Command, RunningOperation, VmState, decide, removal};
+use corten_model::lifecycle::{Command, InstanceClass, RunningOperation, VmState, decide, removal};
 use corten_model::refusal::Refusal;
 use corten_store::instances::{self, Instance};
 use corten_store::{Failure, Tx, operations};
@@ -43,6 +47,7 @@ pub(super) async fn accept(
     if heeds_lock(command) {
         refuse_if_locked(cx, actor, &instance)?;
     }
+    metal_instance::check_command(instance.class, command)?;
     let running = operations::running_on(&mut tx, instances::SUBJECT, &id.to_string()).await?;
     let begin = match decide(instance.class, instance.state, command) {
         Ok(begin) => begin,
@@ -204,6 +209,13 @@ pub async fn simple(
     command: Command,
 ) -> Result<(), Failure> {
     let accepted = accept(cx, actor, id, command, compute::SERVERS_WRITE).await?;
+    if accepted.instance.class == InstanceClass::Metal {
+        let cx_of = cx.clone();
+        let workflow = CommandMetalInstance { cx: cx_of, command };
+        let input = metal_instance::command::Input { instance_id: id };
+        let first = (Place::Control, metal_instance::command::Step::Approach);
+        return go(cx, actor, accepted, &workflow, first, input).await;
+    }
     let workflow = CommandInstance {
         cx: cx.clone(),
         command,
@@ -224,7 +236,9 @@ pub async fn simple(
 /// once.
 pub async fn delete(cx: &Arc<Context>, actor: &Actor, id: InstanceId) -> Result<(), Failure> {
     let seen = query::show(cx, actor, id).await?;
-    let reclaim_is_on = cx.settings.compute.reclaim_instance_interval_secs > 0;
+    // A server that is given back is wiped: nothing could be restored.
+    let reclaim_is_on =
+        cx.settings.compute.reclaim_instance_interval_secs > 0 && seen.class == InstanceClass::Vm;
     remove(
         cx,
         actor,
@@ -246,6 +260,12 @@ async fn remove(
     command: Command,
 ) -> Result<(), Failure> {
     let accepted = accept(cx, actor, id, command, compute::SERVERS_WRITE).await?;
+    if accepted.instance.class == InstanceClass::Metal {
+        let workflow = DeleteMetalInstance(cx.clone());
+        let input = metal_instance::delete::Input { instance_id: id };
+        let first = (Place::Control, metal_instance::delete::Step::GiveBack);
+        return go(cx, actor, accepted, &workflow, first, input).await;
+    }
     let first = delete_instance::Step::first(command, accepted.instance.host_id);
     let input = delete_instance::Input { instance_id: id };
     go(
@@ -301,8 +321,8 @@ pub async fn rescue(
     admin_pass: Option<String>,
 ) -> Result<String, Failure> {
     let image = match image_id {
-        Some(image_id) => Some(new::image_row(
-            new::bootable_image(cx, actor, image_id).await?,
+        Some(image_id) => Some(named::image_row(
+            named::bootable_image(cx, actor, image_id).await?,
         )),
         None => None,
     };
@@ -368,10 +388,13 @@ pub async fn rebuild(
             return Err(Refusal::invalid(format!("Instance {id} has no image; name one.")).into());
         }
     };
-    let usable = new::bootable_image(cx, actor, image_id).await?;
-    new::check_image_fits(&usable, &before.intent.flavor)?;
+    let usable = named::bootable_image(cx, actor, image_id).await?;
+    named::check_image_fits(&usable, &before.intent.flavor)?;
+    if before.class == InstanceClass::Metal {
+        metal_instance::check_image(&usable)?;
+    }
     let key = match &change.key_name {
-        Some(Some(name)) => Some(Some(new::key_of(cx, &before.user_id, name).await?)),
+        Some(Some(name)) => Some(Some(named::key_of(cx, &before.user_id, name).await?)),
         Some(None) => Some(None),
         None => None,
     };
@@ -390,7 +413,7 @@ pub async fn rebuild(
         ports::rename(tx, cx, instance, hostname, &actor.origin()).await?;
     }
     let intent = &mut accepted.instance.intent;
-    intent.image = Some(new::image_row(usable));
+    intent.image = Some(named::image_row(usable));
     if let Some(name) = change.name {
         intent.name = name;
     }
@@ -424,21 +447,34 @@ pub async fn rebuild(
     instances::update(&mut accepted.tx, &mut accepted.instance, cx.now()).await?;
     let instance = accepted.instance.clone();
     let admin_pass = change.admin_pass.unwrap_or_else(new::generate_password);
+    begin_rebuild(cx, actor, accepted, Some(admin_pass.clone())).await?;
+    Ok((instance, admin_pass))
+}
+
+/// Submits the operation that rebuilds an instance of its class.
+async fn begin_rebuild(
+    cx: &Arc<Context>,
+    actor: &Actor,
+    accepted: Accepted,
+    admin_pass: Option<String>,
+) -> Result<(), Failure> {
+    let instance_id = accepted.instance.id;
+    if accepted.instance.class == InstanceClass::Metal {
+        let input = metal_instance::rebuild::Input {
+            instance_id,
+            admin_pass,
+        };
+        let first = (Place::Control, metal_instance::rebuild::Step::Begin);
+        let workflow = RebuildMetalInstance(cx.clone());
+        return go(cx, actor, accepted, &workflow, first, input).await;
+    }
     let input = rebuild_instance::Input {
-        instance_id: id,
-        admin_pass: Some(admin_pass.clone()),
+        instance_id,
+        admin_pass,
     };
     let first = (Place::Control, rebuild_instance::Step::Prepare);
-    go(
-        cx,
-        actor,
-        accepted,
-        &RebuildInstance(cx.clone()),
-        first,
-        input,
-    )
-    .await?;
-    Ok((instance, admin_pass))
+    let workflow = RebuildInstance(cx.clone());
+    go(cx, actor, accepted, &workflow, first, input).await
 }
 
 /// The administrator declares an instance sound or broken; whatever ran on it is over.

@@ -2,6 +2,7 @@
 
 use super::query;
 use crate::context::Context;
+use crate::metal_instance;
 use corten_host::{ConsoleKind, ConsoleStream, Diagnostics, HostError};
 use corten_iam::action::compute;
 use corten_iam::actor::Actor;
@@ -28,6 +29,7 @@ async fn open(
         _ => compute::SERVERS_WRITE,
     };
     query::permit(cx, actor, &instance, action)?;
+    metal_instance::check_command(instance.class, command)?;
     decide(instance.class, instance.state, command)
         .map_err(|illegal| Refusal::conflict(illegal.message(id)))?;
     Ok(instance)

@@ -44,7 +44,8 @@ pub struct Event {
 
 /// Nova's word for a kind of operation.
 fn action_name(kind: &str) -> String {
-    match kind.strip_suffix("_instance").unwrap_or(kind) {
+    let name = kind.strip_suffix("_instance").unwrap_or(kind);
+    match name.strip_suffix("_metal").unwrap_or(name) {
         "soft_reboot" | "hard_reboot" => "reboot".to_owned(),
         "snapshot" => "createImage".to_owned(),
         "backup" => "createBackup".to_owned(),

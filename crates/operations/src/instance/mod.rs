@@ -1,6 +1,6 @@
 //! Instances: what can be asked of them, and what all their operations share.
 //!
-//! * [`new`] accepts a create, [`command`] every other command: they check the permission and the life cycle, set the
+//! * [`new`] accepts a create, with what it [`named`], [`command`] every other command: they check the permission and the life cycle, set the
 //!   first state and submit the operation in the same transaction.
 //! * [`reshape`] accepts what changes its size or gives its host back: resize, migrate, shelve and their ways back.
 //! * [`capture`] accepts what takes an image.
@@ -22,6 +22,7 @@ pub mod interface;
 pub mod list;
 pub mod metadata;
 pub mod migrations;
+pub mod named;
 pub mod networks;
 pub mod new;
 pub mod ports;

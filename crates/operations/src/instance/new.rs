@@ -2,23 +2,21 @@
 //! their operations are committed together.
 
 use super::networks::{self, Asker, Networks, wrong_request};
-use super::{command, ports, public_ip};
+use super::{command, named, ports, public_ip};
 use crate::context::Context;
 use crate::create_instance::{CreateInstance, Input, Step, Tried};
-use crate::{flavor, image, network, quota};
+use crate::metal_instance::create::CreateMetalInstance;
+use crate::{metal_instance, network, quota};
 use corten_engine::Place;
 use corten_iam::action::compute;
 use corten_iam::actor::Actor;
 use corten_iam::policy::Target;
-use corten_model::ids::{FlavorId, ImageId, InstanceId, ProjectId, ServerGroupId, UserId};
+use corten_model::ids::{FlavorId, ImageId, InstanceId, ProjectId, ServerGroupId};
 use corten_model::lifecycle::{InstanceClass, InstanceState};
-use corten_model::refusal::{Reason, Refusal};
-use corten_store::flavors::Flavor;
+use corten_model::refusal::Refusal;
 use corten_store::images::Image;
 use corten_store::instances::{self, Instance, Intent, Key, Nic, Observed};
-use corten_store::keypairs::KeyPair;
-use corten_store::server_groups::ServerGroup;
-use corten_store::{Failure, Tx, aggregates, hosts, record};
+use corten_store::{Failure, Tx, hosts};
 use rand::Rng as _;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,7 +85,7 @@ pub async fn create(
         );
     }
     let image = match new.image_id {
-        Some(id) => Some(bootable_image(cx, actor, id).await?),
+        Some(id) => Some(named::bootable_image(cx, actor, id).await?),
         None => {
             return Err(Refusal::invalid(
                 "Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping \
@@ -97,15 +95,22 @@ pub async fn create(
         }
     };
     let key = match &new.key_name {
-        Some(name) => Some(key_of(cx, &actor.user_id, name).await?),
+        Some(name) => Some(named::key_of(cx, &actor.user_id, name).await?),
         None => None,
     };
     let admin_pass = new.admin_pass.clone().unwrap_or_else(generate_password);
     let reservation_id = format!("r-{}", random_word(8));
     let mut tx = cx.store.write().await?;
-    let flavor = flavor_of(cx, &mut tx, actor, &new).await?;
+    let flavor_id = new
+        .flavor_id
+        .as_ref()
+        .ok_or_else(|| Refusal::invalid("Missing flavorRef attribute"))?;
+    let (flavor, class) = named::usable_flavor(cx, &mut tx, actor, flavor_id).await?;
     if let Some(image) = &image {
-        check_image_fits(image, &flavor)?;
+        named::check_image_fits(image, &flavor)?;
+    }
+    if class == InstanceClass::Metal {
+        metal_instance::check_new(&new, &flavor, image.as_ref())?;
     }
     check_metadata(cx, &mut tx, &project, &new.metadata).await?;
     let files: Vec<_> = new
@@ -114,14 +119,18 @@ pub async fn create(
         .map(|(path, content)| (path.len(), content.len() / 4 * 3))
         .collect();
     quota::check_injected_files(&mut tx, cx, &project, &files).await?;
-    check_zone(cx, &mut tx, new.availability_zone.as_deref()).await?;
+    named::check_zone(cx, &mut tx, new.availability_zone.as_deref()).await?;
     if let Some(host) = &new.host
         && hosts::by_name(&mut tx, host).await?.is_none()
     {
         return Err(Refusal::invalid(format!("Compute host {host} could not be found.")).into());
     }
-    let group = group_of(&mut tx, &project, &new.scheduler_hints).await?;
-    let cards = cards_of(cx, &mut tx, actor, &project, &new).await?;
+    let group = named::group_of(&mut tx, &project, &new.scheduler_hints).await?;
+    let cards = match class {
+        InstanceClass::Vm => cards_of(cx, &mut tx, actor, &project, &new).await?,
+        // A whole server is on the network of its conductor group.
+        InstanceClass::Metal => Vec::new(),
+    };
     let count = grant(cx, &mut tx, actor, &project, &flavor, &new, &cards).await?;
     if let Some(group) = &group {
         quota::check_group_members(&mut tx, cx, group, i64::from(count)).await?;
@@ -146,7 +155,7 @@ pub async fn create(
                 group.as_ref().map(|g| g.id),
                 nics,
             ),
-            ..blank(cx, actor, &project)
+            ..blank(cx, actor, &project, class)
         };
         instances::insert(&mut tx, &instance, "create", &actor.origin()).await?;
         for nic in &instance.intent.nics {
@@ -155,27 +164,7 @@ pub async fn create(
         if let Some(wanted) = new.public_ip {
             with_public_ip(cx, &mut tx, actor, &instance, wanted).await?;
         }
-        let input = Input {
-            instance_id: instance.id,
-            host: new.host.clone(),
-            admin_pass: Some(admin_pass.clone()),
-        };
-        let first = (
-            Place::Control,
-            Step::Schedule {
-                tried: Tried::default(),
-            },
-        );
-        command::start(
-            &mut tx,
-            cx,
-            &instance,
-            actor,
-            &CreateInstance(cx.clone()),
-            first,
-            input,
-        )
-        .await?;
+        begin(&mut tx, cx, actor, &instance, &new, &admin_pass).await?;
         created.push(instance);
     }
     tx.commit().await?;
@@ -184,6 +173,41 @@ pub async fn create(
         reservation_id,
         admin_pass,
     })
+}
+
+/// Submits the operation that makes an instance of its class.
+async fn begin(
+    tx: &mut Tx,
+    cx: &Arc<Context>,
+    actor: &Actor,
+    instance: &Instance,
+    new: &NewInstances,
+    admin_pass: &str,
+) -> Result<(), Failure> {
+    let admin_pass = Some(admin_pass.to_owned());
+    let instance_id = instance.id;
+    if instance.class == InstanceClass::Metal {
+        let input = metal_instance::create::Input {
+            instance_id,
+            admin_pass,
+        };
+        let workflow = CreateMetalInstance(cx.clone());
+        let first = (Place::Control, metal_instance::create::Step::first());
+        return command::start(tx, cx, instance, actor, &workflow, first, input)
+            .await
+            .map(drop);
+    }
+    let input = Input {
+        instance_id,
+        host: new.host.clone(),
+        admin_pass,
+    };
+    let tried = Tried::default();
+    let first = (Place::Control, Step::Schedule { tried });
+    let workflow = CreateInstance(cx.clone());
+    command::start(tx, cx, instance, actor, &workflow, first, input)
+        .await
+        .map(drop)
 }
 
 /// The cards of each instance.
@@ -277,13 +301,13 @@ async fn grant(
 }
 
 /// An instance in the moment of its create, before its intent is filled in.
-fn blank(cx: &Context, actor: &Actor, project: &ProjectId) -> Instance {
+fn blank(cx: &Context, actor: &Actor, project: &ProjectId, class: InstanceClass) -> Instance {
     let now = cx.now();
     Instance {
         id: InstanceId::random(),
         project_id: project.clone(),
         user_id: actor.user_id.clone(),
-        class: InstanceClass::Vm,
+        class,
         state: InstanceState::REQUESTED,
         state_since: now,
         intent: Intent::default(),
@@ -322,7 +346,7 @@ fn intent(
         name,
         description: new.description.clone(),
         flavor: flavor.clone(),
-        image: image.map(image_row),
+        image: image.map(named::image_row),
         key,
         metadata: new.metadata.clone(),
         tags: new.tags.clone(),
@@ -366,138 +390,6 @@ pub fn hostname_from(name: &str) -> String {
     }
 }
 
-async fn flavor_of(
-    cx: &Context,
-    tx: &mut Tx,
-    actor: &Actor,
-    new: &NewInstances,
-) -> Result<instances::Flavor, Failure> {
-    let id = new
-        .flavor_id
-        .as_ref()
-        .ok_or_else(|| Refusal::invalid("Missing flavorRef attribute"))?;
-    usable_flavor(cx, tx, actor, id).await
-}
-
-/// A flavor that a virtual machine can get now.
-pub(super) async fn usable_flavor(
-    cx: &Context,
-    tx: &mut Tx,
-    actor: &Actor,
-    id: &FlavorId,
-) -> Result<instances::Flavor, Failure> {
-    let flavor = flavor::visible(cx, tx, actor, id)
-        .await
-        .map_err(|failure| match failure {
-            Failure::Refused(_) => {
-                Refusal::invalid(format!("Flavor {id} could not be found.")).into()
-            }
-            trouble => trouble,
-        })?;
-    if flavor.disabled {
-        return Err(Refusal::invalid(format!("Flavor {id} is disabled: choose another.")).into());
-    }
-    if flavor.class == InstanceClass::Metal {
-        return Err(Refusal::invalid(format!(
-            "Flavor {id} is for whole bare-metal servers, and none is enrolled here: choose a flavor for virtual machines."
-        ))
-        .into());
-    }
-    Ok(flavor_row(flavor))
-}
-
-/// The flavor as an instance keeps it.
-pub fn flavor_row(flavor: Flavor) -> instances::Flavor {
-    instances::Flavor {
-        id: flavor.id,
-        name: flavor.name,
-        vcpus: flavor.vcpus.into(),
-        memory_mib: flavor.memory_mib.into(),
-        root_gib: flavor.disk_gib.into(),
-        ephemeral_gib: flavor.ephemeral_gib.into(),
-        swap_mib: flavor.swap_mib.into(),
-        extra_specs: flavor.extra_specs,
-    }
-}
-
-/// The image as an instance keeps it.
-pub fn image_row(image: Image) -> instances::Image {
-    instances::Image {
-        id: image.id,
-        sha512: image
-            .content
-            .map(|content| content.sha512)
-            .unwrap_or_default(),
-        disk_format: image.disk_format.unwrap_or_default(),
-        min_disk_gib: image.min_disk_gib,
-        min_ram_mib: image.min_ram_mib,
-        properties: image.properties,
-    }
-}
-
-/// The image that a request names. One that is not there is a wrong request here, not a missing page.
-pub async fn bootable_image(cx: &Context, actor: &Actor, id: ImageId) -> Result<Image, Failure> {
-    image::get_usable(cx, actor, id)
-        .await
-        .map_err(|failure| match failure {
-            Failure::Refused(refusal) if refusal.reason == Reason::NotFound => {
-                Refusal::invalid(format!("Can not find requested image: {}", refusal.message))
-                    .into()
-            }
-            other => other,
-        })
-}
-
-/// An image that `actor` may boot from.
-pub async fn image_of(
-    cx: &Context,
-    actor: &Actor,
-    id: ImageId,
-) -> Result<instances::Image, Failure> {
-    Ok(image_row(image::get_usable(cx, actor, id).await?))
-}
-
-/// The image's own demands on the flavor (K89).
-pub fn check_image_fits(image: &Image, flavor: &instances::Flavor) -> Result<(), Refusal> {
-    if flavor.memory_mib < image.min_ram_mib {
-        return Err(Refusal::invalid(format!(
-            "Flavor's memory is too small for requested image. Image {} needs {} MiB, flavor {} has {} MiB.",
-            image.id, image.min_ram_mib, flavor.name, flavor.memory_mib
-        )));
-    }
-    if flavor.root_gib == 0 {
-        return Ok(());
-    }
-    let gib = |bytes: i64| (bytes + (1 << 30) - 1) >> 30;
-    let content_gib = image.content.as_ref().map_or(0, |content| {
-        gib(content.virtual_size_bytes.unwrap_or(content.size_bytes))
-    });
-    let needed = content_gib.max(image.min_disk_gib);
-    if flavor.root_gib < needed {
-        return Err(Refusal::invalid(format!(
-            "Flavor's disk is too small for requested image. Flavor disk is {} GiB, image {} needs {needed} GiB.",
-            flavor.root_gib, image.id
-        )));
-    }
-    Ok(())
-}
-
-/// A user's key pair, as an instance keeps it.
-pub async fn key_of(cx: &Context, user: &UserId, name: &str) -> Result<Key, Failure> {
-    let mut tx = cx.store.read().await?;
-    let found: Option<KeyPair> = record::get(&mut tx, KeyPair::key(user, name)).await?;
-    let pair = found.ok_or_else(|| {
-        Refusal::invalid(format!(
-            "Invalid key_name provided: key pair '{name}' could not be found."
-        ))
-    })?;
-    Ok(Key {
-        name: pair.name,
-        kind: pair.kind.as_str().to_owned(),
-        public_key: pair.public_key,
-    })
-}
-
 /// Metadata within the project's quota.
 pub async fn check_metadata(
     cx: &Context,
@@ -506,51 +398,6 @@ pub async fn check_metadata(
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), Failure> {
     quota::check_metadata_items(tx, cx, project, metadata.len() as i64).await
-}
-
-pub(super) async fn check_zone(
-    cx: &Context,
-    tx: &mut Tx,
-    zone: Option<&str>,
-) -> Result<(), Failure> {
-    let Some(zone) = zone else { return Ok(()) };
-    let known = zone == cx.settings.compute.default_availability_zone
-        || aggregates::zones(tx)
-            .await?
-            .values()
-            .any(|known| known == zone);
-    if known {
-        Ok(())
-    } else {
-        Err(Refusal::invalid(format!(
-            "The requested availability zone '{zone}' is not available"
-        ))
-        .into())
-    }
-}
-
-async fn group_of(
-    tx: &mut Tx,
-    project: &ProjectId,
-    hints: &BTreeMap<String, Value>,
-) -> Result<Option<ServerGroup>, Failure> {
-    let Some(hint) = hints.get("group") else {
-        return Ok(None);
-    };
-    let refused = || {
-        Refusal::invalid(format!(
-            "Server group {hint} could not be found. The hint 'group' is the id of one."
-        ))
-    };
-    let id: ServerGroupId = hint
-        .as_str()
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(refused)?;
-    let group: Option<ServerGroup> = record::get(tx, id).await?;
-    let group = group
-        .filter(|group| group.project_id == *project)
-        .ok_or_else(refused)?;
-    Ok(Some(group))
 }
 
 /// A password of 12 letters and digits, as Nova makes them.

@@ -5,7 +5,7 @@
 
 use super::capture::{self, NewCapture};
 use super::command::{self, Accepted, accept};
-use super::{migrations, new, query};
+use super::{migrations, named, query};
 use crate::confirm_resize::{self, ConfirmResize};
 use crate::context::Context;
 use crate::image::{self, NewImage};
@@ -40,7 +40,7 @@ pub async fn resize(
     let mut accepted = accept(cx, actor, id, Command::Resize, compute::SERVERS_WRITE).await?;
     let Accepted { tx, instance, .. } = &mut accepted;
     let old = instance.intent.flavor.clone();
-    let new = new::usable_flavor(cx, tx, actor, flavor_id).await?;
+    let new = named::vm_flavor(cx, tx, actor, flavor_id).await?;
     if new.id == old.id {
         return Err(Refusal::invalid("When resizing, instances must change flavor!").into());
     }
@@ -270,7 +270,7 @@ pub async fn unshelve(
         .into());
     }
     if let Some(zone) = wanted.availability_zone {
-        new::check_zone(cx, tx, zone.as_deref()).await?;
+        named::check_zone(cx, tx, zone.as_deref()).await?;
         instance.intent.availability_zone = zone;
         instances::update(tx, instance, cx.now()).await?;
     }

@@ -5,18 +5,15 @@
 //!                 └───▶ error (with how many nodes each rule dropped)
 //! ```
 
+use super::choosing::{self, Need};
 use crate::context::Context;
 use async_trait::async_trait;
 use corten_engine::{Committed, GiveUp, StepCx, StepError, Workflow};
 use corten_model::ids::{InstanceId, NodeAllocationId};
-use corten_model::lifecycle::node::ProvisionState;
 use corten_store::metal::allocation::{AllocationState, NodeAllocation};
-use corten_store::metal::node::Node;
-use corten_store::record::Direction;
-use corten_store::{Query, Tx, record};
+use corten_store::record;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,7 +52,13 @@ impl Workflow for AllocateNode {
         else {
             return tx.cancelled("the allocation is gone").await;
         };
-        let chosen = choose(&mut tx, &allocation).await?;
+        let need = Need {
+            resource_class: allocation.resource_class.clone(),
+            traits: allocation.traits.clone(),
+            owner: allocation.owner.clone(),
+            candidates: allocation.candidates.clone(),
+        };
+        let chosen = choosing::choose(&mut tx, &need).await?;
         allocation.standard.updated_at = Some(cx.now());
         match chosen {
             Ok(mut node) => {
@@ -101,71 +104,4 @@ impl Workflow for AllocateNode {
             GiveUp::Failed(_) | GiveUp::OverBudget(_) => tx.failed(&cause).await,
         }
     }
-}
-
-/// The first node that fits, locked, or how many each rule dropped.
-async fn choose(
-    tx: &mut Tx,
-    allocation: &NodeAllocation,
-) -> Result<Result<Node, String>, StepError> {
-    let mut query = Query::<Node>::new().order_by("created_at", Direction::Ascending);
-    if !allocation.candidates.is_empty() {
-        let ids = allocation.candidates.iter().map(ToString::to_string);
-        query = query.any_of("id", ids);
-    }
-    let mut dropped: BTreeMap<&'static str, (usize, String)> = BTreeMap::new();
-    for found in query.all(tx).await? {
-        let reason = misfit(&found, allocation);
-        if reason.is_none()
-            && let Some(node) = record::lock::<Node>(tx, found.id).await?
-            && misfit(&node, allocation).is_none()
-        {
-            return Ok(Ok(node));
-        }
-        let name = found.name.clone().unwrap_or_else(|| found.id.to_string());
-        let rule = reason.unwrap_or("was taken meanwhile");
-        dropped.entry(rule).or_insert((0, name)).0 += 1;
-    }
-    let dropped: Vec<String> = dropped
-        .into_iter()
-        .map(|(rule, (count, example))| format!("{count} {rule} (for example {example})"))
-        .collect();
-    let why = if dropped.is_empty() {
-        "there is no node".to_owned()
-    } else {
-        dropped.join("; ")
-    };
-    Ok(Err(format!(
-        "No node fits the resource class {} and the traits {:?}: {why}.",
-        allocation.resource_class.as_deref().unwrap_or_default(),
-        allocation.traits
-    )))
-}
-
-/// The rule that drops a node.
-fn misfit(node: &Node, allocation: &NodeAllocation) -> Option<&'static str> {
-    if node.resource_class != allocation.resource_class {
-        return Some("of another resource class");
-    }
-    if !allocation.traits.is_subset(&node.traits) {
-        return Some("without the traits");
-    }
-    if node.provision.state != ProvisionState::Available {
-        return Some("not available");
-    }
-    if node.maintenance {
-        return Some("in maintenance");
-    }
-    if node.instance_id.is_some() || node.allocation_id.is_some() {
-        return Some("given already");
-    }
-    if node.power.seen.is_none() {
-        return Some("of unknown power");
-    }
-    let stranger =
-        node.owner.is_some() && allocation.owner.is_some() && node.owner != allocation.owner;
-    if stranger {
-        return Some("of another owner");
-    }
-    None
 }

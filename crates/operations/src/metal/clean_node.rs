@@ -114,6 +114,8 @@ impl CleanNode {
         if !node.disable_power_off {
             node.power.seen = Some(PowerSeen::Off);
         }
+        // Its own operation finds that it is on no server any more.
+        work::tell(&mut tx, cx, &node).await?;
         end_instance(&mut tx, &mut node).await?;
         let why = "the instance is off";
         work::event(&mut tx, cx, &mut node, NodeEvent::Clean, why).await?;

@@ -68,10 +68,13 @@ async fn packed(wish: &str) -> Result<String, StepError> {
     let Ok(Value::Object(parts)) = serde_json::from_str(wish) else {
         return Ok(wish.to_owned());
     };
-    let paths: Vec<(String, Vec<u8>)> = files(&parts)
-        .map(|(file, content)| (format!("{FOLDER}/{file}"), content))
-        .collect();
-    let files = paths
+    let files = files(&parts).map(|(file, content)| (format!("{FOLDER}/{file}"), content));
+    pack(files.collect()).await
+}
+
+/// A config drive with these files, by path: an ISO image, gzipped, in base64.
+pub async fn pack(files: Vec<(String, Vec<u8>)>) -> Result<String, StepError> {
+    let files = files
         .iter()
         .map(|(path, content)| (path.as_str(), content.clone()));
     let failed = |error: &dyn std::error::Error| {

@@ -13,6 +13,7 @@ pub mod agent;
 pub mod allocate_node;
 pub mod allocation;
 pub mod chassis;
+pub mod choosing;
 pub mod clean_node;
 pub mod conductor;
 pub mod config_drive;

@@ -148,7 +148,8 @@ pub async fn set(
         action,
         limit_secs,
     };
-    work::start(&mut tx, cx, actor, &node, &workflow, Step::Act, input).await?;
+    let origin = actor.origin();
+    work::start(&mut tx, cx, &origin, &node, &workflow, Step::Act, input).await?;
     tx.commit().await?;
     // That it goes on in the background is no failure.
     let _ = at_rest(cx, node.id).await;

@@ -17,6 +17,7 @@ use crate::context::Context;
 use corten_iam::action::baremetal::NODES_OPERATE;
 use corten_iam::actor::Actor;
 use corten_model::lifecycle::node::{NodeEvent, NodeStateKind, NodeVerb, ProvisionState, decide};
+use corten_model::origin::Origin;
 use corten_model::refusal::Refusal;
 use corten_store::metal::node::{Node, SUBJECT, Step};
 use corten_store::{Failure, Tx, operations, record};
@@ -52,43 +53,58 @@ pub async fn set(
     let mut tx = cx.store.write().await?;
     let mut node = access::lock_node_to_operate(cx, actor, &mut tx, ident, NODES_OPERATE).await?;
     check_node(cx, &node, &wish)?;
-    let state = decide(node.provision.state, wish.verb)
+    decide(node.provision.state, wish.verb)
         .map_err(|illegal| Refusal::invalid(illegal.message(node.id)))?;
-    if breaks_in(&node, wish.verb) {
-        let (id, note) = (node.id.to_string(), format!("{} was asked for", wish.verb));
-        operations::supersede(&mut tx, SUBJECT, &id, &note, cx.now()).await?;
-        ramdisk::boot::forget(&mut node);
-        tx.wake(ENDED);
-    }
     let left = match steps_of(cx, actor, &mut tx, &node, &wish).await? {
         Some(steps) => steps,
         None if wish.verb == NodeVerb::Unhold => std::mem::take(&mut node.steps),
         None => Vec::new(),
     };
     keep_secrets(cx, &mut node, &wish)?;
-    if matches!(wish.verb, NodeVerb::Active | NodeVerb::Rebuild) {
-        deploy_image::check(&mut tx, &node).await?;
-    }
-    let why = format!("{} was asked for", wish.verb);
-    let (origin, now) = (actor.origin(), cx.now());
-    node.enter(&mut tx, state, &why, &origin, now).await?;
-    if let Some(resumed) = state
-        .on(NodeEvent::Resume)
-        .filter(|_| wish.verb == NodeVerb::Unhold)
-    {
-        node.enter(&mut tx, resumed, "a person let it go on", &origin, now)
-            .await?;
-    }
-    node.steps = left;
-    node.last_error = None;
-    accept(&mut node, &wish, now);
-    if begins_with_a_visit(&node, wish.verb) {
-        visit::begin(&mut tx, cx, &mut node, now).await?;
-    }
-    record::update(&mut tx, &node).await?;
-    begin(&mut tx, cx, actor, &node, wish.verb).await?;
+    carry_out(&mut tx, cx, &actor.origin(), &mut node, wish.verb, left).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// Has a node do what a verb says, with these steps: its state, its row and its operation in this transaction. Refused where
+/// the life cycle forbids the verb.
+pub(crate) async fn carry_out(
+    tx: &mut Tx,
+    cx: &Arc<Context>,
+    origin: &Origin,
+    node: &mut Node,
+    verb: NodeVerb,
+    steps: Vec<Step>,
+) -> Result<(), Failure> {
+    let state = decide(node.provision.state, verb)
+        .map_err(|illegal| Refusal::invalid(illegal.message(node.id)))?;
+    let now = cx.now();
+    if breaks_in(node, verb) {
+        let (id, note) = (node.id.to_string(), format!("{verb} was asked for"));
+        operations::supersede(tx, SUBJECT, &id, &note, now).await?;
+        ramdisk::boot::forget(node);
+        tx.wake(ENDED);
+    }
+    if matches!(verb, NodeVerb::Active | NodeVerb::Rebuild) {
+        deploy_image::check(tx, node).await?;
+    }
+    let why = format!("{verb} was asked for");
+    node.enter(tx, state, &why, origin, now).await?;
+    if let Some(resumed) = state
+        .on(NodeEvent::Resume)
+        .filter(|_| verb == NodeVerb::Unhold)
+    {
+        node.enter(tx, resumed, "a person let it go on", origin, now)
+            .await?;
+    }
+    node.steps = steps;
+    node.last_error = None;
+    accept(node, verb, now);
+    if begins_with_a_visit(node, verb) {
+        visit::begin(tx, cx, node, now).await?;
+    }
+    record::update(tx, node).await?;
+    begin(tx, cx, origin, node, verb).await
 }
 
 /// Whether the request makes sense, whatever the node.
@@ -263,8 +279,7 @@ fn keep_secrets(cx: &Context, node: &mut Node, wish: &Wish) -> Result<(), Failur
 }
 
 /// What acceptance alone changes.
-fn accept(node: &mut Node, wish: &Wish, now: corten_model::time::Timestamp) {
-    let verb = wish.verb;
+fn accept(node: &mut Node, verb: NodeVerb, now: corten_model::time::Timestamp) {
     let rests = node.provision.state.on(NodeEvent::Done).is_none()
         && node.provision.state.on(NodeEvent::Fail).is_none();
     node.provision.target = match verb {
@@ -292,7 +307,7 @@ fn accept(node: &mut Node, wish: &Wish, now: corten_model::time::Timestamp) {
 async fn begin(
     tx: &mut Tx,
     cx: &Arc<Context>,
-    actor: &Actor,
+    origin: &Origin,
     node: &Node,
     verb: NodeVerb,
 ) -> Result<(), Failure> {
@@ -305,7 +320,7 @@ async fn begin(
             work::start(
                 tx,
                 cx,
-                actor,
+                origin,
                 node,
                 &workflow,
                 verify_node::Step::Ask,
@@ -318,7 +333,7 @@ async fn begin(
             work::start(
                 tx,
                 cx,
-                actor,
+                origin,
                 node,
                 &workflow,
                 InspectNode::first(node),
@@ -328,7 +343,16 @@ async fn begin(
         }
         S::Adopting => {
             let workflow = AdoptNode(cx.clone());
-            work::start(tx, cx, actor, node, &workflow, adopt_node::Step::Ask, plain).await
+            work::start(
+                tx,
+                cx,
+                origin,
+                node,
+                &workflow,
+                adopt_node::Step::Ask,
+                plain,
+            )
+            .await
         }
         S::Deleting | S::Cleaning => {
             let step = match verb {
@@ -339,7 +363,7 @@ async fn begin(
             };
             let workflow = CleanNode(cx.clone());
             let input = clean_node::Input { node_id };
-            work::start(tx, cx, actor, node, &workflow, step, input).await
+            work::start(tx, cx, origin, node, &workflow, step, input).await
         }
         S::Deploying => {
             let step = match verb {
@@ -347,7 +371,7 @@ async fn begin(
                 _ => deploy_node::Step::Prepare,
             };
             let workflow = DeployNode(cx.clone());
-            work::start(tx, cx, actor, node, &workflow, step, plain).await
+            work::start(tx, cx, origin, node, &workflow, step, plain).await
         }
         S::Rescuing | S::Unrescuing => {
             let step = match node.provision.state {
@@ -355,7 +379,7 @@ async fn begin(
                 _ => rescue_node::Step::Own,
             };
             let workflow = RescueNode(cx.clone());
-            work::start(tx, cx, actor, node, &workflow, step, plain).await
+            work::start(tx, cx, origin, node, &workflow, step, plain).await
         }
         S::Servicing => {
             let step = match verb {
@@ -363,7 +387,7 @@ async fn begin(
                 _ => service_node::Step::Visit(Visit::Off),
             };
             let workflow = ServiceNode(cx.clone());
-            work::start(tx, cx, actor, node, &workflow, step, plain).await
+            work::start(tx, cx, origin, node, &workflow, step, plain).await
         }
         _ => {
             tx.wake(ENDED);

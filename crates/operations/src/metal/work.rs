@@ -6,13 +6,13 @@ use corten_bmc::{Inside, Machine, PowerAction, PowerState, RemoteAgent, change_p
 use corten_engine::{
     Committed, GiveUp, Place, StepCx, StepError, StepTx, Subject, Submission, Workflow, submit,
 };
-use corten_iam::actor::Actor;
 use corten_model::ids::{NodeId, ProjectId};
 use corten_model::lifecycle::node::NodeEvent;
+use corten_model::origin::Origin;
 use corten_model::refusal::Refusal;
 use corten_store::metal::node::{Node, PowerSeen, SUBJECT};
 use corten_store::metal::wipe::Wipe;
-use corten_store::{Error, Failure, Tx, operations, record};
+use corten_store::{Error, Failure, Tx, instances, operations, record};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub struct Input {
 pub async fn start<W: Workflow>(
     tx: &mut Tx,
     cx: &Context,
-    actor: &Actor,
+    origin: &Origin,
     node: &Node,
     workflow: &W,
     step: W::Step,
@@ -47,7 +47,7 @@ pub async fn start<W: Workflow>(
             id,
             project_id: node.owner.as_deref().map(ProjectId::from),
         },
-        origin: actor.origin(),
+        origin: origin.clone(),
         place: Place::Control,
         step,
         input,
@@ -149,6 +149,15 @@ pub async fn event(
         .await?)
 }
 
+/// Whoever waits for the end of work on a node goes on: calls, and the operation of the instance on it.
+pub async fn tell(tx: &mut Tx, step: &StepCx, node: &Node) -> Result<(), Error> {
+    tx.wake(ENDED);
+    match node.instance_id {
+        Some(id) => operations::hasten(tx, instances::SUBJECT, &id.to_string(), step.now()).await,
+        None => Ok(()),
+    }
+}
+
 /// The work has reached its goal.
 pub async fn succeed(
     mut tx: StepTx<'_>,
@@ -161,7 +170,7 @@ pub async fn succeed(
     node.last_error = None;
     node.steps.clear();
     save(&mut tx, step, node).await?;
-    tx.wake(ENDED);
+    tell(&mut tx, step, node).await?;
     tx.done().await
 }
 
@@ -180,7 +189,7 @@ pub async fn hold(
     )
     .await?;
     save(&mut tx, step, node).await?;
-    tx.wake(ENDED);
+    tell(&mut tx, step, node).await?;
     tx.done().await
 }
 
@@ -220,8 +229,8 @@ pub async fn give_up(
         ramdisk::boot::forget(&mut node);
         change(&mut node);
         save(&mut tx, step, &mut node).await?;
+        tell(&mut tx, step, &node).await?;
     }
-    tx.wake(ENDED);
     match why {
         GiveUp::Cancelled => tx.cancelled(&cause).await,
         GiveUp::Failed(_) | GiveUp::OverBudget(_) => tx.failed(&cause).await,
