@@ -3,10 +3,10 @@
 use crate::hardware::Hardware;
 use async_trait::async_trait;
 use corten_bmc::{
-    AttributeValue, BiosSettings, Bmc, BmcError, Boot, BootDevice, BootMode,
-    Capabilities, Capability, Drive, Effect, FirmwareItem, Identity, Indicator, Inside, Inventory,
-    Link, LogEntry, Machine, Media, MediaKind, MediaSlot, NetworkCard, Oddity, PowerAction,
-    PowerState, Processor, SecureBoot, Sensors, Wiped,
+    AttributeValue, BiosSettings, Bmc, BmcError, Boot, BootMode, Capabilities, Capability, Drive,
+    Effect, FirmwareItem, Identity, Indicator, Inside, Inventory, Link, LogEntry, Machine, Media,
+    MediaKind, MediaSlot, NetworkCard, Oddity, PowerAction, PowerState, Processor, SecureBoot,
+    Sensors, Wiped,
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value};

@@ -57,7 +57,7 @@ use axum::Router;
 use events::Subscriptions;
 use jiff::Timestamp;
 use sessions::Sessions;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tasks::Tasks;
 use tokio::net::TcpListener;
@@ -66,7 +66,7 @@ type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What all parts of the service share.
 pub(crate) struct Service {
-    nodes: RwLock<BTreeMap<String, Arc<RedfishNode>>>,
+    nodes: RwLock<Nodes>,
     accounts: Mutex<Accounts>,
     sessions: Mutex<Sessions>,
     tasks: Mutex<Tasks>,
@@ -75,6 +75,20 @@ pub(crate) struct Service {
     writes: Mutex<()>,
     clock: Clock,
     task_polls: u32,
+}
+
+/// The servers, by id, and by each path that is theirs (`Systems/1`).
+#[derive(Default)]
+struct Nodes {
+    by_id: BTreeMap<String, Arc<RedfishNode>>,
+    by_path: HashMap<String, Arc<RedfishNode>>,
+}
+
+impl Nodes {
+    fn remove(&mut self, id: &str) {
+        self.by_id.remove(id);
+        self.by_path.retain(|_, node| node.id != id);
+    }
 }
 
 /// A lock whose holder cannot have left half a change behind.
@@ -87,20 +101,20 @@ impl Service {
         (self.clock)()
     }
 
-    /// The node with this id, as `kind` of it is named in paths.
-    fn node_where(&self, is_it: impl Fn(&RedfishNode) -> bool) -> Option<Arc<RedfishNode>> {
+    /// The node that this path is of: `Systems`, `Managers` or `Chassis`, and the name there.
+    fn node_at(&self, kind: &str, name: &str) -> Option<Arc<RedfishNode>> {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
-        nodes.values().find(|node| is_it(node)).cloned()
+        nodes.by_path.get(&format!("{kind}/{name}")).cloned()
     }
 
     fn node(&self, id: &str) -> Option<Arc<RedfishNode>> {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
-        nodes.get(id).cloned()
+        nodes.by_id.get(id).cloned()
     }
 
     fn nodes(&self) -> Vec<Arc<RedfishNode>> {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
-        nodes.values().cloned().collect()
+        nodes.by_id.values().cloned().collect()
     }
 }
 
@@ -160,7 +174,15 @@ impl RedfishService {
         let node = Arc::new(RedfishNode::new(id, machine, shape));
         let nodes = &self.0.nodes;
         let mut nodes = nodes.write().unwrap_or_else(PoisonError::into_inner);
-        nodes.insert(id.to_owned(), Arc::clone(&node));
+        nodes.remove(id);
+        nodes.by_id.insert(id.to_owned(), Arc::clone(&node));
+        for path in [
+            format!("Systems/{}", node.system),
+            format!("Managers/{}", node.manager),
+            format!("Chassis/{}", node.chassis),
+        ] {
+            nodes.by_path.insert(path, Arc::clone(&node));
+        }
         node
     }
 

@@ -18,7 +18,10 @@ pub(super) enum Done {
         token: Option<String>,
     },
     /// A task goes on; its monitor is here.
-    Accepted { monitor: String, task: Value },
+    Accepted {
+        monitor: String,
+        task: Value,
+    },
 }
 
 type Change = Box<dyn FnOnce(&Value) -> Result<Done, Refusal> + Send>;
@@ -158,7 +161,11 @@ pub(super) fn document(path: &str, kind: &str, id: &str, name: &str, rest: Value
 }
 
 /// A collection of links; `kind` is its members' type.
-pub(super) fn collection(path: &str, kind: &str, members: impl IntoIterator<Item = String>) -> Value {
+pub(super) fn collection(
+    path: &str,
+    kind: &str,
+    members: impl IntoIterator<Item = String>,
+) -> Value {
     let members: Vec<Value> = members.into_iter().map(|path| link(&path)).collect();
     collection_of(path, kind, members)
 }
@@ -310,7 +317,9 @@ impl<'a> Body<'a> {
     /// Refuses an action's parameter that the action does not have.
     pub(super) fn only(&self, parameters: &[impl AsRef<str>]) -> Result<(), Refusal> {
         let Value::Object(keys) = self.0 else {
-            return Err(Refusal::malformed("the parameters of an action are an object"));
+            return Err(Refusal::malformed(
+                "the parameters of an action are an object",
+            ));
         };
         let is_known = |key: &&String| parameters.iter().any(|known| known.as_ref() == *key);
         match keys.keys().find(|key| !is_known(key)) {
