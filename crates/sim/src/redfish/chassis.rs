@@ -165,7 +165,7 @@ fn rows(
     let rows = gauges.enumerate().map(|(index, gauge)| {
         let mut row = row(gauge, gauge.now(is_on));
         row["@odata.id"] = json!(format!("{path}#/{key}/{index}"));
-        row["MemberId"] = json!(gauge.id);
+        row["MemberId"] = json!(index.to_string());
         row["Name"] = json!(gauge.name);
         row["Status"] = healthy();
         row

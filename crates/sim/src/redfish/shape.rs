@@ -179,7 +179,7 @@ impl Default for Data {
                 id: "SEL".to_owned(),
                 kind: "SEL".to_owned(),
             }],
-            media_of: Owner::Manager,
+            media_of: Owner::System,
             media: vec![
                 slot("Cd", &["CD", "DVD"]),
                 slot("Usb", &["USBStick", "Floppy"]),
@@ -287,7 +287,11 @@ fn end_links(value: &mut Value) {
             for (key, value) in object {
                 match value {
                     Value::String(link) if key == "@odata.id" && !link.ends_with('/') => {
-                        *value = json!(format!("{link}/"));
+                        // Within a document: at the end of the document's own path.
+                        *value = json!(match link.split_once('#') {
+                            Some((path, place)) => format!("{path}/#{place}"),
+                            None => format!("{link}/"),
+                        });
                     }
                     other => end_links(other),
                 }

@@ -1,7 +1,7 @@
 //! `ComputerSystem`: the server itself, and its power.
 
 use super::refusal::Refusal;
-use super::resource::{Body, Done, Privilege, Resource, document, healthy, link};
+use super::resource::{Body, Done, Privilege, Resource, document, link};
 use super::shape::Owner;
 use super::{RedfishNode, Service, bios, boot, logs, media, parts, schema};
 use corten_bmc::{Indicator, PowerAction};
@@ -119,8 +119,8 @@ fn system(node: &Arc<RedfishNode>) -> Resource {
         "Status": {"State": if is_on { "Enabled" } else { "Disabled" }, "Health": "OK"},
         "Boot": boot::shown(node),
         "BootProgress": {"LastState": if is_on { "OSRunning" } else { "None" }},
-        "MemorySummary": {"TotalSystemMemoryGiB": gib, "Status": healthy()},
-        "ProcessorSummary": {"Count": made.processors.len(), "Status": healthy()},
+        "MemorySummary": {"TotalSystemMemoryGiB": gib},
+        "ProcessorSummary": {"Count": made.processors.len()},
         "Bios": below("Bios"),
         "SecureBoot": below("SecureBoot"),
         "Processors": below("Processors"),
