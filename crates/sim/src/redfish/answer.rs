@@ -92,7 +92,7 @@ impl Call<'_> {
         let asked = Asked {
             service: self.service,
             who: who.as_ref().ok(),
-            is_read: *self.method == Method::GET,
+            method: self.method,
         };
         let found = self.path.strip_prefix("/redfish/v1").and_then(|rest| {
             let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
@@ -136,7 +136,8 @@ impl Call<'_> {
             return Err(Refusal::method(self.method.as_str(), self.path, allow));
         };
         let document = page(document, self.path, self.query)?;
-        let tag = tag(&document);
+        let text = document.to_string();
+        let tag = tag(&text);
         let known = self.headers.get(header::IF_NONE_MATCH);
         if known.is_some_and(|known| is_among(known, &tag)) {
             let headers = [(header::ETAG, tag)];
@@ -149,7 +150,7 @@ impl Call<'_> {
         } else {
             StatusCode::OK
         };
-        let mut answer = reply(status, &document);
+        let mut answer = reply_text(status, text);
         set(&mut answer, header::ETAG, &tag);
         set(&mut answer, header::ALLOW, &allow);
         Ok(answer)
@@ -167,7 +168,8 @@ impl Call<'_> {
         }
         if let (Some(wanted), Some(document)) =
             (self.headers.get(header::IF_MATCH), &found.document)
-            && !is_among(wanted, &tag(document))
+            && *self.method != Method::POST
+            && !is_among(wanted, &tag(&document.to_string()))
         {
             return Err(Refusal::changed(self.path));
         }
@@ -213,7 +215,7 @@ impl Call<'_> {
         let asked = Asked {
             service: self.service,
             who: who.as_ref().ok(),
-            is_read: false,
+            method: &Method::HEAD,
         };
         let rest = self.path.trim_start_matches("/redfish/v1");
         let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
@@ -266,9 +268,9 @@ fn page(mut document: Value, path: &str, query: &str) -> Result<Value, Refusal> 
 }
 
 /// A strong tag: another document, another tag.
-fn tag(document: &Value) -> String {
+fn tag(text: &str) -> String {
     let mut hasher = DefaultHasher::new();
-    document.to_string().hash(&mut hasher);
+    text.hash(&mut hasher);
     format!("\"{:016x}\"", hasher.finish())
 }
 
@@ -280,8 +282,12 @@ fn is_among(header: &HeaderValue, tag: &str) -> bool {
 }
 
 fn reply(status: StatusCode, document: &Value) -> Response {
+    reply_text(status, document.to_string())
+}
+
+fn reply_text(status: StatusCode, text: String) -> Response {
     let kind = [(header::CONTENT_TYPE, "application/json;charset=utf-8")];
-    with_version((status, kind, document.to_string()).into_response())
+    with_version((status, kind, text).into_response())
 }
 
 fn refuse(refusal: &Refusal) -> Response {

@@ -6,6 +6,7 @@ use super::{
     RedfishNode, Service, accounts, chassis, events, managers, registries, root, sessions, systems,
     tasks, update,
 };
+use axum::http::Method;
 use std::sync::Arc;
 
 /// Who asks, and for what.
@@ -13,8 +14,14 @@ pub(super) struct Asked<'a> {
     pub(super) service: &'a Arc<Service>,
     /// `None`: somebody who did not log in; only what is open is shown then.
     pub(super) who: Option<&'a Who>,
-    /// A GET, by which tasks go on.
-    pub(super) is_read: bool,
+    pub(super) method: &'a Method,
+}
+
+impl Asked<'_> {
+    /// Whether the document is to be shown; a POST needs it not, and a list may be long.
+    pub(super) fn shows(&self) -> bool {
+        *self.method != Method::POST
+    }
 }
 
 /// The resource at these parts of a path below `/redfish/v1`.

@@ -82,12 +82,31 @@ pub(crate) struct Service {
 struct Nodes {
     by_id: BTreeMap<String, Arc<RedfishNode>>,
     by_path: HashMap<String, Arc<RedfishNode>>,
+    /// How many have each shape.
+    shapes: BTreeMap<Shape, usize>,
 }
 
 impl Nodes {
     fn remove(&mut self, id: &str) {
-        self.by_id.remove(id);
-        self.by_path.retain(|_, node| node.id != id);
+        let Some(node) = self.by_id.remove(id) else {
+            return;
+        };
+        for path in node.paths() {
+            self.by_path.remove(&path);
+        }
+        if let Some(count) = self.shapes.get_mut(&node.shape) {
+            *count -= 1;
+        }
+        self.shapes.retain(|_, count| *count > 0);
+    }
+
+    fn add(&mut self, node: &Arc<RedfishNode>) {
+        self.remove(&node.id);
+        self.by_id.insert(node.id.clone(), Arc::clone(node));
+        for path in node.paths() {
+            self.by_path.insert(path, Arc::clone(node));
+        }
+        *self.shapes.entry(node.shape).or_default() += 1;
     }
 }
 
@@ -110,6 +129,12 @@ impl Service {
     fn node(&self, id: &str) -> Option<Arc<RedfishNode>> {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
         nodes.by_id.get(id).cloned()
+    }
+
+    /// Each shape that a node has.
+    fn shapes(&self) -> Vec<Shape> {
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        nodes.shapes.keys().copied().collect()
     }
 
     fn nodes(&self) -> Vec<Arc<RedfishNode>> {
@@ -174,15 +199,7 @@ impl RedfishService {
         let node = Arc::new(RedfishNode::new(id, machine, shape));
         let nodes = &self.0.nodes;
         let mut nodes = nodes.write().unwrap_or_else(PoisonError::into_inner);
-        nodes.remove(id);
-        nodes.by_id.insert(id.to_owned(), Arc::clone(&node));
-        for path in [
-            format!("Systems/{}", node.system),
-            format!("Managers/{}", node.manager),
-            format!("Chassis/{}", node.chassis),
-        ] {
-            nodes.by_path.insert(path, Arc::clone(&node));
-        }
+        nodes.add(&node);
         node
     }
 

@@ -94,6 +94,15 @@ impl RedfishNode {
         self.look(|server| server.write_log(at, severity, message));
     }
 
+    /// Its places below the root.
+    pub(super) fn paths(&self) -> [String; 3] {
+        [
+            format!("Systems/{}", self.system),
+            format!("Managers/{}", self.manager),
+            format!("Chassis/{}", self.chassis),
+        ]
+    }
+
     pub(super) fn look<T>(&self, work: impl FnOnce(&mut Hardware) -> T) -> T {
         self.machine.with(work)
     }

@@ -31,14 +31,7 @@ fn of_dmtf(id: &str, registry: &str) -> Resource {
 }
 
 pub(super) fn find(asked: &Asked<'_>, rest: &[&str]) -> Option<Resource> {
-    let mut shapes: Vec<_> = asked
-        .service
-        .nodes()
-        .iter()
-        .map(|node| node.shape)
-        .collect();
-    shapes.sort();
-    shapes.dedup();
+    let shapes = asked.service.shapes();
     match rest {
         [] => {
             let ids = ["Base".to_owned(), "ResourceEvent".to_owned()];

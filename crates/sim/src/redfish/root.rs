@@ -23,10 +23,10 @@ const SERVICES: &[(&str, &str)] = &[
 
 pub(super) fn root(service: &Service) -> Resource {
     // As the BMCs are: of one maker, or of nobody's.
-    let nodes = service.nodes();
-    let first = nodes.first().map(|node| node.shape);
-    let shape = first.filter(|shape| nodes.iter().all(|node| node.shape == *shape));
-    let shape = shape.unwrap_or(Shape::standard());
+    let shape = match service.shapes().as_slice() {
+        [shape] => *shape,
+        _ => Shape::standard(),
+    };
     let mut rest = json!({
         "RedfishVersion": "1.18.0",
         "UUID": "5d0d6d7c-6a55-4f57-8f0a-6f2f0f8f3c11",

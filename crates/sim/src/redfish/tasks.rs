@@ -4,6 +4,7 @@ use super::find::Asked;
 use super::refusal::{BASE, Refusal};
 use super::resource::{Done, Resource, collection, document, healthy, link};
 use super::{RedfishNode, Service, locked, schema};
+use axum::http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -257,7 +258,7 @@ pub(super) fn find(asked: &Asked<'_>, rest: &[&str]) -> Option<Resource> {
         }
         [kind @ ("Tasks" | "TaskMonitors"), id] => {
             let id: u64 = id.parse().ok()?;
-            if asked.is_read && asked.who.is_some() {
+            if *asked.method == Method::GET && asked.who.is_some() {
                 service.go_on(id);
             }
             let tasks = locked(&service.tasks);
