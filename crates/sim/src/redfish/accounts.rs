@@ -3,6 +3,7 @@
 use super::find::Asked;
 use super::refusal::Refusal;
 use super::resource::{Body, Done, Privilege, Resource, collection, document, healthy, link};
+use super::sessions::Who;
 use super::{Service, locked};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -11,6 +12,15 @@ use std::sync::Arc;
 const PATH: &str = "/redfish/v1/AccountService";
 const PASSWORD_MIN: usize = 8;
 const PASSWORD_MAX: usize = 64;
+
+/// What of an account may be set.
+const SETTABLE: &[&str] = &[
+    "Password",
+    "RoleId",
+    "Enabled",
+    "UserName",
+    "PasswordChangeRequired",
+];
 
 /// The roles of DSP0266, and what each may.
 const ROLES: &[(&str, &[&str])] = &[
@@ -36,6 +46,7 @@ struct Account {
     password: String,
     role: String,
     enabled: bool,
+    must_change: bool,
 }
 
 #[derive(Default)]
@@ -58,6 +69,7 @@ impl Accounts {
             password: password.to_owned(),
             role: role.to_owned(),
             enabled,
+            must_change: false,
         };
         self.by_id.insert(self.made, account);
         self.made
@@ -73,11 +85,17 @@ impl Accounts {
         account.is_some_and(|account| account.enabled && account.password == password)
     }
 
-    /// `None`: there is no such account, or it is disabled.
-    pub(super) fn privileges(&self, username: &str) -> Option<Vec<String>> {
-        let account = self.named(username).filter(|account| account.enabled)?;
+    /// The account as it asks; `None`: there is none of this name, or it is disabled.
+    pub(super) fn who(&self, username: &str) -> Option<Who> {
+        let mut accounts = self.by_id.iter();
+        let (id, account) = accounts.find(|(_, account)| account.username == username)?;
         let (_, privileges) = ROLES.iter().find(|(role, _)| *role == account.role)?;
-        Some(privileges.iter().map(|word| (*word).to_owned()).collect())
+        account.enabled.then(|| Who {
+            username: username.to_owned(),
+            account: format!("{PATH}/Accounts/{id}"),
+            privileges,
+            must_change: account.must_change,
+        })
     }
 
     fn shown(&self, id: u64) -> Option<Value> {
@@ -87,6 +105,7 @@ impl Accounts {
             "Password": null,
             "RoleId": account.role,
             "Enabled": account.enabled,
+            "PasswordChangeRequired": account.must_change,
             "AccountTypes": ["Redfish"],
             "Links": {"Role": link(&format!("{PATH}/Roles/{}", account.role))},
         });
@@ -168,10 +187,7 @@ fn account(asked: &Asked<'_>, service: Arc<Service>, id: u64) -> Option<Resource
     let name = username.clone();
     let resource = Resource::of(shown)
         .needing(Privilege::ConfigureSelf)
-        .patched(
-            &["Password", "RoleId", "Enabled", "UserName"],
-            move |body| change(&service, id, configures, body),
-        );
+        .patched(SETTABLE, move |body| change(&service, id, configures, body));
     Some(if configures {
         resource.deleted(move |_| {
             if is_own {
@@ -204,6 +220,13 @@ fn roles() -> Vec<&'static str> {
 }
 
 fn make(service: &Service, body: &Value) -> Result<Done, Refusal> {
+    let keys = body.as_object().into_iter().flatten();
+    if let Some((unknown, _)) = keys
+        .into_iter()
+        .find(|(key, _)| !SETTABLE.contains(&key.as_str()))
+    {
+        return Err(Refusal::unknown_property(unknown));
+    }
     let body = Body(body);
     let missing = |key: &'static str| move || Refusal::missing_property(key);
     let username = body.text("UserName")?.ok_or_else(missing("UserName"))?;
@@ -212,12 +235,16 @@ fn make(service: &Service, body: &Value) -> Result<Done, Refusal> {
         .word("RoleId", &roles())?
         .ok_or_else(missing("RoleId"))?;
     let enabled = body.flag("Enabled")?.unwrap_or(true);
+    let must_change = body.flag("PasswordChangeRequired")?.unwrap_or(false);
     check_password(password)?;
     let mut accounts = locked(&service.accounts);
     if username.is_empty() || accounts.named(username).is_some() {
         return Err(Refusal::exists("ManagerAccount", "UserName", username));
     }
     let id = accounts.add(username, password, role, enabled);
+    if let Some(account) = accounts.by_id.get_mut(&id) {
+        account.must_change = must_change;
+    }
     Ok(Done::Created {
         location: format!("{PATH}/Accounts/{id}"),
         document: accounts.shown(id).unwrap_or_default(),
@@ -228,7 +255,7 @@ fn make(service: &Service, body: &Value) -> Result<Done, Refusal> {
 fn change(service: &Service, id: u64, configures: bool, body: &Value) -> Result<Done, Refusal> {
     let body = Body(body);
     if !configures
-        && ["RoleId", "Enabled", "UserName"]
+        && ["RoleId", "Enabled", "UserName", "PasswordChangeRequired"]
             .iter()
             .any(|key| body.get(key).is_some())
     {
@@ -239,6 +266,7 @@ fn change(service: &Service, id: u64, configures: bool, body: &Value) -> Result<
     let role = body.word("RoleId", &roles())?;
     let enabled = body.flag("Enabled")?;
     let username = body.text("UserName")?;
+    let must_change = body.flag("PasswordChangeRequired")?;
     let mut accounts = locked(&service.accounts);
     if let Some(username) = username
         && let Some((other, _)) = accounts
@@ -256,6 +284,8 @@ fn change(service: &Service, id: u64, configures: bool, body: &Value) -> Result<
         locked(&service.sessions).end_of(&account.username);
     }
     account.enabled = enabled.unwrap_or(account.enabled);
+    // A new password is what was required.
+    account.must_change = must_change.unwrap_or(account.must_change && password.is_none());
     for (field, value) in [
         (&mut account.password, password),
         (&mut account.role, role),

@@ -74,6 +74,10 @@ struct Call<'a> {
 impl Call<'_> {
     fn answer(&self) -> Result<Response, Refusal> {
         let is_read = matches!(*self.method, Method::GET | Method::HEAD);
+        let version = self.headers.get("odata-version");
+        if version.is_some_and(|version| version != "4.0") {
+            return Err(Refusal::version());
+        }
         // What has no resource's form.
         match self.path {
             "/redfish" if is_read => {
@@ -82,7 +86,9 @@ impl Call<'_> {
             "/redfish/v1/odata" if is_read => return Ok(reply(StatusCode::OK, &root::odata())),
             "/redfish/v1/$metadata" if is_read => {
                 let kind = [(header::CONTENT_TYPE, "application/xml")];
-                return Ok(with_version((kind, schema::metadata()).into_response()));
+                let mut answer = with_version((kind, schema::metadata()).into_response());
+                set(&mut answer, header::LINK, &described_by("#Metadata"));
+                return Ok(answer);
             }
             _ => {}
         }
@@ -94,10 +100,7 @@ impl Call<'_> {
             who: who.as_ref().ok(),
             method: self.method,
         };
-        let found = self.path.strip_prefix("/redfish/v1").and_then(|rest| {
-            let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
-            find(&asked, &parts)
-        });
+        let found = self.parts().and_then(|parts| find(&asked, &parts));
         // What is open to be made is not open to be read.
         let is_open = found.as_ref().is_some_and(|found| {
             found.is_open
@@ -113,6 +116,9 @@ impl Call<'_> {
             Ok(who) => Some(who),
         };
         let found = found.ok_or_else(|| Refusal::missing(self.path))?;
+        if let Some(who) = who.as_ref().filter(|who| who.must_change) {
+            self.check_change(who)?;
+        }
         if is_read {
             return self.read(found);
         }
@@ -129,15 +135,45 @@ impl Call<'_> {
         self.change(found, allow)
     }
 
+    /// Who must change the password may do that, look at the account, and log in and out; nothing else.
+    fn check_change(&self, who: &Who) -> Result<(), Refusal> {
+        let path = self.path;
+        let is_own = path == who.account;
+        let is_login = *self.method == Method::POST && path.ends_with("/SessionService/Sessions");
+        let sets = || self.json().is_ok_and(|body| body.get("Password").is_some());
+        let may = match *self.method {
+            Method::GET | Method::HEAD => is_own || path == "/redfish/v1",
+            Method::PATCH => is_own && sets(),
+            Method::DELETE => path.contains("/SessionService/Sessions/"),
+            _ => is_login,
+        };
+        if may {
+            Ok(())
+        } else {
+            Err(Refusal::must_change(&who.account))
+        }
+    }
+
+    /// Of the path, below the root.
+    fn parts(&self) -> Option<Vec<&str>> {
+        let rest = self.path.strip_prefix("/redfish/v1")?;
+        let mut parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
+        // To make a member of a collection's members is to make one of the collection.
+        if *self.method == Method::POST {
+            parts.pop_if(|last| *last == "Members");
+        }
+        Some(parts)
+    }
+
     fn read(&self, found: Resource) -> Result<Response, Refusal> {
         let allow = found.allow();
         let is_accepted = found.is_accepted;
         let Some(document) = found.document else {
             return Err(Refusal::method(self.method.as_str(), self.path, allow));
         };
-        let document = page(document, self.path, self.query)?;
-        let text = document.to_string();
-        let tag = tag(&text);
+        let mut document = page(document, self.path, self.query)?;
+        let tag = tag(&document);
+        document["@odata.etag"] = json!(tag);
         let known = self.headers.get(header::IF_NONE_MATCH);
         if known.is_some_and(|known| is_among(known, &tag)) {
             let headers = [(header::ETAG, tag)];
@@ -150,7 +186,9 @@ impl Call<'_> {
         } else {
             StatusCode::OK
         };
-        let mut answer = reply_text(status, text);
+        let mut answer = reply(status, &document);
+        let kind = document["@odata.type"].as_str().unwrap_or_default();
+        set(&mut answer, header::LINK, &described_by(kind));
         set(&mut answer, header::ETAG, &tag);
         set(&mut answer, header::ALLOW, &allow);
         Ok(answer)
@@ -169,7 +207,7 @@ impl Call<'_> {
         if let (Some(wanted), Some(document)) =
             (self.headers.get(header::IF_MATCH), &found.document)
             && *self.method != Method::POST
-            && !is_among(wanted, &tag(&document.to_string()))
+            && !is_among(wanted, &tag(document))
         {
             return Err(Refusal::changed(self.path));
         }
@@ -217,9 +255,7 @@ impl Call<'_> {
             who: who.as_ref().ok(),
             method: &Method::HEAD,
         };
-        let rest = self.path.trim_start_matches("/redfish/v1");
-        let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
-        match find(&asked, &parts) {
+        match self.parts().and_then(|parts| find(&asked, &parts)) {
             Some(found) => self.read(found),
             None => Ok(with_version(StatusCode::NO_CONTENT.into_response())),
         }
@@ -268,9 +304,9 @@ fn page(mut document: Value, path: &str, query: &str) -> Result<Value, Refusal> 
 }
 
 /// A strong tag: another document, another tag.
-fn tag(text: &str) -> String {
+fn tag(document: &Value) -> String {
     let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
+    document.hash(&mut hasher);
     format!("\"{:016x}\"", hasher.finish())
 }
 
@@ -282,12 +318,13 @@ fn is_among(header: &HeaderValue, tag: &str) -> bool {
 }
 
 fn reply(status: StatusCode, document: &Value) -> Response {
-    reply_text(status, document.to_string())
+    let kind = [(header::CONTENT_TYPE, "application/json;charset=utf-8")];
+    with_version((status, kind, document.to_string()).into_response())
 }
 
-fn reply_text(status: StatusCode, text: String) -> Response {
-    let kind = [(header::CONTENT_TYPE, "application/json;charset=utf-8")];
-    with_version((status, kind, text).into_response())
+/// The header `Link` to the schema of a type.
+fn described_by(odata_type: &str) -> String {
+    format!("<{}>; rel=describedby", schema::json_schema(odata_type))
 }
 
 fn refuse(refusal: &Refusal) -> Response {

@@ -11,7 +11,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `answer` | a request to its answer: login, faults, conditions, headers |
+//! | `answer`, `tls` | a request to its answer: login, faults, conditions, headers |
 //! | `resource`, `refusal`, `schema` | what a resource is, how one is refused, its type and `$metadata` |
 //! | `find` | which resource lies at a path |
 //! | `root`, `sessions`, `accounts`, `registries` | the service itself |
@@ -45,6 +45,7 @@ mod sessions;
 mod shape;
 mod systems;
 mod tasks;
+mod tls;
 mod update;
 
 pub use faults::{Fault, On};
@@ -56,8 +57,10 @@ use accounts::Accounts;
 use axum::Router;
 use events::Subscriptions;
 use jiff::Timestamp;
+use rustls::ServerConfig;
 use sessions::Sessions;
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tasks::Tasks;
 use tokio::net::TcpListener;
@@ -231,7 +234,17 @@ impl RedfishService {
     }
 
     /// Answers on this listener until it fails.
-    pub async fn serve(&self, listener: TcpListener) -> std::io::Result<()> {
+    pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
+        axum::serve(listener, self.router()).await
+    }
+
+    /// As [`Self::serve`], over TLS.
+    pub async fn serve_tls(
+        &self,
+        listener: TcpListener,
+        config: Arc<ServerConfig>,
+    ) -> io::Result<()> {
+        let listener = tls::TlsListener::new(listener, config)?;
         axum::serve(listener, self.router()).await
     }
 }

@@ -98,6 +98,38 @@ impl Refusal {
         )
     }
 
+    pub(super) fn version() -> Self {
+        Self::new(
+            412,
+            "PreconditionFailed",
+            "The service speaks version 4.0 of OData, and OData-Version asks for another.",
+            "Send 4.0, or leave the header out.",
+        )
+    }
+
+    /// A change of nothing.
+    pub(super) fn no_operation() -> Self {
+        Self::new(
+            400,
+            "NoOperation",
+            "A PATCH sets at least one property; this one has annotations only.",
+            "Name a property and its value.",
+        )
+    }
+
+    /// The account at this path has a password that it must not keep.
+    pub(super) fn must_change(account: &str) -> Self {
+        Self::new(
+            403,
+            "PasswordChangeRequired",
+            format!(
+                "The password of this account must be changed before anything else: {account}."
+            ),
+            "PATCH the account with a new one.",
+        )
+        .with(&[account])
+    }
+
     pub(super) fn malformed(rule: &str) -> Self {
         Self::new(
             400,
@@ -230,12 +262,11 @@ impl Refusal {
         }
     }
 
-    /// The body, as DSP0266 has it under "Error responses".
-    pub(super) fn body(&self) -> Value {
-        let id = format!("{BASE}.{}", self.key);
+    /// The message, as it is in `@Message.ExtendedInfo`.
+    pub(super) fn info(&self) -> Value {
         let mut info = json!({
             "@odata.type": schema::of("Message"),
-            "MessageId": id,
+            "MessageId": format!("{BASE}.{}", self.key),
             "Message": self.message,
             "MessageArgs": self.args,
             "MessageSeverity": if self.status >= 500 { "Critical" } else { "Warning" },
@@ -244,6 +275,15 @@ impl Refusal {
         if let Some(property) = &self.property {
             info["RelatedProperties"] = json!([format!("#/{property}")]);
         }
-        json!({"error": {"code": id, "message": self.message, "@Message.ExtendedInfo": [info]}})
+        info
+    }
+
+    /// The body, as DSP0266 has it under "Error responses".
+    pub(super) fn body(&self) -> Value {
+        json!({"error": {
+            "code": format!("{BASE}.{}", self.key),
+            "message": self.message,
+            "@Message.ExtendedInfo": [self.info()],
+        }})
     }
 }

@@ -215,7 +215,7 @@ pub(super) fn check_patch(
         return Err(Refusal::malformed("a PATCH is an object"));
     };
     if keys.keys().all(|key| key.starts_with("@odata.")) {
-        return Err(Refusal::malformed("a PATCH sets at least one property"));
+        return Err(Refusal::no_operation());
     }
     check_keys(document, keys, "", writable)
 }

@@ -81,6 +81,16 @@ pub(super) fn of_collection(kind: &str) -> String {
     format!("#{kind}Collection.{kind}Collection")
 }
 
+/// Where the JSON schema of a document of this type is published.
+pub(super) fn json_schema(odata_type: &str) -> String {
+    let mut parts = odata_type.trim_start_matches('#').split('.');
+    let kind = parts.next().unwrap_or_default();
+    match parts.next().filter(|part| part.starts_with('v')) {
+        Some(version) => format!("{PLACE}/{kind}.{version}.json"),
+        None => format!("{PLACE}/{kind}.json"),
+    }
+}
+
 /// The document at `$metadata`: OData's description of the service, which leaves the types to their schemas.
 pub(super) fn metadata() -> String {
     let mut text = String::from(
@@ -121,6 +131,8 @@ mod tests {
     #[test]
     fn each_type_is_in_the_metadata_once() {
         assert_eq!(of("Bios"), "#Bios.v1_2_0.Bios");
+        assert!(json_schema(&of("Bios")).ends_with("/Bios.v1_2_0.json"));
+        assert!(json_schema(&of_collection("Role")).ends_with("/RoleCollection.json"));
         let text = metadata();
         for (kind, version) in SCHEMAS {
             let include = format!("Namespace=\"{kind}.{version}\"");

@@ -18,7 +18,11 @@ const TIMEOUT_SECS: std::ops::RangeInclusive<u64> = 30..=86_400;
 /// An account that was let in, and what it may do.
 pub(super) struct Who {
     pub(super) username: String,
-    pub(super) privileges: Vec<String>,
+    /// The path of the account.
+    pub(super) account: String,
+    pub(super) privileges: &'static [&'static str],
+    /// Nothing is let in but a change of the password.
+    pub(super) must_change: bool,
 }
 
 impl Who {
@@ -36,18 +40,12 @@ impl Who {
                 .filter(|(name, password)| locked(&service.accounts).accepts(name, password))
                 .map(|(name, _)| name),
         };
-        let who = username.and_then(|username| {
-            let privileges = locked(&service.accounts).privileges(&username)?;
-            Some(Self {
-                username,
-                privileges,
-            })
-        });
+        let who = username.and_then(|username| locked(&service.accounts).who(&username));
         who.ok_or_else(Refusal::no_login)
     }
 
     pub(super) fn has(&self, privilege: Privilege) -> bool {
-        self.privileges.iter().any(|word| word == privilege.word())
+        self.privileges.contains(&privilege.word())
     }
 
     pub(super) fn must_have(&self, privilege: Privilege) -> Result<(), Refusal> {
@@ -266,11 +264,16 @@ fn log_in(service: &Service, body: &Value) -> Result<Done, Refusal> {
     if !locked(&service.accounts).accepts(username, password) {
         return Err(Refusal::no_login());
     }
+    let who = locked(&service.accounts).who(username);
     let mut sessions = locked(&service.sessions);
     let (id, token) = sessions.begin(username, service.now());
+    let mut document = sessions.shown(id).unwrap_or_default();
+    if let Some(who) = who.filter(|who| who.must_change) {
+        document["@Message.ExtendedInfo"] = json!([Refusal::must_change(&who.account).info()]);
+    }
     Ok(Done::Created {
         location: format!("{PATH}/Sessions/{id}"),
-        document: sessions.shown(id).unwrap_or_default(),
+        document,
         token: Some(token),
     })
 }
