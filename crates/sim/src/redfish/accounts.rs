@@ -149,7 +149,7 @@ pub(super) fn find(asked: &Asked<'_>, rest: &[&str]) -> Option<Resource> {
     };
     Some(match rest {
         ["Accounts", _] => found,
-        _ => found.needing(Privilege::ConfigureUsers),
+        _ => found.needing(Privilege::Users),
     })
 }
 
@@ -175,9 +175,7 @@ fn account_service() -> Resource {
 fn account(asked: &Asked<'_>, service: Arc<Service>, id: u64) -> Option<Resource> {
     let shown = locked(&service.accounts).shown(id)?;
     let username = shown["UserName"].as_str().unwrap_or_default().to_owned();
-    let configures = asked
-        .who
-        .is_some_and(|who| who.has(Privilege::ConfigureUsers));
+    let configures = asked.who.is_some_and(|who| who.has(Privilege::Users));
     let is_own = asked.who.is_some_and(|who| who.username == username);
     // Who may change neither users nor this one sees none of the others.
     if !configures && !is_own {
@@ -186,7 +184,7 @@ fn account(asked: &Asked<'_>, service: Arc<Service>, id: u64) -> Option<Resource
     let ended = Arc::clone(&service);
     let name = username.clone();
     let resource = Resource::of(shown)
-        .needing(Privilege::ConfigureSelf)
+        .needing(Privilege::Own)
         .patched(SETTABLE, move |body| change(&service, id, configures, body));
     Some(if configures {
         resource.deleted(move |_| {
@@ -259,7 +257,7 @@ fn change(service: &Service, id: u64, configures: bool, body: &Value) -> Result<
             .iter()
             .any(|key| body.get(key).is_some())
     {
-        return Err(Refusal::privilege(Privilege::ConfigureUsers.word()));
+        return Err(Refusal::privilege(Privilege::Users.word()));
     }
     let password = body.text("Password")?;
     password.map(check_password).transpose()?;

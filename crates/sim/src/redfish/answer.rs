@@ -132,7 +132,7 @@ impl Call<'_> {
         if let Some(who) = &who {
             who.must_have(found.needs)?;
         }
-        self.change(found, allow)
+        self.change(found, allow, who.as_ref())
     }
 
     /// Who must change the password may do that, look at the account, and log in and out; nothing else.
@@ -194,7 +194,12 @@ impl Call<'_> {
         Ok(answer)
     }
 
-    fn change(&self, found: Resource, allow: String) -> Result<Response, Refusal> {
+    fn change(
+        &self,
+        found: Resource,
+        allow: String,
+        who: Option<&Who>,
+    ) -> Result<Response, Refusal> {
         let is_taken = match *self.method {
             Method::PATCH => found.patch.is_some(),
             Method::POST => found.post.is_some(),
@@ -226,7 +231,7 @@ impl Call<'_> {
         };
         Ok(match change(&body)? {
             Done::Nothing => with_version(StatusCode::NO_CONTENT.into_response()),
-            Done::Shown => self.shown()?,
+            Done::Shown => self.shown(who)?,
             Done::Created {
                 location,
                 document,
@@ -247,12 +252,11 @@ impl Call<'_> {
         })
     }
 
-    /// The resource after a change.
-    fn shown(&self) -> Result<Response, Refusal> {
-        let who = Who::of(self.service, self.headers);
+    /// The resource after a change, to who made it: the password may be another one by now.
+    fn shown(&self, who: Option<&Who>) -> Result<Response, Refusal> {
         let asked = Asked {
             service: self.service,
-            who: who.as_ref().ok(),
+            who,
             method: &Method::HEAD,
         };
         match self.parts().and_then(|parts| find(&asked, &parts)) {

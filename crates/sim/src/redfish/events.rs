@@ -154,7 +154,7 @@ pub(super) fn find(asked: &Asked<'_>, rest: &[&str]) -> Option<Resource> {
         }
         _ => return None,
     };
-    Some(found.needing(Privilege::ConfigureManager))
+    Some(found.needing(Privilege::Manager))
 }
 
 fn event_service() -> Resource {

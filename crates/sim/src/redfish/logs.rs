@@ -17,9 +17,7 @@ pub(super) fn find(node: &Arc<RedfishNode>, of: Owner, rest: &[&str]) -> Option<
     let path = format!("{owner}/LogServices");
     let logs = &node.shape.data().logs;
     let theirs = logs.iter().filter(|log| log.of == of);
-    if theirs.clone().next().is_none() {
-        return None;
-    }
+    theirs.clone().next()?;
     let [id, rest @ ..] = rest else {
         let members: Vec<String> = theirs.map(|log| format!("{path}/{}", log.id)).collect();
         return Some(Resource::of(collection(&path, "LogService", members)));

@@ -2,12 +2,17 @@
 
 use super::schema;
 use serde_json::{Value, json};
+use std::ops::{Deref, DerefMut};
 
 /// The version of the registry that the keys of messages are of.
 pub(super) const BASE: &str = "Base.1.18";
 
+/// On the heap, for it is seldom and large.
 #[derive(Debug, Clone)]
-pub(super) struct Refusal {
+pub(super) struct Refusal(Box<Told>);
+
+#[derive(Debug, Clone)]
+pub(super) struct Told {
     pub(super) status: u16,
     key: &'static str,
     message: String,
@@ -21,6 +26,20 @@ pub(super) struct Refusal {
     pub(super) retry_after: Option<u64>,
 }
 
+impl Deref for Refusal {
+    type Target = Told;
+
+    fn deref(&self) -> &Told {
+        &self.0
+    }
+}
+
+impl DerefMut for Refusal {
+    fn deref_mut(&mut self) -> &mut Told {
+        &mut self.0
+    }
+}
+
 impl Refusal {
     fn new(
         status: u16,
@@ -28,7 +47,7 @@ impl Refusal {
         message: impl Into<String>,
         resolution: impl Into<String>,
     ) -> Self {
-        Self {
+        Self(Box::new(Told {
             status,
             key,
             message: message.into(),
@@ -37,7 +56,7 @@ impl Refusal {
             property: None,
             allow: None,
             retry_after: None,
-        }
+        }))
     }
 
     fn about(mut self, property: &str, args: &[&str]) -> Self {
@@ -251,15 +270,14 @@ impl Refusal {
         } else {
             "GeneralError"
         };
-        Self {
-            retry_after,
-            ..Self::new(
-                status,
-                key,
-                format!("The service answers with status {status}, as was ordered."),
-                "Ask again later.",
-            )
-        }
+        let mut refusal = Self::new(
+            status,
+            key,
+            format!("The service answers with status {status}, as was ordered."),
+            "Ask again later.",
+        );
+        refusal.retry_after = retry_after;
+        refusal
     }
 
     /// The message, as it is in `@Message.ExtendedInfo`.

@@ -26,23 +26,23 @@ pub(super) enum Done {
 
 type Change = Box<dyn FnOnce(&Value) -> Result<Done, Refusal> + Send>;
 
-/// What an account must be allowed to, to change a resource.
+/// What an account must be allowed to configure, to change a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Privilege {
-    ConfigureComponents,
-    ConfigureManager,
-    ConfigureUsers,
+    Components,
+    Manager,
+    Users,
     /// Whoever is logged in; the resource itself looks who it is.
-    ConfigureSelf,
+    Own,
 }
 
 impl Privilege {
     pub(super) fn word(self) -> &'static str {
         match self {
-            Self::ConfigureComponents => "ConfigureComponents",
-            Self::ConfigureManager => "ConfigureManager",
-            Self::ConfigureUsers => "ConfigureUsers",
-            Self::ConfigureSelf => "ConfigureSelf",
+            Self::Components => "ConfigureComponents",
+            Self::Manager => "ConfigureManager",
+            Self::Users => "ConfigureUsers",
+            Self::Own => "ConfigureSelf",
         }
     }
 }
@@ -66,7 +66,7 @@ impl Resource {
     pub(super) fn of(document: Value) -> Self {
         Self {
             document: Some(document),
-            needs: Privilege::ConfigureComponents,
+            needs: Privilege::Components,
             patch: None,
             writable: &[],
             post: None,
@@ -235,7 +235,7 @@ fn check_keys(
             Some(begin) => way.starts_with(begin),
             None => way == *allowed,
         };
-        if writable.iter().any(|allowed| is_writable(allowed)) {
+        if writable.iter().any(is_writable) {
             continue;
         }
         let within = format!("{way}/");

@@ -199,7 +199,7 @@ pub(super) fn find(asked: &Asked<'_>, rest: &[&str]) -> Option<Resource> {
                 .collect();
             drop(sessions);
             let listed = collection(&format!("{PATH}/Sessions"), "Session", paths);
-            let resource = Resource::of(listed).needing(Privilege::ConfigureSelf);
+            let resource = Resource::of(listed).needing(Privilege::Own);
             Some(resource.posted(move |body| log_in(&service, body)).open())
         }
         ["Sessions", id] => {
@@ -213,9 +213,9 @@ pub(super) fn find(asked: &Asked<'_>, rest: &[&str]) -> Option<Resource> {
                     .map(|session| session.username.as_str());
             drop(sessions);
             let needs = if is_own {
-                Privilege::ConfigureSelf
+                Privilege::Own
             } else {
-                Privilege::ConfigureManager
+                Privilege::Manager
             };
             let resource = Resource::of(shown).needing(needs).deleted(move |_| {
                 locked(&service.sessions).end(id);
@@ -237,7 +237,7 @@ fn session_service(service: Arc<Service>) -> Resource {
     });
     let document = document(PATH, "SessionService", "SessionService", "Sessions", rest);
     Resource::of(document)
-        .needing(Privilege::ConfigureManager)
+        .needing(Privilege::Manager)
         .patched(&["SessionTimeout"], move |body| {
             if let Some(secs) = Body(body).count("SessionTimeout")? {
                 if !TIMEOUT_SECS.contains(&secs) {

@@ -242,7 +242,7 @@ fn reset(service: &Service, node: &RedfishNode, body: &Value) -> Result<Done, Re
 
 /// The privilege for what is of the BMC and not of the server.
 pub(super) fn of_manager(resource: Resource) -> Resource {
-    resource.needing(Privilege::ConfigureManager)
+    resource.needing(Privilege::Manager)
 }
 
 /// The type of a settings object's annotation.

@@ -46,7 +46,7 @@ pub(super) fn find(asked: &Asked<'_>, rest: &[&str]) -> Option<Resource> {
         }
         ["Actions", "UpdateService.SimpleUpdate"] => {
             let action = Resource::action(move |body| update(&service, body));
-            Some(action.needing(Privilege::ConfigureManager))
+            Some(action.needing(Privilege::Manager))
         }
         _ => None,
     }
@@ -161,10 +161,10 @@ fn target(
 /// The last run of numbers with points between them.
 fn version_in(name: &str) -> Option<String> {
     let runs = name.split(|c: char| !c.is_ascii_digit() && c != '.');
-    let runs = runs
+    let mut runs = runs
         .map(|run| run.trim_matches('.'))
         .filter(|run| run.contains('.'));
-    runs.last().map(str::to_owned)
+    runs.next_back().map(str::to_owned)
 }
 
 #[cfg(test)]
