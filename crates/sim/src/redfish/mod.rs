@@ -61,11 +61,12 @@ use rustls::ServerConfig;
 use sessions::Sessions;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tasks::Tasks;
 use tokio::net::TcpListener;
 
-type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
+type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What all parts of the service share.
 pub(crate) struct Service {
@@ -76,8 +77,8 @@ pub(crate) struct Service {
     subscriptions: Mutex<Subscriptions>,
     /// Held from the comparison of `If-Match` until the change is made.
     writes: Mutex<()>,
-    clock: Clock,
-    task_polls: u32,
+    clock: RwLock<Clock>,
+    task_polls: AtomicU32,
 }
 
 /// The servers, by id, and by each path that is theirs (`Systems/1`).
@@ -120,7 +121,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Service {
     fn now(&self) -> Timestamp {
-        (self.clock)()
+        let clock = Arc::clone(&self.clock.read().unwrap_or_else(PoisonError::into_inner));
+        clock()
     }
 
     /// The node that this path is of: `Systems`, `Managers` or `Chassis`, and the name there.
@@ -176,24 +178,21 @@ impl RedfishService {
             tasks: Mutex::default(),
             subscriptions: Mutex::default(),
             writes: Mutex::default(),
-            clock: Box::new(Timestamp::now),
-            task_polls: 4,
+            clock: RwLock::new(Arc::new(Timestamp::now)),
+            task_polls: AtomicU32::new(4),
         }))
     }
 
-    /// By this clock sessions end and entries are dated, in place of the machine's. Call it before the service is shared.
-    pub fn with_clock(mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        if let Some(service) = Arc::get_mut(&mut self.0) {
-            service.clock = Box::new(clock);
-        }
+    /// By this clock sessions end and entries are dated, in place of the machine's.
+    pub fn with_clock(self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        let place = &self.0.clock;
+        *place.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(clock);
         self
     }
 
-    /// After how many looks at it a task is done; 4 if not set. Call it before the service is shared.
-    pub fn with_task_polls(mut self, polls: u32) -> Self {
-        if let Some(service) = Arc::get_mut(&mut self.0) {
-            service.task_polls = polls.max(1);
-        }
+    /// After how many looks at it a task is done; 4 if not set, and at least 1.
+    pub fn with_task_polls(self, polls: u32) -> Self {
+        self.0.task_polls.store(polls.max(1), Ordering::Relaxed);
         self
     }
 
@@ -206,10 +205,12 @@ impl RedfishService {
         node
     }
 
+    /// The server with this id.
     pub fn node(&self, id: &str) -> Option<Arc<RedfishNode>> {
         self.0.node(id)
     }
 
+    /// Takes a server away; its paths are then nobody's.
     pub fn remove(&self, id: &str) {
         let nodes = &self.0.nodes;
         let mut nodes = nodes.write().unwrap_or_else(PoisonError::into_inner);

@@ -45,10 +45,12 @@ impl RedfishNode {
         format!("/redfish/v1/Systems/{}", self.system)
     }
 
+    /// Of its `Manager`.
     pub fn manager_path(&self) -> String {
         format!("/redfish/v1/Managers/{}", self.manager)
     }
 
+    /// Of its `Chassis`.
     pub fn chassis_path(&self) -> String {
         format!("/redfish/v1/Chassis/{}", self.chassis)
     }
@@ -70,6 +72,7 @@ impl RedfishNode {
         self.faults.add(fault, on, None);
     }
 
+    /// Takes each fault away.
     pub fn mend(&self) {
         self.faults.mend();
     }

@@ -14,22 +14,14 @@ use std::sync::LazyLock;
 pub struct Shape(&'static Data);
 
 /// A name that no shape has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the shape of a BMC is one of {known}, but {0:?} was given; name one of these", known = names())]
 pub struct NoSuchShape(String);
 
-impl std::fmt::Display for NoSuchShape {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names: Vec<&str> = Shape::all().map(|shape| shape.name()).collect();
-        write!(
-            f,
-            "the shape of a BMC is one of {}, but {:?} was given; name one of these",
-            names.join(", "),
-            self.0
-        )
-    }
+fn names() -> String {
+    let names: Vec<&str> = Shape::all().map(|shape| shape.name()).collect();
+    names.join(", ")
 }
-
-impl std::error::Error for NoSuchShape {}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -227,11 +219,13 @@ impl Shape {
         found.ok_or_else(|| NoSuchShape(name.to_owned()))
     }
 
+    /// The standard's first.
     pub fn all() -> impl Iterator<Item = Self> {
         let makers = TABLE.as_ref().map_or(&[] as &[Data], |table| &table.shape);
         std::iter::once(Self::standard()).chain(makers.iter().map(Self))
     }
 
+    /// What [`Self::named`] finds it by.
     pub fn name(self) -> &'static str {
         &self.0.name
     }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 const PATH: &str = "/redfish/v1/TaskService";
 /// Ended tasks that are kept.
@@ -176,7 +177,8 @@ impl Service {
         if task.state != State::Running {
             return;
         }
-        task.percent = (task.percent + 100_u32.div_ceil(self.task_polls)).min(100);
+        let polls = self.task_polls.load(Ordering::Relaxed);
+        task.percent = (task.percent + 100_u32.div_ceil(polls)).min(100);
         if task.percent < 100 {
             return;
         }
