@@ -8,11 +8,12 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::post;
+use bmcs::asker::{Asker, SYSTEM, header, json_of, key_of};
 use bmcs::{PASSWORD, Rack, USERNAME, limits};
 use corten_bmc::{Address, Credentials, PowerState, RedfishAddress, Trust, open};
 use corten_sim::SimMachines;
 use corten_sim::redfish::{RedfishService, Shape};
-use reqwest::{Client, Method, Response};
+use reqwest::Method;
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -20,104 +21,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-const SYSTEM: &str = "/redfish/v1/Systems/1";
 const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
 const ACCOUNTS: &str = "/redfish/v1/AccountService/Accounts";
 const SUBSCRIPTIONS: &str = "/redfish/v1/EventService/Subscriptions";
-
-/// Somebody who asks with a password.
-struct Asker {
-    client: Client,
-    url: String,
-    login: Option<(String, String)>,
-}
-
-impl Asker {
-    fn of(rack: &Rack) -> Self {
-        Self {
-            client: Client::builder().no_proxy().build().unwrap(),
-            url: rack.url.clone(),
-            login: Some((USERNAME.to_owned(), PASSWORD.to_owned())),
-        }
-    }
-
-    fn named(rack: &Rack, name: &str, password: &str) -> Self {
-        Self {
-            login: Some((name.to_owned(), password.to_owned())),
-            ..Self::of(rack)
-        }
-    }
-
-    fn nobody(rack: &Rack) -> Self {
-        Self {
-            login: None,
-            ..Self::of(rack)
-        }
-    }
-
-    async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: Option<Value>,
-    ) -> Response {
-        let mut request = self.client.request(method, format!("{}{path}", self.url));
-        if let Some((name, password)) = &self.login {
-            request = request.basic_auth(name, Some(password));
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        if let Some(body) = body {
-            request = request.body(body.to_string());
-        }
-        request.send().await.unwrap()
-    }
-
-    async fn get(&self, path: &str) -> Response {
-        self.ask(Method::GET, path, &[], None).await
-    }
-
-    async fn patch(&self, path: &str, body: Value) -> Response {
-        self.ask(Method::PATCH, path, &[], Some(body)).await
-    }
-
-    async fn post(&self, path: &str, body: Value) -> Response {
-        self.ask(Method::POST, path, &[], Some(body)).await
-    }
-
-    async fn reset(&self, word: &str) -> Response {
-        let path = format!("{SYSTEM}/Actions/ComputerSystem.Reset");
-        self.post(&path, json!({"ResetType": word})).await
-    }
-}
-
-fn header(answer: &Response, name: &str) -> String {
-    let value = answer.headers().get(name);
-    let value = value.unwrap_or_else(|| panic!("{name} is missing: {answer:?}"));
-    value.to_str().unwrap().to_owned()
-}
-
-async fn json_of(answer: Response) -> Value {
-    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
-}
-
-/// The key of the message of a refusal.
-async fn key_of(answer: Response, status: u16) -> String {
-    let shown = format!("{answer:?}");
-    assert_eq!(answer.status().as_u16(), status, "{shown}");
-    assert_eq!(header(&answer, "odata-version"), "4.0");
-    let body = json_of(answer).await;
-    let info = &body["error"]["@Message.ExtendedInfo"][0];
-    assert_eq!(info["MessageId"], body["error"]["code"]);
-    assert!(
-        info["Message"].is_string() && info["Resolution"].is_string(),
-        "{body}"
-    );
-    let id = info["MessageId"].as_str().unwrap();
-    id.rsplit('.').next().unwrap().to_owned()
-}
 
 #[tokio::test]
 async fn nothing_but_the_root_is_shown_to_who_is_not_logged_in() {
@@ -571,111 +477,6 @@ async fn who_subscribed_is_told_of_power_in_its_order() {
             "{key}"
         );
     }
-}
-
-/// Each path that a document leads to: links, and where actions are described.
-fn links_in(value: &Value, found: &mut Vec<String>) {
-    match value {
-        Value::Object(object) => {
-            for (key, value) in object {
-                match value {
-                    Value::String(path)
-                        if matches!(
-                            key.as_str(),
-                            "@odata.id" | "Uri" | "@Redfish.ActionInfo" | "TaskMonitor"
-                        ) =>
-                    {
-                        found.push(
-                            path.split('#')
-                                .next()
-                                .unwrap()
-                                .trim_end_matches('/')
-                                .to_owned(),
-                        );
-                    }
-                    other => links_in(other, found),
-                }
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| links_in(item, found)),
-        _ => {}
-    }
-}
-
-/// Values that no property has, and what a JSON document can hold besides.
-fn odd() -> Vec<Value> {
-    vec![
-        json!(null),
-        json!(-7.5),
-        json!("\u{0}?"),
-        json!([[{}]]),
-        json!({"?": [null]}),
-        json!(true),
-        json!(u64::MAX),
-    ]
-}
-
-#[tokio::test]
-async fn each_link_leads_somewhere_and_no_oddity_is_an_error_of_the_service() {
-    let shapes: Vec<&str> = Shape::all().map(Shape::name).collect();
-    let rack = Rack::start(&shapes).await;
-    let admin = Asker::of(&rack);
-    let update = "/redfish/v1/UpdateService/Actions/UpdateService.SimpleUpdate";
-    let image =
-        json!({"ImageURI": "http://10.0.0.9/bmc-2.0.bin", "Targets": ["/redfish/v1/Managers/1"]});
-    assert_eq!(admin.post(update, image).await.status(), 202);
-    let mut next = vec!["/redfish/v1".to_owned()];
-    let mut seen = std::collections::BTreeSet::new();
-    let mut targets = 0;
-    while let Some(path) = next.pop() {
-        if !seen.insert(path.clone()) {
-            continue;
-        }
-        let answer = admin.get(&path).await;
-        assert!(answer.status().is_success(), "{path}: {answer:?}");
-        let document = json_of(answer).await;
-        links_in(&document, &mut next);
-        for (key, value) in document.as_object().unwrap() {
-            for odd in odd() {
-                let answer = admin.patch(&path, json!({key: odd})).await;
-                assert!(
-                    answer.status().as_u16() < 500,
-                    "{path} {key} {odd}: {answer:?}"
-                );
-                if value.is_object() {
-                    let inner = value
-                        .as_object()
-                        .unwrap()
-                        .keys()
-                        .next()
-                        .cloned()
-                        .unwrap_or_default();
-                    let answer = admin.patch(&path, json!({key: {inner: odd}})).await;
-                    assert!(
-                        answer.status().as_u16() < 500,
-                        "{path} {key} {odd}: {answer:?}"
-                    );
-                }
-            }
-        }
-        for action in document["Actions"].as_object().into_iter().flatten() {
-            let target = action.1["target"].as_str().unwrap();
-            targets += 1;
-            for odd in odd() {
-                for key in ["ResetType", "Image", "ImageURI", "Targets"] {
-                    let answer = admin.post(target, json!({key: odd})).await;
-                    // A manager that was restarted is away for a while.
-                    let code = answer.status().as_u16();
-                    assert!(code < 500, "{target} {key} {odd}: {answer:?}");
-                }
-            }
-        }
-    }
-    assert!(
-        seen.len() > 200 && targets > 30,
-        "{} documents, {targets} actions",
-        seen.len()
-    );
 }
 
 #[tokio::test]

@@ -1,5 +1,13 @@
 //! A rack of simulated BMCs on a free port of loopback, with a clock that only the test moves.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "only tests use this"
+)]
+
+pub mod asker;
 
 use corten_bmc::{Address, AttributeValue, Bmc, Credentials, Limits, RedfishAddress, open};
 use corten_sim::SimMachines;
