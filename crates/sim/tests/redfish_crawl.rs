@@ -5,7 +5,7 @@
 mod bmcs;
 
 use bmcs::Rack;
-use bmcs::asker::{Asker, json_of};
+use bmcs::asker::{Asker, header, json_of};
 use corten_sim::redfish::Shape;
 use serde_json::{Value, json};
 
@@ -69,10 +69,11 @@ async fn each_link_leads_somewhere_and_no_oddity_is_an_error_of_the_service() {
         }
         let answer = admin.get(&path).await;
         assert!(answer.status().is_success(), "{path}: {answer:?}");
+        let is_set = header(&answer, "allow").contains("PATCH");
         let document = json_of(answer).await;
         links_in(&document, &mut next);
         for (key, value) in document.as_object().unwrap() {
-            for odd in odd() {
+            for odd in odd().into_iter().filter(|_| is_set) {
                 let answer = admin.patch(&path, json!({key: odd})).await;
                 assert!(
                     answer.status().as_u16() < 500,
@@ -100,7 +101,6 @@ async fn each_link_leads_somewhere_and_no_oddity_is_an_error_of_the_service() {
             for odd in odd() {
                 for key in ["ResetType", "Image", "ImageURI", "Targets"] {
                     let answer = admin.post(target, json!({key: odd})).await;
-                    // A manager that was restarted is away for a while.
                     let code = answer.status().as_u16();
                     assert!(code < 500, "{target} {key} {odd}: {answer:?}");
                 }

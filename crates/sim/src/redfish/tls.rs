@@ -5,13 +5,17 @@ use rustls::ServerConfig;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{Receiver, channel};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// Connections that are through with their handshakes and not yet taken.
 const WAITING: usize = 64;
+/// For one handshake.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connections after their handshakes, which are done beside each other: one that is slow holds up no other.
 pub(super) struct TlsListener {
@@ -33,7 +37,8 @@ impl TlsListener {
                 let (acceptor, sender) = (acceptor.clone(), sender.clone());
                 tokio::spawn(async move {
                     // A client that does not believe us goes away.
-                    if let Ok(stream) = acceptor.accept(stream).await {
+                    let shaken = timeout(PATIENCE, acceptor.accept(stream)).await;
+                    if let Ok(Ok(stream)) = shaken {
                         let _ = sender.send((stream, peer)).await;
                     }
                 });
