@@ -9,7 +9,7 @@ export CORTEN_DATA CORTEN_LISTEN
 corten := target/release/corten
 
 .DEFAULT_GOAL := help
-.PHONY: help up down destroy deps build ramdisk test test-guests lint docs bench tempest
+.PHONY: help up down destroy deps build ramdisk test test-guests test-redfish lint docs bench tempest
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -47,6 +47,9 @@ test: ## run everything that must hold: lints and all tests
 test-guests: ## install Debian, boot it on a network and log in, which takes minutes without KVM
 	@scripts/deps build run test
 	@cargo test -p corten --test debian_guest -- --ignored
+
+test-redfish: ## have DMTF's validators judge the simulated Redfish service
+	@scripts/redfish-validator
 
 lint: ## check format, lints and the house rules
 	@scripts/lint

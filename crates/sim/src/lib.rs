@@ -4,14 +4,19 @@
 //! one process. On demand a host fails tasks ([`SimHost::fail_next`], [`SimHost::lose_answers`]), is slow, cannot be
 //! reached, or loses a guest. [`SimHost::leaks`] lists what it still holds, so that a test can prove that nothing
 //! was left behind.
+//!
+//! [`SimMachine`] is a bare-metal server in the same way. [`redfish`] shows such servers to whoever speaks Redfish over
+//! HTTP, thousands on one port.
 
 mod config;
 mod fabric;
 mod faults;
 mod guest;
+mod hardware;
 mod host;
 mod leaks;
 mod machine;
+pub mod redfish;
 mod tasks;
 
 pub use config::SimConfig;

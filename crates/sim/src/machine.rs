@@ -1,19 +1,24 @@
 //! A simulated bare-metal server: a BMC and disks that are data.
 
+use crate::hardware::Hardware;
 use async_trait::async_trait;
 use corten_bmc::{
-    AttributeValue, Attributes, BiosSettings, Bmc, BmcError, Boot, BootDevice, BootMode,
-    Capabilities, Capability, Drive, Effect, FirmwareItem, Identity, Indicator, Inside, Inventory,
-    Link, LogEntry, Machine, Media, MediaKind, MediaSlot, NetworkCard, Oddity, Order, PowerAction,
+    AttributeValue, BiosSettings, Bmc, BmcError, Boot, BootDevice, BootMode, Capabilities,
+    Capability, Drive, Effect, FirmwareItem, Identity, Indicator, Inside, Inventory, Link,
+    LogEntry, Machine, Media, MediaKind, MediaSlot, NetworkCard, Oddity, Order, PowerAction,
     PowerState, Processor, Progress, Report, SecureBoot, Sensors, Task, Wiped,
 };
+use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const DISKS: usize = 2;
 const DISK_BYTES: u64 = 480 << 30;
 const MEMORY_MIB: u64 = 65_536;
 const CORES: u64 = 16;
+/// The drive of virtual media.
+const CD: &str = "Cd";
 
 /// Every simulated server of a cloud. One is made, off and blank, when it is first asked for.
 #[derive(Default)]
@@ -59,17 +64,7 @@ pub struct SimMachine {
 }
 
 struct State {
-    power: PowerState,
-    boot: Boot,
-    mode: BootMode,
-    secure_boot: bool,
-    indicator: Indicator,
-    media: Option<String>,
-    bios: Attributes,
-    /// What is on each disk; `None`: nothing.
-    disks: Vec<Option<String>>,
-    /// What it runs since it was last switched on.
-    booted: Option<BootDevice>,
+    hardware: Hardware,
     rescue: bool,
     steps: Vec<String>,
     epoch: i64,
@@ -85,28 +80,26 @@ impl SimMachine {
                 AttributeValue::Text("Enabled".to_owned()),
             ),
         ];
+        let bios = bios
+            .map(|(name, value)| (name.to_owned(), value))
+            .into_iter()
+            .collect();
         Self {
             name: format!("sim://{id}"),
             serial: id.chars().filter(|c| *c != '-').take(12).collect(),
             state: Mutex::new(State {
-                power: PowerState::Off,
-                boot: Boot::always(BootDevice::Network),
-                mode: BootMode::Uefi,
-                secure_boot: false,
-                indicator: Indicator::Off,
-                media: None,
-                bios: bios
-                    .map(|(name, value)| (name.to_owned(), value))
-                    .into_iter()
-                    .collect(),
-                disks: vec![None; DISKS],
-                booted: None,
+                hardware: Hardware::new(bios, DISKS),
                 rescue: false,
                 steps: Vec::new(),
                 epoch: 0,
                 faults: BTreeMap::new(),
             }),
         }
+    }
+
+    /// Looks at the server, or changes it, at one moment.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Hardware) -> T) -> T {
+        work(&mut self.state().hardware)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -120,12 +113,12 @@ impl SimMachine {
 
     /// What is on each disk.
     pub fn disks(&self) -> Vec<Option<String>> {
-        self.state().disks.clone()
+        self.state().hardware.disks.clone()
     }
 
     /// Somebody's data is on the first disk.
     pub fn leave(&self, data: &str) {
-        self.state().disks[0] = Some(data.to_owned());
+        self.state().hardware.disks[0] = Some(data.to_owned());
     }
 
     pub fn runs_rescue_system(&self) -> bool {
@@ -134,7 +127,7 @@ impl SimMachine {
 
     /// What it was booted from; `None` while it is off.
     pub fn booted_from(&self) -> Option<BootDevice> {
-        self.state().booted
+        self.with(|hardware| hardware.is_on().then_some(hardware.booted_from)?)
     }
 
     /// The steps that were run, as `interface.step`, oldest first.
@@ -169,6 +162,58 @@ impl SimMachine {
         }
         state.epoch = epoch;
         Ok(state)
+    }
+
+    /// What the server is made of, without a touch of its BMC.
+    pub(crate) fn made_of(&self) -> Inventory {
+        Inventory {
+            identity: Identity {
+                manufacturer: Some("Corten".to_owned()),
+                model: Some("Simulated server".to_owned()),
+                serial_number: Some(self.serial.clone()),
+                ..Identity::default()
+            },
+            processors: vec![Processor {
+                architecture: Some("x86".to_owned()),
+                cores: Some(CORES),
+                threads: Some(CORES),
+                ..Processor::default()
+            }],
+            memory_mib: Some(MEMORY_MIB),
+            network_cards: vec![NetworkCard {
+                id: "1".to_owned(),
+                mac: self.mac(),
+                link: Link::Up,
+                speed_mbps: Some(25_000),
+            }],
+            drives: (0..DISKS)
+                .map(|disk| Drive {
+                    id: disk.to_string(),
+                    serial_number: Some(self.serial_of(disk)),
+                    capacity_bytes: Some(DISK_BYTES),
+                    media: Some("SSD".to_owned()),
+                    protocol: Some("NVMe".to_owned()),
+                    ..Drive::default()
+                })
+                .collect(),
+            ..Inventory::default()
+        }
+    }
+
+    /// Of the serial's digits where it begins with enough of them, else of the name.
+    fn mac(&self) -> String {
+        let is_hex = |c: &u8| c.is_ascii_hexdigit();
+        let serial = self.serial.as_bytes();
+        let digits = match serial.get(..10).filter(|begin| begin.iter().all(is_hex)) {
+            Some(begin) => String::from_utf8_lossy(begin).to_lowercase(),
+            None => {
+                let mut hasher = DefaultHasher::new();
+                self.name.hash(&mut hasher);
+                format!("{:010x}", hasher.finish() & 0xff_ffff_ffff)
+            }
+        };
+        let pairs: Vec<&str> = (0..5).map(|pair| &digits[pair * 2..pair * 2 + 2]).collect();
+        format!("02:{}", pairs.join(":"))
     }
 
     fn wiped(&self) -> Vec<Wiped> {
@@ -217,39 +262,33 @@ impl Bmc for SimMachine {
     }
 
     async fn power(&self) -> Result<PowerState, BmcError> {
-        Ok(self.touch(Touch::Power)?.power)
+        Ok(self.touch(Touch::Power)?.hardware.power)
     }
 
     async fn set_power(&self, action: PowerAction) -> Result<(), BmcError> {
         let mut state = self.touch(Touch::SetPower)?;
-        let goal = action.goal();
-        if goal == PowerState::Off {
-            state.booted = None;
-        } else if state.power == PowerState::Off || action != PowerAction::On {
-            state.booted = Some(state.boot.device);
-        }
-        state.power = goal;
+        state.hardware.apply(action, Timestamp::now());
         Ok(())
     }
 
     async fn boot(&self) -> Result<Boot, BmcError> {
-        let state = self.state();
-        Ok(state.boot.in_mode(state.mode))
+        Ok(self.with(|hardware| hardware.boot.in_mode(hardware.mode)))
     }
 
     async fn set_boot(&self, wanted: Boot) -> Result<Boot, BmcError> {
         let mut state = self.touch(Touch::SetBoot)?;
-        state.boot = wanted;
+        state.hardware.boot = wanted;
+        state.hardware.boot_word = None;
         Ok(wanted)
     }
 
     async fn set_boot_mode(&self, mode: BootMode) -> Result<Effect, BmcError> {
-        self.state().mode = mode;
+        self.state().hardware.mode = mode;
         Ok(Effect::NextBoot)
     }
 
     async fn secure_boot(&self) -> Result<SecureBoot, BmcError> {
-        let enabled = self.state().secure_boot;
+        let enabled = self.state().hardware.secure_boot;
         Ok(SecureBoot {
             enabled,
             in_force: Some(enabled),
@@ -257,14 +296,14 @@ impl Bmc for SimMachine {
     }
 
     async fn set_secure_boot(&self, enabled: bool) -> Result<(), BmcError> {
-        self.state().secure_boot = enabled;
+        self.state().hardware.secure_boot = enabled;
         Ok(())
     }
 
     async fn media(&self) -> Result<Vec<MediaSlot>, BmcError> {
-        let image = self.state().media.clone();
+        let image = self.state().hardware.media.get(CD).cloned();
         Ok(vec![MediaSlot {
-            id: "Cd".to_owned(),
+            id: CD.to_owned(),
             kinds: vec![MediaKind::Cdrom],
             inserted: image.is_some(),
             image,
@@ -272,69 +311,32 @@ impl Bmc for SimMachine {
     }
 
     async fn insert_media(&self, _kind: MediaKind, media: &Media) -> Result<MediaSlot, BmcError> {
-        let image = Some(media.image.to_string());
-        self.touch(Touch::Media)?.media.clone_from(&image);
+        let image = media.image.to_string();
+        let mut state = self.touch(Touch::Media)?;
+        state.hardware.media.insert(CD.to_owned(), image.clone());
         Ok(MediaSlot {
-            id: "Cd".to_owned(),
+            id: CD.to_owned(),
             kinds: vec![MediaKind::Cdrom],
             inserted: true,
-            image,
+            image: Some(image),
         })
     }
 
     async fn eject_media(&self, _kind: MediaKind) -> Result<(), BmcError> {
-        self.state().media = None;
+        self.state().hardware.media.remove(CD);
         Ok(())
     }
 
     async fn bios(&self) -> Result<BiosSettings, BmcError> {
         Ok(BiosSettings {
-            current: self.state().bios.clone(),
+            current: self.state().hardware.bios.clone(),
             ..BiosSettings::default()
         })
     }
 
     async fn inventory(&self) -> Result<Inventory, BmcError> {
         drop(self.touch(Touch::Inventory)?);
-        let digits: Vec<String> = self
-            .serial
-            .as_bytes()
-            .chunks(2)
-            .take(5)
-            .map(|pair| String::from_utf8_lossy(pair).to_lowercase())
-            .collect();
-        Ok(Inventory {
-            identity: Identity {
-                manufacturer: Some("Corten".to_owned()),
-                model: Some("Simulated server".to_owned()),
-                serial_number: Some(self.serial.clone()),
-                ..Identity::default()
-            },
-            processors: vec![Processor {
-                architecture: Some("x86".to_owned()),
-                cores: Some(CORES),
-                threads: Some(CORES),
-                ..Processor::default()
-            }],
-            memory_mib: Some(MEMORY_MIB),
-            network_cards: vec![NetworkCard {
-                id: "1".to_owned(),
-                mac: format!("02:{}", digits.join(":")),
-                link: Link::Up,
-                speed_mbps: Some(25_000),
-            }],
-            drives: (0..DISKS)
-                .map(|disk| Drive {
-                    id: disk.to_string(),
-                    serial_number: Some(self.serial_of(disk)),
-                    capacity_bytes: Some(DISK_BYTES),
-                    media: Some("SSD".to_owned()),
-                    protocol: Some("NVMe".to_owned()),
-                    ..Drive::default()
-                })
-                .collect(),
-            ..Inventory::default()
-        })
+        Ok(self.made_of())
     }
 
     async fn sensors(&self) -> Result<Sensors, BmcError> {
@@ -360,11 +362,11 @@ impl Bmc for SimMachine {
     }
 
     async fn indicator(&self) -> Result<Indicator, BmcError> {
-        Ok(self.state().indicator)
+        Ok(self.state().hardware.indicator)
     }
 
     async fn set_indicator(&self, indicator: Indicator) -> Result<(), BmcError> {
-        self.state().indicator = indicator;
+        self.state().hardware.indicator = indicator;
         Ok(())
     }
 }
@@ -384,11 +386,11 @@ impl Inside for SimMachine {
         let mut report = Report::default();
         match &order.task {
             Task::Erase => {
-                state.disks.fill(None);
+                state.hardware.disks.fill(None);
                 report.wiped = self.wiped();
             }
             Task::Write(image) => {
-                state.disks[0] = Some(image.id.clone());
+                state.hardware.disks[0] = Some(image.id.clone());
                 state.rescue = false;
             }
             Task::Step {
