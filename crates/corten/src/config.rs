@@ -6,7 +6,7 @@ use corten_host::{AccelerationChoice, Accelerator, HostConfig};
 use corten_iam::IamConfig;
 use corten_network::chassis::Tunnel;
 use corten_operations::Settings;
-use corten_operations::settings::{Compute, Images, Network, NetworkQuota, Quota};
+use corten_operations::settings::{Compute, Images, Metal, Network, NetworkQuota, Quota};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,7 @@ struct File {
     quota: Quota,
     network: Network,
     network_quota: NetworkQuota,
+    metal: Metal,
     host: Host,
     agents: Agents,
     sim: Sim,
@@ -154,6 +155,7 @@ pub fn load(place: &Place) -> anyhow::Result<Config> {
         quota,
         network,
         network_quota,
+        metal,
         host,
         mut agents,
         sim,
@@ -177,6 +179,7 @@ pub fn load(place: &Place) -> anyhow::Result<Config> {
             quota,
             network,
             network_quota,
+            metal,
         },
         host,
         agents,

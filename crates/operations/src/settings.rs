@@ -12,6 +12,7 @@ pub struct Settings {
     pub quota: Quota,
     pub network: Network,
     pub network_quota: NetworkQuota,
+    pub metal: Metal,
 }
 
 /// `[images]`
@@ -202,6 +203,31 @@ impl Default for NetworkQuota {
             address_groups: 10,
             rbac_policies: 10,
             trunks: 10,
+        }
+    }
+}
+
+/// `[metal]`: how bare-metal nodes are watched.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metal {
+    /// How often the power of each node is read, in seconds; 0 reads it with the sensors only.
+    pub power_every_secs: u64,
+    /// How often the sensors of each node are read, in seconds; 0 reads them never.
+    pub sensors_every_secs: u64,
+    /// How many BMCs are read at the same time.
+    pub watch_connections: usize,
+    /// A node whose BMC gave no answer so often in a row is put into maintenance.
+    pub unanswered_max: u32,
+}
+
+impl Default for Metal {
+    fn default() -> Self {
+        Self {
+            power_every_secs: 60,
+            sensors_every_secs: 600,
+            watch_connections: 64,
+            unanswered_max: 3,
         }
     }
 }

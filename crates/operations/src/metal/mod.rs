@@ -37,6 +37,7 @@ pub mod vault;
 pub mod verify_node;
 pub mod vif;
 pub mod volume;
+pub mod watch;
 pub mod work;
 
 pub use access::{Ident, Narrow, Page};
@@ -62,6 +63,8 @@ pub struct Metal {
     pub vault: Vault,
     /// With it there is the driver `fake-hardware`.
     pub simulator: Option<Simulator>,
+    /// What the sensors of the nodes showed last.
+    pub readings: watch::Readings,
     /// How long a call waits for the work on a node to end before it answers, or refuses.
     pub patience: Duration,
 }
@@ -72,6 +75,7 @@ impl Metal {
         Ok(Self {
             vault: Vault::forgetful()?,
             simulator,
+            readings: watch::Readings::default(),
             patience: Duration::ZERO,
         })
     }

@@ -14,7 +14,7 @@ use corten_model::lifecycle::node::ProvisionState;
 use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
 use corten_store::metal::allocation::NodeAllocation;
-use corten_store::metal::node::{Inspection, Node, Power, Provision, SUBJECT};
+use corten_store::metal::node::{Inspection, Node, POWER_SUBJECT, Power, Provision, SUBJECT};
 use corten_store::metal::port::NodePort;
 use corten_store::metal::port_group::PortGroup;
 use corten_store::metal::volume_connector::VolumeConnector;
@@ -231,7 +231,8 @@ fn seal(
     Ok(())
 }
 
-async fn running(tx: &mut Tx) -> Result<BTreeSet<String>, Failure> {
+/// The ids of the nodes that something works on.
+pub(super) async fn running(tx: &mut Tx) -> Result<BTreeSet<String>, Failure> {
     let filter = Filter {
         running: true,
         ..Filter::default()
@@ -401,7 +402,7 @@ pub async fn delete(cx: &Context, actor: &Actor, ident: &Ident) -> Result<(), Fa
     Ok(())
 }
 
-/// What happened to a node, oldest first.
+/// What happened to a node and to its power, oldest first.
 pub async fn history(
     cx: &Context,
     actor: &Actor,
@@ -409,7 +410,11 @@ pub async fn history(
 ) -> Result<Vec<Transition>, Failure> {
     let mut tx = cx.store.read().await?;
     let node = access::node(cx, actor, &mut tx, ident, NODES_READ).await?;
-    Ok(transitions::of_subject(&mut tx, SUBJECT, &node.id.to_string()).await?)
+    let id = node.id.to_string();
+    let mut log = transitions::of_subject(&mut tx, SUBJECT, &id).await?;
+    log.extend(transitions::of_subject(&mut tx, POWER_SUBJECT, &id).await?);
+    log.sort_by_key(|transition| (transition.at, transition.id));
+    Ok(log)
 }
 
 /// The ids of the nodes whose parent this is.
