@@ -211,6 +211,11 @@ impl Config {
         self.server.database.clone().unwrap_or_else(file)
     }
 
+    /// The keys of the passwords of bare-metal servers, beside those of tokens.
+    pub fn metal_key_directory(&self) -> PathBuf {
+        self.identity.key_directory.join("metal")
+    }
+
     pub fn image_dir(&self) -> PathBuf {
         self.data.join("images")
     }

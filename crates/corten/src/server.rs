@@ -125,7 +125,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
 /// What bare-metal servers are reached with: the key of their passwords, which stands beside those of tokens.
 fn metal(config: &Config) -> anyhow::Result<Metal> {
-    let vault = Vault::open(&config.identity.key_directory.join("metal"))
+    let vault = Vault::open(&config.metal_key_directory())
         .context("cannot open the key of the passwords of bare-metal servers")?;
     let machines = SimMachines::default();
     let simulator: Simulator = Arc::new(move |id| machines.machine(&id.to_string()));

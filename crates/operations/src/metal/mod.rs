@@ -28,6 +28,7 @@ pub mod port_group;
 pub mod power_node;
 pub mod provision;
 pub mod rescue_node;
+pub mod rotate_key;
 pub mod runbook;
 pub mod service_node;
 pub mod steps;

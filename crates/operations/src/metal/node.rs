@@ -2,7 +2,7 @@
 
 use super::access::{self, Ident, Narrow, Page};
 use super::conductor::Assignment;
-use super::{at_rest, driver, machine, node_rules, steps};
+use super::{at_rest, driver, machine, node_rules, rotate_key, steps};
 use crate::context::Context;
 use corten_iam::action::baremetal::{
     NODES_CREATE, NODES_DELETE, NODES_OPERATE, NODES_READ, NODES_WRITE,
@@ -17,6 +17,7 @@ use corten_store::metal::allocation::NodeAllocation;
 use corten_store::metal::node::{Inspection, Node, POWER_SUBJECT, Power, Provision, SUBJECT};
 use corten_store::metal::port::NodePort;
 use corten_store::metal::port_group::PortGroup;
+use corten_store::metal::vault_keys::{self, VaultKeys};
 use corten_store::metal::volume_connector::VolumeConnector;
 use corten_store::metal::volume_target::VolumeTarget;
 use corten_store::metal::{Object, Standard};
@@ -117,7 +118,9 @@ pub fn may_create(cx: &Context, actor: &Actor, owner: Option<&str>) -> Result<()
 pub async fn create(cx: &Context, actor: &Actor, edit: Edit, ready: bool) -> Result<Node, Failure> {
     let Edit { mut node, secrets } = edit;
     may_create(cx, actor, node.owner.as_deref())?;
-    seal(cx, &mut node, secrets)?;
+    let keys = record::get::<VaultKeys>(&mut cx.store.read().await?, vault_keys::ID).await?;
+    let key = keys.and_then(|keys| keys.primary);
+    seal(cx, key.as_deref(), &mut node, secrets)?;
     node_rules::check_new(cx, &node)?;
     // The wipe comes before the row: a node is never seen available without its proof.
     let wipe = if ready {
@@ -126,6 +129,7 @@ pub async fn create(cx: &Context, actor: &Actor, edit: Edit, ready: bool) -> Res
         None
     };
     let mut tx = cx.store.write().await?;
+    rotate_key::settle(&mut tx, &cx.metal.vault, &mut node).await?;
     node_rules::check_references(&mut tx, &node).await?;
     check_taken(&mut tx, &node).await?;
     if let Some(wipe) = &wipe {
@@ -210,6 +214,7 @@ async fn check_taken(tx: &mut Tx, node: &Node) -> Result<(), Failure> {
 
 fn seal(
     cx: &Context,
+    key: Option<&str>,
     node: &mut Node,
     secrets: BTreeMap<String, Option<String>>,
 ) -> Result<(), Failure> {
@@ -222,7 +227,7 @@ fn seal(
                 let sealed = cx
                     .metal
                     .vault
-                    .seal(node.id, &place, &secret)
+                    .seal(key, node.id, &place, &secret)
                     .map_err(|error| Failure::outside("sealing a secret", error))?;
                 node.secrets.insert(place, sealed);
             }
@@ -296,11 +301,16 @@ pub async fn update(
     permit(cx, actor, &found, ident, reach)?;
     at_rest(cx, found.id).await?;
     let mut tx = cx.store.write().await?;
-    let before = access::get::<Node>(&mut tx, ident).await?;
+    let named = access::get::<Node>(&mut tx, ident).await?;
+    let before = record::lock::<Node>(&mut tx, named.id)
+        .await?
+        .ok_or_else(|| access::missing::<Node>(&ident.text))?;
     permit(cx, actor, &before, ident, reach)?;
-    record::lock::<Node>(&mut tx, before.id).await?;
     let Edit { mut node, secrets } = edit(&before)?;
-    seal(cx, &mut node, secrets)?;
+    if !secrets.is_empty() {
+        let key = rotate_key::sealing_key(&mut tx).await?;
+        seal(cx, key.as_deref(), &mut node, secrets)?;
+    }
     node_rules::check_change(cx, &before, &mut node)?;
     node_rules::check_references(&mut tx, &node).await?;
     check_taken(&mut tx, &node).await?;

@@ -9,8 +9,8 @@ use super::rescue_node::{self, PASSWORD, RescueNode};
 use super::service_node::ServiceNode;
 use super::verify_node::VerifyNode;
 use super::{
-    ENDED, adopt_node, at_rest, inspect_node, machine, runbook, service_node, steps, verify_node,
-    work,
+    ENDED, adopt_node, at_rest, inspect_node, machine, rotate_key, runbook, service_node, steps,
+    verify_node, work,
 };
 use crate::context::Context;
 use corten_iam::action::baremetal::NODES_OPERATE;
@@ -56,7 +56,7 @@ pub async fn set(
         None if wish.verb == NodeVerb::Unhold => std::mem::take(&mut node.steps),
         None => Vec::new(),
     };
-    keep_secrets(cx, &mut node, &wish)?;
+    keep_secrets(cx, &mut tx, &mut node, &wish).await?;
     let why = format!("{} was asked for", wish.verb);
     let (origin, now) = (actor.origin(), cx.now());
     node.enter(&mut tx, state, &why, &origin, now).await?;
@@ -200,7 +200,12 @@ async fn steps_of(
     Ok(steps)
 }
 
-fn keep_secrets(cx: &Context, node: &mut Node, wish: &Wish) -> Result<(), Failure> {
+async fn keep_secrets(
+    cx: &Context,
+    tx: &mut Tx,
+    node: &mut Node,
+    wish: &Wish,
+) -> Result<(), Failure> {
     for (place, secret) in [
         (CONFIG_DRIVE, wish.config_drive.clone()),
         (
@@ -211,10 +216,11 @@ fn keep_secrets(cx: &Context, node: &mut Node, wish: &Wish) -> Result<(), Failur
         ),
     ] {
         if let Some(secret) = secret {
+            let key = rotate_key::sealing_key(tx).await?;
             let sealed = cx
                 .metal
                 .vault
-                .seal(node.id, place, &secret)
+                .seal(key.as_deref(), node.id, place, &secret)
                 .map_err(|error| Failure::outside("sealing a secret", error))?;
             node.secrets.insert(place.to_owned(), sealed);
         }

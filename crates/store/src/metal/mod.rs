@@ -7,6 +7,7 @@ pub mod node;
 pub mod port;
 pub mod port_group;
 pub mod runbook;
+pub mod vault_keys;
 pub mod volume_connector;
 pub mod volume_target;
 pub mod wipe;
