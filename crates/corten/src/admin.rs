@@ -77,8 +77,10 @@ pub async fn run(config: &Config, command: AdminCommand) -> anyhow::Result<()> {
 async fn rotate_metal_key(config: &Config, store: &Store) -> anyhow::Result<()> {
     let vault = Vault::open(&config.metal_key_directory())
         .context("cannot open the key of the passwords of bare-metal servers")?;
-    let Rotated { key, nodes } = rotate_key::rotate(store, &vault).await?;
-    say!("{nodes} nodes are sealed under the new key {key}; the old one is gone.");
+    let Rotated { key, sealed } = rotate_key::rotate(store, &vault).await?;
+    say!(
+        "{sealed} nodes and inspection rules are sealed under the new key {key}; the old one is gone."
+    );
     Ok(())
 }
 

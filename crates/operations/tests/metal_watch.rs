@@ -138,6 +138,29 @@ async fn a_silent_bmc_is_a_fault_until_it_answers_again() {
 }
 
 #[tokio::test]
+async fn maintenance_that_a_person_takes_over_is_theirs_to_end() {
+    let cloud = Cloud::open().await;
+    let id = manageable(&cloud).await;
+    let watch = Arc::new(Watch::new(cloud.cx.clone(), None));
+    machine(&cloud, id).fail_next(Touch::Power, 3, unreachable());
+    for _ in 0..3 {
+        look(&cloud, &watch).await;
+    }
+    assert!(node_of(&cloud, id).await.fault.is_some());
+    let reason = Some("the board is changed".to_owned());
+    node::maintain(&cloud.cx, &operator(), &Ident::id(id), true, reason)
+        .await
+        .unwrap();
+    look(&cloud, &watch).await;
+    let node = node_of(&cloud, id).await;
+    assert!(node.maintenance && node.fault.is_none());
+    assert_eq!(
+        node.maintenance_reason.as_deref(),
+        Some("the board is changed")
+    );
+}
+
+#[tokio::test]
 async fn a_fault_of_another_kind_is_not_healed_by_an_answer() {
     let cloud = Cloud::open().await;
     let id = manageable(&cloud).await;

@@ -1,4 +1,5 @@
-//! `inspect`: what the server is made of, as its BMC tells it. Network cards that are new become ports.
+//! `inspect`: what the server is made of, as its BMC tells it. Network cards that are new become ports, and inspection
+//! rules are applied.
 //!
 //! ```text
 //!  inspecting ──▶ manageable (with inventory, properties and ports)
@@ -6,7 +7,7 @@
 //! ```
 
 use super::work::{self, Input};
-use super::{machine, port};
+use super::{inspection_rule, machine, port};
 use crate::context::Context;
 use async_trait::async_trait;
 use corten_bmc::{Bmc, BmcError, Inventory};
@@ -63,6 +64,7 @@ impl Workflow for InspectNode {
             .map(|card| card.mac.clone());
         port::found(&mut tx, &node, macs.collect(), cx.now()).await?;
         keep(&mut node, &found, cx.now());
+        inspection_rule::apply(&self.0, &mut tx, &mut node, cx.now()).await?;
         work::succeed(tx, cx, &mut node, NodeEvent::Done).await
     }
 

@@ -2,6 +2,7 @@
 
 use super::access::{self, Ident, Narrow, Page};
 use super::conductor::Assignment;
+use super::watch::POWER_FAILURE;
 use super::{at_rest, driver, machine, node_rules, rotate_key, steps};
 use crate::context::Context;
 use corten_iam::action::baremetal::{
@@ -355,7 +356,8 @@ pub async fn maintain(
     let mut node = access::lock_node_to_operate(cx, actor, &mut tx, ident, NODES_OPERATE).await?;
     node.maintenance = maintenance;
     node.maintenance_reason = reason;
-    if !maintenance {
+    // Maintenance that a person asks for does not end by itself, as that of a silent BMC does.
+    if !maintenance || node.fault.as_deref() == Some(POWER_FAILURE) {
         node.fault = None;
     }
     node.standard.updated_at = Some(cx.now());

@@ -1,15 +1,17 @@
-//! A new key for the secrets of nodes, in place of the old one, while the cloud runs.
+//! A new key for the secrets of nodes and of sensitive inspection rules, in place of the old one, while the cloud runs.
 //!
 //! ```text
-//!  key file made ─▶ row: it is the primary, the others retire ─▶ each node sealed anew ─▶ old files removed ─▶ row: none retires
+//!  key file made ─▶ row: it is the primary, the others retire ─▶ each node and rule sealed anew ─▶ old files removed ─▶ row: none retires
 //! ```
 //!
-//! Until every node is sealed anew both keys are there, so nothing is lost whenever this is killed; the next rotation
+//! Until all of them are sealed anew both keys are there, so nothing is lost whenever this is killed; the next rotation
 //! goes on where it stood. Whoever seals a secret locks the row of keys in the transaction that writes it
 //! ([`sealing_key`]): what was sealed under the old key is committed before the row changes, and found by this.
 
+use super::inspection_rule;
 use super::vault::{Vault, VaultError, key_of};
-use corten_model::ids::NodeId;
+use corten_model::ids::{InspectionRuleId, NodeId};
+use corten_store::metal::inspection_rule::InspectionRule;
 use corten_store::metal::node::Node;
 use corten_store::metal::vault_keys::{ID, VaultKeys};
 use corten_store::{Failure, Query, Store, Tx, record};
@@ -19,19 +21,19 @@ use corten_store::{Failure, Query, Store, Tx, record};
 pub struct Rotated {
     /// The id of the key that seals from now on.
     pub key: String,
-    /// How many nodes were sealed anew.
-    pub nodes: usize,
+    /// How many nodes and inspection rules were sealed anew.
+    pub sealed: usize,
 }
 
 /// Puts a new key in place of the old one, or ends a rotation that was broken off.
 pub async fn rotate(store: &Store, vault: &Vault) -> Result<Rotated, Failure> {
     let mut rotation = Rotation::begin(store, vault).await?;
-    let mut nodes = 0;
-    while rotation.seal_next().await?.is_some() {
-        nodes += 1;
+    let mut sealed = 0;
+    while rotation.seal_next().await? {
+        sealed += 1;
     }
     let key = rotation.end().await?;
-    Ok(Rotated { key, nodes })
+    Ok(Rotated { key, sealed })
 }
 
 fn failed(error: VaultError) -> Failure {
@@ -80,8 +82,14 @@ pub struct Rotation<'a> {
     store: &'a Store,
     vault: &'a Vault,
     key: String,
-    /// Nodes to be sealed anew, the next one last.
-    left: Vec<NodeId>,
+    /// To be sealed anew, the next one last.
+    left: Vec<Left>,
+}
+
+/// What holds something that is sealed under another key.
+enum Left {
+    Node(NodeId),
+    Rule(InspectionRuleId),
 }
 
 impl<'a> Rotation<'a> {
@@ -110,39 +118,66 @@ impl<'a> Rotation<'a> {
         })
     }
 
-    /// Seals the secrets of one more node anew and says which; `None`: every secret is sealed under the new key.
-    pub async fn seal_next(&mut self) -> Result<Option<NodeId>, Failure> {
+    /// Seals one more node, or inspection rule, anew; false: everything is sealed under the new key.
+    pub async fn seal_next(&mut self) -> Result<bool, Failure> {
         loop {
             if self.left.is_empty() {
                 self.left = self.find_left().await?;
             }
-            let Some(id) = self.left.pop() else {
-                return Ok(None);
+            let Some(left) = self.left.pop() else {
+                return Ok(false);
             };
+            // What was removed meanwhile, or written anew, needs nothing.
             let mut tx = self.store.write().await?;
-            // One that was removed meanwhile, or that somebody gave a new password, needs nothing.
-            if let Some(mut node) = record::lock::<Node>(&mut tx, id).await?
-                && !is_sealed_under(&self.key, &node)
-            {
-                seal_anew(self.vault, &self.key, &mut node).map_err(failed)?;
-                record::update(&mut tx, &node).await?;
+            let changed = match left {
+                Left::Node(id) => self.seal_node(&mut tx, id).await?,
+                Left::Rule(id) => self.seal_rule(&mut tx, id).await?,
+            };
+            if changed {
                 tx.commit().await?;
-                return Ok(Some(id));
+                return Ok(true);
             }
         }
     }
 
-    async fn find_left(&self) -> Result<Vec<NodeId>, Failure> {
-        let nodes: Vec<Node> = Query::new().all(&mut self.store.read().await?).await?;
-        let left = nodes
+    async fn seal_node(&self, tx: &mut Tx, id: NodeId) -> Result<bool, Failure> {
+        match record::lock::<Node>(tx, id).await? {
+            Some(mut node) if !is_sealed_under(&self.key, &node) => {
+                seal_anew(self.vault, &self.key, &mut node).map_err(failed)?;
+                Ok(record::update(tx, &node).await?)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn seal_rule(&self, tx: &mut Tx, id: InspectionRuleId) -> Result<bool, Failure> {
+        match record::lock::<InspectionRule>(tx, id).await? {
+            Some(mut rule) if !inspection_rule::is_sealed_under(&self.key, &rule) => {
+                inspection_rule::seal_anew(self.vault, &self.key, &mut rule).map_err(failed)?;
+                Ok(record::update(tx, &rule).await?)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn find_left(&self) -> Result<Vec<Left>, Failure> {
+        let mut tx = self.store.read().await?;
+        let nodes: Vec<Node> = Query::new().all(&mut tx).await?;
+        let rules: Vec<InspectionRule> = Query::new().all(&mut tx).await?;
+        let nodes = nodes
             .iter()
-            .filter(|node| !is_sealed_under(&self.key, node));
-        Ok(left.map(|node| node.id).collect())
+            .filter(|node| !is_sealed_under(&self.key, node))
+            .map(|node| Left::Node(node.id));
+        let rules = rules
+            .iter()
+            .filter(|rule| !inspection_rule::is_sealed_under(&self.key, rule))
+            .map(|rule| Left::Rule(rule.id));
+        Ok(nodes.chain(rules).collect())
     }
 
     /// Removes the old keys, once [`Self::seal_next`] found nothing left, and says which key seals now.
     pub async fn end(mut self) -> Result<String, Failure> {
-        while self.seal_next().await?.is_some() {}
+        while self.seal_next().await? {}
         let mut tx = self.store.write().await?;
         let mut keys = lock_keys(&mut tx).await?;
         keys.retiring.retain(|id| *id != self.key);

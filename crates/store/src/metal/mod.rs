@@ -3,6 +3,7 @@
 pub mod allocation;
 pub mod chassis;
 pub mod deploy_template;
+pub mod inspection_rule;
 pub mod node;
 pub mod port;
 pub mod port_group;
