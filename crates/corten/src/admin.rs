@@ -8,6 +8,8 @@ use corten_engine::{Clock as _, SystemClock};
 use corten_iam::Iam;
 use corten_model::ids::OperationId;
 use corten_operations::agent;
+use corten_operations::metal::rotate_key::{self, Rotated};
+use corten_operations::metal::vault::Vault;
 use corten_store::operations::{self, Filter, Operation};
 use corten_store::{Store, transitions};
 
@@ -19,8 +21,17 @@ pub enum AdminCommand {
     /// Hosts on other machines.
     #[command(subcommand)]
     Host(HostCommand),
+    /// Bare-metal servers.
+    #[command(subcommand)]
+    Metal(MetalCommand),
     /// Make the staged token key the primary and stage a new one.
     RotateTokenKeys,
+}
+
+#[derive(Subcommand)]
+pub enum MetalCommand {
+    /// Seal the passwords of BMCs under a new key and remove the old one. The cloud goes on; when killed, run it again.
+    RotateKey,
 }
 
 #[derive(Subcommand)]
@@ -52,6 +63,7 @@ pub async fn run(config: &Config, command: AdminCommand) -> anyhow::Result<()> {
         AdminCommand::Operation(OperationCommand::Show { id }) => show(&store, id).await,
         AdminCommand::Operation(OperationCommand::Cancel { id }) => cancel(&store, id).await,
         AdminCommand::Host(HostCommand::Invite { name }) => invite(config, &store, &name).await,
+        AdminCommand::Metal(MetalCommand::RotateKey) => rotate_metal_key(config, &store).await,
         AdminCommand::RotateTokenKeys => {
             Iam::open(store, config.identity.clone())
                 .await?
@@ -60,6 +72,16 @@ pub async fn run(config: &Config, command: AdminCommand) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+async fn rotate_metal_key(config: &Config, store: &Store) -> anyhow::Result<()> {
+    let vault = Vault::open(&config.metal_key_directory())
+        .context("cannot open the key of the passwords of bare-metal servers")?;
+    let Rotated { key, sealed } = rotate_key::rotate(store, &vault).await?;
+    say!(
+        "{sealed} nodes and inspection rules are sealed under the new key {key}; the old one is gone."
+    );
+    Ok(())
 }
 
 async fn invite(config: &Config, store: &Store, name: &str) -> anyhow::Result<()> {

@@ -6,7 +6,9 @@ use corten_host::{AccelerationChoice, Accelerator, HostConfig};
 use corten_iam::IamConfig;
 use corten_network::chassis::Tunnel;
 use corten_operations::Settings;
-use corten_operations::settings::{Compute, Images, Network, NetworkQuota, Provisioning, Quota};
+use corten_operations::settings::{
+    Compute, Images, Metal, Network, NetworkQuota, Provisioning, Quota,
+};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ struct File {
     network: Network,
     network_quota: NetworkQuota,
     provisioning: Provisioning,
+    metal: Metal,
     host: Host,
     agents: Agents,
     sim: Sim,
@@ -156,6 +159,7 @@ pub fn load(place: &Place) -> anyhow::Result<Config> {
         network,
         network_quota,
         mut provisioning,
+        metal,
         host,
         mut agents,
         sim,
@@ -185,6 +189,7 @@ pub fn load(place: &Place) -> anyhow::Result<Config> {
             network,
             network_quota,
             provisioning,
+            metal,
         },
         host,
         agents,
@@ -214,6 +219,11 @@ impl Config {
     pub fn database_url(&self) -> String {
         let file = || format!("sqlite:{}", self.database_file().display());
         self.server.database.clone().unwrap_or_else(file)
+    }
+
+    /// The keys of the passwords of bare-metal servers, beside those of tokens.
+    pub fn metal_key_directory(&self) -> PathBuf {
+        self.identity.key_directory.join("metal")
     }
 
     pub fn image_dir(&self) -> PathBuf {

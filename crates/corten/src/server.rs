@@ -17,11 +17,13 @@ use corten_iam::bootstrap::{Bootstrap, services_under};
 use corten_model::ids::HostId;
 use corten_operations::context::Hosts;
 use corten_operations::metal::vault::Vault;
+use corten_operations::metal::watch::{self as metal_watch, Readings};
 use corten_operations::metal::{Metal, Simulator};
 use corten_operations::{Context, error_text, flavor, image, network, workflows};
 use corten_sim::{SimConfig, SimHost, SimMachines};
 use corten_store::Store;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_util::MetricKindMask;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -77,7 +79,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     image::recover(&cx)
         .await
         .context("cannot put the images in order")?;
-    let metrics = measure()?;
+    let metrics = measure(&config)?;
     let app = App::new(Parts {
         iam,
         cx: cx.clone(),
@@ -102,6 +104,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     tokio::spawn(fleet.clone().stay_alive());
     let_hosts_in(&config, fleet, &networks).await?;
     tokio::spawn(network::watch::watch(cx.clone()));
+    tokio::spawn(metal_watch::watch(cx.clone(), hostname()));
     let worker = Worker::new(
         store.clone(),
         Arc::new(workflows::registry(&cx)),
@@ -124,7 +127,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
 /// What bare-metal servers are reached with: the key of their passwords, which stands beside those of tokens.
 fn metal(config: &Config) -> anyhow::Result<Metal> {
-    let vault = Vault::open(&config.identity.key_directory.join("metal"))
+    let vault = Vault::open(&config.metal_key_directory())
         .context("cannot open the key of the passwords of bare-metal servers")?;
     let machines = SimMachines::default();
     let simulator: Simulator = Arc::new(move |id| machines.machine(&id.to_string()));
@@ -132,6 +135,7 @@ fn metal(config: &Config) -> anyhow::Result<Metal> {
         vault,
         simulator: config.sim.metal.then_some(simulator),
         pin: Default::default(),
+        readings: Readings::default(),
         patience: METAL_PATIENCE,
     })
 }
@@ -157,10 +161,17 @@ const BUCKETS_SECS: [f64; 12] = [
 /// How often what was measured is put into the buckets, so that it does not pile up where nobody asks for it.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-fn measure() -> anyhow::Result<PrometheusHandle> {
+/// What a node showed is forgotten when so many readings of it were missed: it is gone, or something works on it.
+const READINGS_MISSED: u64 = 3;
+
+fn measure(config: &Config) -> anyhow::Result<PrometheusHandle> {
+    let metal = &config.settings.metal;
+    let period_secs = metal.sensors_every_secs.max(metal.power_every_secs);
+    let kept = (period_secs > 0).then(|| Duration::from_secs(period_secs * READINGS_MISSED));
     let builder = PrometheusBuilder::new()
         .set_buckets(&BUCKETS_SECS)
-        .context("the buckets are not right")?;
+        .context("the buckets are not right")?
+        .idle_timeout(MetricKindMask::GAUGE, kept);
     let handle = builder
         .install_recorder()
         .context("cannot install the metrics recorder")?;

@@ -267,6 +267,8 @@ actions! {
         ALLOCATIONS_WRITE = "baremetal:allocations:write", ProjectOrCloudWrite;
         DEPLOY_TEMPLATES_READ = "baremetal:deploy-templates:read", CloudRead;
         DEPLOY_TEMPLATES_WRITE = "baremetal:deploy-templates:write", CloudAdmin;
+        INSPECTION_RULES_READ = "baremetal:inspection-rules:read", CloudRead;
+        INSPECTION_RULES_WRITE = "baremetal:inspection-rules:write", CloudAdmin;
         RUNBOOKS_READ = "baremetal:runbooks:read", ProjectRead;
         RUNBOOKS_READ_ALL = "baremetal:runbooks:read-all-projects", CloudRead;
         RUNBOOKS_WRITE = "baremetal:runbooks:write", ProjectOrCloudWrite;

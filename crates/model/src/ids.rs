@@ -145,6 +145,7 @@ uuid_id! {
     NodeAllocationId = "node allocation";
     DeployTemplateId = "deploy template";
     RunbookId = "runbook";
+    InspectionRuleId = "inspection rule";
     VolumeConnectorId = "volume connector";
     VolumeTargetId = "volume target";
     WipeId = "wipe";

@@ -15,6 +15,7 @@ pub struct Settings {
     pub network: Network,
     pub network_quota: NetworkQuota,
     pub provisioning: Provisioning,
+    pub metal: Metal,
 }
 
 /// `[images]`
@@ -269,4 +270,28 @@ pub struct ProvisioningNetwork {
     /// Other DHCP servers that are no rogues.
     #[serde(default)]
     pub peers: Vec<Ipv4Addr>,
+}
+/// `[metal]`: how bare-metal nodes are watched.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metal {
+    /// How often the power of each node is read, in seconds; 0 reads it with the sensors only.
+    pub power_every_secs: u64,
+    /// How often the sensors of each node are read, in seconds; 0 reads them never.
+    pub sensors_every_secs: u64,
+    /// How many BMCs are read at the same time.
+    pub watch_connections: usize,
+    /// A node whose BMC gave no answer so often in a row is put into maintenance.
+    pub unanswered_max: u32,
+}
+
+impl Default for Metal {
+    fn default() -> Self {
+        Self {
+            power_every_secs: 60,
+            sensors_every_secs: 600,
+            watch_connections: 64,
+            unanswered_max: 3,
+        }
+    }
 }

@@ -4,9 +4,10 @@ use crate::hardware::Hardware;
 use async_trait::async_trait;
 use corten_bmc::{
     AttributeValue, BiosSettings, Bmc, BmcError, Boot, BootDevice, BootMode, Capabilities,
-    Capability, Drive, Effect, FirmwareItem, Identity, Indicator, Inside, Inventory, Link,
+    Capability, Drive, Effect, FirmwareItem, Health, Identity, Indicator, Inside, Inventory, Link,
     LogEntry, Machine, Media, MediaKind, MediaSlot, NetworkCard, Oddity, Order, PowerAction,
-    PowerState, Processor, Progress, Report, SecureBoot, Sensors, Task, Wiped,
+    PowerState, Processor, Progress, Report, SecureBoot, Sensor, SensorKind, Sensors, Task,
+    Thresholds, Wiped,
 };
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
@@ -50,6 +51,7 @@ pub enum Touch {
     SetBoot,
     Media,
     Inventory,
+    Sensors,
     Wipe,
     Install,
     Step,
@@ -340,7 +342,28 @@ impl Bmc for SimMachine {
     }
 
     async fn sensors(&self) -> Result<Sensors, BmcError> {
-        Ok(Sensors::default())
+        let state = self.touch(Touch::Sensors)?;
+        let sensor = |kind, name: &str, unit: &str, reading| Sensor {
+            kind,
+            id: name.to_owned(),
+            name: name.to_owned(),
+            reading: Some(reading),
+            unit: Some(unit.to_owned()),
+            state: Some("Enabled".to_owned()),
+            health: Some(Health::Ok),
+            context: None,
+            thresholds: Thresholds::default(),
+        };
+        let is_on = state.power == PowerState::On;
+        Ok(Sensors(vec![
+            sensor(SensorKind::Temperature, "Inlet", "Cel", 24.0),
+            sensor(
+                SensorKind::Fan,
+                "Fan 1",
+                "RPM",
+                if is_on { 5400.0 } else { 0.0 },
+            ),
+        ]))
     }
 
     async fn event_log(&self) -> Result<Vec<LogEntry>, BmcError> {

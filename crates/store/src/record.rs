@@ -40,7 +40,7 @@ value_from_ids! {
     ProjectId UserId DomainId GroupId RoleId FlavorId
     NetworkId SubnetId SubnetPoolId AddressScopeId PortId TrunkId RouterId FloatingIpId PortForwardingId
     SecurityGroupId SecurityGroupRuleId AddressGroupId QosPolicyId QosRuleId RbacPolicyId
-    ChassisId NodePortId PortGroupId NodeAllocationId DeployTemplateId RunbookId VolumeConnectorId VolumeTargetId WipeId
+    ChassisId NodePortId PortGroupId NodeAllocationId DeployTemplateId RunbookId InspectionRuleId VolumeConnectorId VolumeTargetId WipeId
 }
 
 fn decode<T: Record>(row: &Row) -> Result<T> {

@@ -444,6 +444,11 @@ impl Fixture {
         };
         let template = json!({"name": "CUSTOM_OWN", "steps": with("priority", 1)});
         let template = made(self.metal(admin, "deploy_templates", template).await);
+        let log = json!([{"op": "log", "args": {"msg": "own"}}]);
+        let rule = made(
+            self.metal(admin, "inspection_rules", json!({"actions": log}))
+                .await,
+        );
         let runbook = json!({"name": "CUSTOM_OWN", "steps": with("order", 1)});
         let runbook = made(self.metal(&self.member, "runbooks", runbook).await);
         let allocation = json!({"resource_class": "own"});
@@ -459,6 +464,7 @@ impl Fixture {
         self.keep("node_port", port);
         self.keep("port_group", group);
         self.keep("deploy_template", template);
+        self.keep("inspection_rule", rule);
         self.keep("runbook", runbook);
         self.keep("node_allocation", allocation);
         self.keep("volume_connector", connector);

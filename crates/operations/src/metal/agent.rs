@@ -2,7 +2,8 @@
 
 use super::access::{self, Ident};
 use super::driver::FAKE;
-use super::ramdisk::{self, boot, timeline};
+use super::ramdisk::{self, timeline};
+use super::rotate_key;
 use crate::context::Context;
 use corten_model::lifecycle::node::{NodeStateKind, ProvisionState};
 use corten_model::refusal::Refusal;
@@ -78,7 +79,7 @@ pub async fn lookup(
     }
     let token = if node.agent.is_none() || boots {
         let token = new_token()?;
-        boot::seal(cx, &mut node, TOKEN, &token)?;
+        rotate_key::seal(&mut tx, &cx.metal.vault, &mut node, TOKEN, &token).await?;
         node.agent = Some(Agent {
             token_sha256: digest(&token),
             url: None,

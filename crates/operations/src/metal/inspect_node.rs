@@ -1,4 +1,5 @@
-//! `inspect`: what the server is made of, as its BMC or its ramdisk tells it. Network cards that are new become ports.
+//! `inspect`: what the server is made of, as its BMC or its ramdisk tells it. Network cards that are new become ports, and
+//! inspection rules are applied.
 //!
 //! ```text
 //!  inspecting ─Ask the BMC, or Visit, Look, Leave─▶ manageable (with inventory, properties and ports)
@@ -8,7 +9,7 @@
 use super::ramdisk::visit::{Arrival, Visit};
 use super::ramdisk::{leave, orders, visit};
 use super::work::{self, Input};
-use super::{machine, port};
+use super::{inspection_rule, machine, port};
 use crate::context::Context;
 use async_trait::async_trait;
 use corten_bmc::{Bmc, BmcError, Inventory, Task};
@@ -117,6 +118,7 @@ impl InspectNode {
             .map(|card| card.mac.clone());
         port::found(&mut tx, &node, macs.collect(), cx.now()).await?;
         keep(&mut node, &found, cx.now());
+        inspection_rule::apply(&self.0, &mut tx, &mut node, cx.now()).await?;
         work::succeed(tx, cx, &mut node, NodeEvent::Done).await
     }
 
@@ -134,6 +136,7 @@ impl InspectNode {
         let macs = within::macs(&inventory);
         port::found(&mut tx, &node, macs, cx.now()).await?;
         within::keep(&mut node, inventory, cx.now());
+        inspection_rule::apply(&self.0, &mut tx, &mut node, cx.now()).await?;
         visit::resume(&mut tx, cx, &mut node, "the ramdisk has looked").await?;
         work::save(&mut tx, cx, &mut node).await?;
         tx.next(Place::Control, Step::Leave).await

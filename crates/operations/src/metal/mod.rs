@@ -22,6 +22,7 @@ pub mod deploy_node;
 pub mod deploy_template;
 pub mod driver;
 pub mod inspect_node;
+pub mod inspection_rule;
 pub mod machine;
 pub mod management;
 pub mod node;
@@ -32,7 +33,9 @@ pub mod power_node;
 pub mod provision;
 pub mod ramdisk;
 pub mod rescue_node;
+pub mod rotate_key;
 pub mod runbook;
+pub mod secrets;
 pub mod service_node;
 pub mod steps;
 pub mod traits;
@@ -41,6 +44,7 @@ pub mod vault;
 pub mod verify_node;
 pub mod vif;
 pub mod volume;
+pub mod watch;
 pub mod work;
 
 pub use access::{Ident, Narrow, Page};
@@ -68,6 +72,8 @@ pub struct Metal {
     pub simulator: Option<Simulator>,
     /// The SHA-256 of the certificate that ramdisks are to believe, in hexadecimal digits, once it is served.
     pub pin: OnceLock<String>,
+    /// What the sensors of the nodes showed last.
+    pub readings: watch::Readings,
     /// How long a call waits for the work on a node to end before it answers, or refuses.
     pub patience: Duration,
 }
@@ -79,6 +85,7 @@ impl Metal {
             vault: Vault::forgetful()?,
             simulator,
             pin: OnceLock::new(),
+            readings: watch::Readings::default(),
             patience: Duration::ZERO,
         })
     }

@@ -2,7 +2,8 @@
 
 use super::access::{self, Ident, Narrow, Page};
 use super::conductor::Assignment;
-use super::{at_rest, driver, machine, node_rules, steps};
+use super::watch::POWER_FAILURE;
+use super::{at_rest, driver, machine, node_rules, rotate_key, steps};
 use crate::context::Context;
 use corten_bmc::{Order, Progress, Task};
 use corten_iam::action::baremetal::{
@@ -16,9 +17,10 @@ use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
 use corten_store::metal::allocation::NodeAllocation;
 use corten_store::metal::lease::MetalLease;
-use corten_store::metal::node::{Inspection, Node, Power, Provision, SUBJECT};
+use corten_store::metal::node::{Inspection, Node, POWER_SUBJECT, Power, Provision, SUBJECT};
 use corten_store::metal::port::NodePort;
 use corten_store::metal::port_group::PortGroup;
+use corten_store::metal::vault_keys::{self, VaultKeys};
 use corten_store::metal::volume_connector::VolumeConnector;
 use corten_store::metal::volume_target::VolumeTarget;
 use corten_store::metal::{Object, Standard};
@@ -121,7 +123,9 @@ pub fn may_create(cx: &Context, actor: &Actor, owner: Option<&str>) -> Result<()
 pub async fn create(cx: &Context, actor: &Actor, edit: Edit, ready: bool) -> Result<Node, Failure> {
     let Edit { mut node, secrets } = edit;
     may_create(cx, actor, node.owner.as_deref())?;
-    seal(cx, &mut node, secrets)?;
+    let keys = record::get::<VaultKeys>(&mut cx.store.read().await?, vault_keys::ID).await?;
+    let key = keys.and_then(|keys| keys.primary);
+    seal(cx, key.as_deref(), &mut node, secrets)?;
     node_rules::check_new(cx, &node)?;
     // The wipe comes before the row: a node is never seen available without its proof.
     let wipe = if ready {
@@ -130,6 +134,7 @@ pub async fn create(cx: &Context, actor: &Actor, edit: Edit, ready: bool) -> Res
         None
     };
     let mut tx = cx.store.write().await?;
+    rotate_key::settle(&mut tx, &cx.metal.vault, &mut node).await?;
     node_rules::check_references(&mut tx, &node).await?;
     check_taken(&mut tx, &node).await?;
     if let Some(wipe) = &wipe {
@@ -222,6 +227,7 @@ async fn check_taken(tx: &mut Tx, node: &Node) -> Result<(), Failure> {
 
 fn seal(
     cx: &Context,
+    key: Option<&str>,
     node: &mut Node,
     secrets: BTreeMap<String, Option<String>>,
 ) -> Result<(), Failure> {
@@ -234,7 +240,7 @@ fn seal(
                 let sealed = cx
                     .metal
                     .vault
-                    .seal(node.id, &place, &secret)
+                    .seal(key, node.id, &place, &secret)
                     .map_err(|error| Failure::outside("sealing a secret", error))?;
                 node.secrets.insert(place, sealed);
             }
@@ -243,7 +249,8 @@ fn seal(
     Ok(())
 }
 
-async fn running(tx: &mut Tx) -> Result<BTreeSet<String>, Failure> {
+/// The ids of the nodes that something works on.
+pub(super) async fn running(tx: &mut Tx) -> Result<BTreeSet<String>, Failure> {
     let filter = Filter {
         running: true,
         ..Filter::default()
@@ -307,11 +314,16 @@ pub async fn update(
     permit(cx, actor, &found, ident, reach)?;
     at_rest(cx, found.id).await?;
     let mut tx = cx.store.write().await?;
-    let before = access::get::<Node>(&mut tx, ident).await?;
+    let named = access::get::<Node>(&mut tx, ident).await?;
+    let before = record::lock::<Node>(&mut tx, named.id)
+        .await?
+        .ok_or_else(|| access::missing::<Node>(&ident.text))?;
     permit(cx, actor, &before, ident, reach)?;
-    record::lock::<Node>(&mut tx, before.id).await?;
     let Edit { mut node, secrets } = edit(&before)?;
-    seal(cx, &mut node, secrets)?;
+    if !secrets.is_empty() {
+        let key = rotate_key::sealing_key(&mut tx).await?;
+        seal(cx, key.as_deref(), &mut node, secrets)?;
+    }
     node_rules::check_change(cx, &before, &mut node)?;
     node_rules::check_references(&mut tx, &node).await?;
     check_taken(&mut tx, &node).await?;
@@ -356,7 +368,8 @@ pub async fn maintain(
     let mut node = access::lock_node_to_operate(cx, actor, &mut tx, ident, NODES_OPERATE).await?;
     node.maintenance = maintenance;
     node.maintenance_reason = reason;
-    if !maintenance {
+    // Maintenance that a person asks for does not end by itself, as that of a silent BMC does.
+    if !maintenance || node.fault.as_deref() == Some(POWER_FAILURE) {
         node.fault = None;
     }
     node.standard.updated_at = Some(cx.now());
@@ -417,7 +430,7 @@ pub async fn delete(cx: &Context, actor: &Actor, ident: &Ident) -> Result<(), Fa
     Ok(())
 }
 
-/// What happened to a node, oldest first.
+/// What happened to a node and to its power, oldest first.
 pub async fn history(
     cx: &Context,
     actor: &Actor,
@@ -425,7 +438,11 @@ pub async fn history(
 ) -> Result<Vec<Transition>, Failure> {
     let mut tx = cx.store.read().await?;
     let node = access::node(cx, actor, &mut tx, ident, NODES_READ).await?;
-    Ok(transitions::of_subject(&mut tx, SUBJECT, &node.id.to_string()).await?)
+    let id = node.id.to_string();
+    let mut log = transitions::of_subject(&mut tx, SUBJECT, &id).await?;
+    log.extend(transitions::of_subject(&mut tx, POWER_SUBJECT, &id).await?);
+    log.sort_by_key(|transition| (transition.at, transition.id));
+    Ok(log)
 }
 
 /// The ids of the nodes whose parent this is.

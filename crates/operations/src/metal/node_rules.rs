@@ -55,7 +55,8 @@ fn too_long(field: &str, text: &str, max: usize) -> Result<(), Refusal> {
     }
 }
 
-fn check_values(node: &Node) -> Result<(), Refusal> {
+/// What the values of a node's record may be, whoever wrote them.
+pub(super) fn check_values(node: &Node) -> Result<(), Refusal> {
     if let Some(name) = &node.name
         && !is_name(name)
     {

@@ -65,7 +65,7 @@ async fn check(tx: &mut Tx, port: &NodePort) -> Result<Node, Failure> {
 }
 
 /// All ports of a group are on one physical network.
-async fn check_group(tx: &mut Tx, port: &NodePort) -> Result<(), Failure> {
+pub(super) async fn check_group(tx: &mut Tx, port: &NodePort) -> Result<(), Failure> {
     let Some(group) = port.port_group_id else {
         return Ok(());
     };

@@ -11,7 +11,7 @@ use super::service_node::ServiceNode;
 use super::verify_node::VerifyNode;
 use super::{
     ENDED, adopt_node, at_rest, config_drive, deploy_image, inspect_node, machine, ramdisk,
-    runbook, service_node, steps, verify_node, work,
+    rotate_key, runbook, service_node, steps, verify_node, work,
 };
 use crate::context::Context;
 use corten_iam::action::baremetal::NODES_OPERATE;
@@ -60,7 +60,7 @@ pub async fn set(
         None if wish.verb == NodeVerb::Unhold => std::mem::take(&mut node.steps),
         None => Vec::new(),
     };
-    keep_secrets(cx, &mut node, &wish)?;
+    keep_secrets(cx, &mut tx, &mut node, &wish).await?;
     carry_out(&mut tx, cx, &actor.origin(), &mut node, wish.verb, left).await?;
     tx.commit().await?;
     Ok(())
@@ -256,7 +256,12 @@ async fn steps_of(
     Ok(steps)
 }
 
-fn keep_secrets(cx: &Context, node: &mut Node, wish: &Wish) -> Result<(), Failure> {
+async fn keep_secrets(
+    cx: &Context,
+    tx: &mut Tx,
+    node: &mut Node,
+    wish: &Wish,
+) -> Result<(), Failure> {
     for (place, secret) in [
         (CONFIG_DRIVE, wish.config_drive.clone()),
         (
@@ -267,12 +272,7 @@ fn keep_secrets(cx: &Context, node: &mut Node, wish: &Wish) -> Result<(), Failur
         ),
     ] {
         if let Some(secret) = secret {
-            let sealed = cx
-                .metal
-                .vault
-                .seal(node.id, place, &secret)
-                .map_err(|error| Failure::outside("sealing a secret", error))?;
-            node.secrets.insert(place.to_owned(), sealed);
+            rotate_key::seal(tx, &cx.metal.vault, node, place, &secret).await?;
         }
     }
     Ok(())

@@ -41,6 +41,18 @@ pub async fn list(cx: &Context, actor: &Actor, ident: &Ident) -> Result<BTreeSet
         .traits)
 }
 
+/// Refuses more traits than a node can have.
+pub(super) fn check_count(node: &Node) -> Result<(), Refusal> {
+    let count = node.traits.len();
+    if count <= MOST {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!(
+        "Error setting traits for node {}: it would have {count} of them, and at most {MOST} are kept.",
+        node.id
+    )))
+}
+
 async fn change(
     cx: &Context,
     actor: &Actor,
@@ -50,14 +62,7 @@ async fn change(
     let mut tx = cx.store.write().await?;
     let mut node = access::lock_node(cx, actor, &mut tx, ident, NODES_WRITE).await?;
     change(&mut node)?;
-    if node.traits.len() > MOST {
-        return Err(Refusal::invalid(format!(
-            "Error setting traits for node {}: it would have {} of them, and at most {MOST} are kept.",
-            node.id,
-            node.traits.len()
-        ))
-        .into());
-    }
+    check_count(&node)?;
     node.standard.updated_at = Some(cx.now());
     record::update(&mut tx, &node).await?;
     tx.commit().await?;

@@ -3,8 +3,7 @@
 use crate::context::Context;
 use crate::instance::spec;
 use crate::metal::provision::{CONFIG_DRIVE, carry_out};
-use crate::metal::ramdisk::boot;
-use crate::metal::{config_drive, work};
+use crate::metal::{config_drive, rotate_key, work};
 use corten_engine::{StepCx, StepError};
 use corten_model::ids::InstanceId;
 use corten_model::lifecycle::node::{NodeVerb, ProvisionState};
@@ -50,7 +49,7 @@ pub async fn order(
     info.insert("display_name".to_owned(), json!(intent.name));
     let files = files(tx, cx, node, instance, admin_pass).await?;
     let drive = config_drive::pack(files).await?;
-    boot::seal(cx, node, CONFIG_DRIVE, &drive)?;
+    rotate_key::seal(tx, &cx.metal.vault, node, CONFIG_DRIVE, &drive).await?;
     carry_out(tx, cx, &at.origin(), node, verb, Vec::new()).await?;
     Ok(())
 }

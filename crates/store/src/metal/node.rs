@@ -3,7 +3,7 @@
 use super::{Object, Standard, resource};
 use crate::db::Tx;
 use crate::error::Result;
-use crate::record::{Record, Value};
+use crate::record::{Direction, Query, Record, Value};
 use crate::transitions::{self, Transition};
 use corten_model::ids::{
     ChassisId, InstanceId, NodeAllocationId, NodeId, ProjectId, TransitionId, WipeId,
@@ -16,6 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// As the transition log and operations call it.
 pub const SUBJECT: &str = "node";
+/// The subject of the lines that tell what the watch saw of a node's power. They stand in a log of their own, so that
+/// the log of provision states has no gap.
+pub const POWER_SUBJECT: &str = "node_power";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Node {
@@ -230,6 +233,37 @@ impl Node {
         self.provision.state = state;
         self.provision.since = now;
         self.provision.moved = true;
+        transitions::append(tx, &transition).await
+    }
+
+    /// Writes down what the watch saw of its power.
+    pub async fn tell_power(
+        &self,
+        tx: &mut Tx,
+        (from, to): (&str, &str),
+        why: &str,
+        origin: &Origin,
+        now: Timestamp,
+    ) -> Result<()> {
+        let last: Option<Transition> = Query::new()
+            .equals("subject_kind", POWER_SUBJECT)
+            .equals("subject_id", self.id.to_string())
+            .order_by("id", Direction::Descending)
+            .first(tx)
+            .await?;
+        let since = last.filter(|last| last.to == from).map(|last| last.at);
+        let transition = Transition {
+            id: TransitionId::next(),
+            at: now,
+            subject_kind: POWER_SUBJECT.to_owned(),
+            subject_id: self.id.to_string(),
+            project_id: self.owner.as_deref().map(ProjectId::from),
+            from: Some(from.to_owned()),
+            to: to.to_owned(),
+            why: why.to_owned(),
+            origin: origin.clone(),
+            lasted_micros: since.map_or(0, |since| now.since(since).as_micros() as i64),
+        };
         transitions::append(tx, &transition).await
     }
 }

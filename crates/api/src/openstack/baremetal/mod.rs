@@ -6,6 +6,7 @@ mod conductors;
 mod deploy_templates;
 mod drivers;
 mod events;
+mod inspection_rules;
 mod kit;
 mod management;
 mod node_boots;
@@ -53,6 +54,7 @@ pub fn routes() -> Router<App> {
         .merge(allocations::routes())
         .merge(deploy_templates::routes())
         .merge(runbooks::routes())
+        .merge(inspection_rules::routes())
         .merge(volume::routes())
         .merge(ramdisk::routes())
         .merge(events::routes())
@@ -152,6 +154,7 @@ async fn v1_document(version: Version, BaseUrl(base): BaseUrl) -> Json<Value> {
         ("deploy_templates", 55),
         ("shards", 82),
         ("runbooks", 92),
+        ("inspection_rules", 96),
     ] {
         if version.at_least(since) {
             document[collection] = links(collection);

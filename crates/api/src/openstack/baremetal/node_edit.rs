@@ -5,33 +5,11 @@ use corten_model::refusal::Refusal;
 use corten_operations::metal::driver::{self, Driver};
 use corten_operations::metal::machine::HIDDEN;
 use corten_operations::metal::node::Edit;
+use corten_operations::metal::secrets::is_secret;
 use corten_store::metal::Object;
 use corten_store::metal::node::Node;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Parts of names whose values are secret.
-const SECRET_WORDS: &[&str] = &[
-    "password",
-    "passphrase",
-    "secret",
-    "token",
-    "private_key",
-    "priv_key",
-    "auth_key",
-    "community",
-    "configdrive",
-];
-
-fn is_secret(key: &str, value: &Value) -> bool {
-    let key = key.to_ascii_lowercase();
-    SECRET_WORDS.iter().any(|word| key.contains(word))
-        || match value {
-            Value::Object(object) => object.iter().any(|(key, value)| is_secret(key, value)),
-            Value::Array(list) => list.iter().any(|value| is_secret("", value)),
-            _ => false,
-        }
-}
 
 /// A node with what a document says of it. `driver` is the one that the document names; `reset`: the parts of the
 /// driver that the document does not name (by `named`) work the default way.
@@ -147,21 +125,4 @@ fn sorted_out(
         }
     }
     open
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_secret;
-    use serde_json::json;
-
-    #[test]
-    fn a_value_is_secret_by_its_name_or_by_what_it_holds() {
-        assert!(is_secret("redfish_password", &json!("calvin")));
-        assert!(is_secret(
-            "iscsi",
-            &json!({"auth": [{"Password": "calvin"}]})
-        ));
-        assert!(is_secret("snmp_community", &json!("public")));
-        assert!(!is_secret("redfish_address", &json!("https://10.0.0.1")));
-    }
 }

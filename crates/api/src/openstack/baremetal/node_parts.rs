@@ -17,7 +17,9 @@ use corten_model::lifecycle::node::{NodeStateKind, ProvisionState};
 use corten_model::refusal::Refusal;
 use corten_operations::metal::conductor::Assignment;
 use corten_operations::metal::driver::KINDS;
+use corten_operations::metal::watch::POWER_FAILURE;
 use corten_operations::metal::{access, node, traits, validate, vif};
+use corten_store::metal::node::POWER_SUBJECT;
 use corten_store::transitions::Transition;
 use serde_json::{Map, Value, json};
 
@@ -222,8 +224,9 @@ fn event(
     detailed: bool,
 ) -> Value {
     let state = transition.to.parse::<ProvisionState>().ok();
-    let failed =
-        state.and_then(|state| state.row()).map(|row| row.kind) == Some(NodeStateKind::Failed);
+    let failed = state.and_then(|state| state.row()).map(|row| row.kind)
+        == Some(NodeStateKind::Failed)
+        || transition.to == POWER_FAILURE;
     let from = transition.from.as_deref().unwrap_or("nothing");
     let mut view = json!({
         "uuid": transition.id,
@@ -233,7 +236,8 @@ fn event(
         "links": links(base, &format!("nodes/{id}/history/{}", transition.id)),
     });
     if detailed {
-        view["event_type"] = "provision".into();
+        let is_power = transition.subject_kind == POWER_SUBJECT;
+        view["event_type"] = if is_power { "power" } else { "provision" }.into();
         view["conductor"] = json!(conductor);
         view["user"] = json!(transition.origin.user_id);
         view["updated_at"] = Value::Null;

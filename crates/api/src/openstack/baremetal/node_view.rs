@@ -266,7 +266,7 @@ fn observed(version: Version, node: &Node) -> Value {
         "target_raid_config": node.target_raid_config,
         "boot_mode": node.boot_mode,
         "secure_boot": node.secure_boot,
-        // Nobody looks at a server's sensors yet.
+        // What a server's sensors say is among the metrics, and in no row yet.
         "health": null,
     })
 }

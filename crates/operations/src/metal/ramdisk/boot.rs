@@ -3,7 +3,7 @@
 use super::{boots, network, timeline};
 use crate::context::Context;
 use crate::metal::driver::{FAKE, IPMI};
-use crate::metal::{agent, machine};
+use crate::metal::{agent, machine, rotate_key};
 use crate::settings::ProvisioningNetwork;
 use corten_bmc::BootDevice;
 use corten_model::ids::NodeId;
@@ -57,10 +57,10 @@ pub async fn plan(
     forget(node);
     let token = agent::new_token()?;
     let token_sha256 = Some(agent::digest(&token));
-    seal(cx, node, TOKEN, &token)?;
+    rotate_key::seal(tx, &cx.metal.vault, node, TOKEN, &token).await?;
     let media_sha256 = if method == BootMethod::VirtualMedia {
         let name = agent::new_token()?;
-        seal(cx, node, MEDIA, &name)?;
+        rotate_key::seal(tx, &cx.metal.vault, node, MEDIA, &name).await?;
         Some(agent::digest(&name))
     } else {
         None
@@ -96,16 +96,6 @@ pub fn forget(node: &mut Node) {
     for place in [TOKEN, MEDIA, agent::TOKEN] {
         node.secrets.remove(place);
     }
-}
-
-pub fn seal(cx: &Context, node: &mut Node, place: &str, secret: &str) -> Result<(), Failure> {
-    let sealed = cx
-        .metal
-        .vault
-        .seal(node.id, place, secret)
-        .map_err(|error| Failure::outside("sealing a secret", error))?;
-    node.secrets.insert(place.to_owned(), sealed);
-    Ok(())
 }
 
 /// Where a node's BMC fetches the image of its boot; `None` if it boots from none.

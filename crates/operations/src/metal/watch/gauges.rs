@@ -1,0 +1,118 @@
+//! What was read, as metrics. Those of a node that is read no more end by themselves: the exporter forgets what is not
+//! set again.
+
+use corten_bmc::{Health, Sensor, SensorKind, Sensors};
+use corten_model::ids::NodeId;
+use corten_store::metal::node::PowerSeen;
+
+/// 1 while the BMC answers.
+pub(super) fn reachable(id: NodeId, reachable: bool) {
+    let value = f64::from(u8::from(reachable));
+    metrics::gauge!("corten_node_reachable", "node" => id.to_string()).set(value);
+}
+
+/// 1 while the server is on, as last seen.
+pub(super) fn power(id: NodeId, power: Option<PowerSeen>) {
+    if let Some(power) = power {
+        let value = f64::from(u8::from(power == PowerSeen::On));
+        metrics::gauge!("corten_node_power_on", "node" => id.to_string()).set(value);
+    }
+}
+
+/// Each sensor with its unit, and the worst of all healths.
+pub(super) fn sensors(id: NodeId, sensors: &Sensors) {
+    for sensor in &sensors.0 {
+        let labels = [
+            ("node", id.to_string()),
+            ("kind", kind(sensor.kind).to_owned()),
+            ("sensor", sensor.name.clone()),
+            ("id", sensor.id.clone()),
+            ("unit", unit(sensor)),
+        ];
+        if let Some(value) = sensor.reading {
+            metrics::gauge!("corten_node_sensor", &labels).set(value);
+        }
+        if let Some(health) = sensor.health {
+            metrics::gauge!("corten_node_sensor_health", &labels).set(number(health));
+        }
+    }
+    if let Some(health) = sensors.health() {
+        metrics::gauge!("corten_node_health", "node" => id.to_string()).set(number(health));
+    }
+}
+
+fn number(health: Health) -> f64 {
+    match health {
+        Health::Ok => 0.0,
+        Health::Warning => 1.0,
+        Health::Critical => 2.0,
+    }
+}
+
+fn kind(kind: SensorKind) -> &'static str {
+    match kind {
+        SensorKind::Temperature => "temperature",
+        SensorKind::Fan => "fan",
+        SensorKind::Voltage => "voltage",
+        SensorKind::Current => "current",
+        SensorKind::Power => "power",
+        SensorKind::Drive => "drive",
+        SensorKind::Other => "other",
+    }
+}
+
+/// The unit in one word for one thing, whatever the protocol calls it.
+fn unit(sensor: &Sensor) -> String {
+    let unit = sensor.unit.as_deref().unwrap_or_default();
+    match unit.to_ascii_lowercase().as_str() {
+        "cel" | "degrees c" | "c" | "celsius" => "celsius",
+        "w" | "watt" | "watts" => "watts",
+        "v" | "volt" | "volts" => "volts",
+        "a" | "amp" | "amps" => "amperes",
+        "rpm" | "{rev}/min" => "rpm",
+        "%" | "percent" => "percent",
+        "by" | "bytes" => "bytes",
+        _ => unit,
+    }
+    .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corten_bmc::Thresholds;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    #[test]
+    fn a_reading_is_shown_to_prometheus() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let sensor = Sensor {
+            kind: SensorKind::Temperature,
+            id: "0".to_owned(),
+            name: "Inlet".to_owned(),
+            reading: Some(24.5),
+            unit: Some("Cel".to_owned()),
+            state: None,
+            health: Some(Health::Warning),
+            context: None,
+            thresholds: Thresholds::default(),
+        };
+        let id = NodeId::random();
+        metrics::with_local_recorder(&recorder, || {
+            reachable(id, true);
+            power(id, Some(PowerSeen::Off));
+            sensors(id, &Sensors(vec![sensor]));
+        });
+        let text = recorder.handle().render();
+        for line in [
+            format!(r#"corten_node_reachable{{node="{id}"}} 1"#),
+            format!(r#"corten_node_power_on{{node="{id}"}} 0"#),
+            format!(
+                r#"corten_node_sensor{{node="{id}",kind="temperature",sensor="Inlet",id="0",unit="celsius"}} 24.5"#
+            ),
+            format!(r#"corten_node_health{{node="{id}"}} 1"#),
+        ] {
+            assert!(text.contains(&line), "{line} is not in {text}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! One reading of a node's BMC, and writing down what it changes.
+
+use super::health::{self, Finding};
+use crate::context::Context;
+use crate::metal::machine;
+use corten_bmc::{BmcError, PowerState, Sensors};
+use corten_model::ids::NodeId;
+use corten_model::lifecycle::node::ProvisionState;
+use corten_model::origin::Origin;
+use corten_store::metal::node::{Node, SUBJECT};
+use corten_store::{Failure, Tx, operations, record};
+
+/// What is to be read besides the power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) sensors: bool,
+}
+
+/// Why a BMC told nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unanswered {
+    pub(super) why: String,
+    /// It is there, and does not let this user in.
+    pub(super) login_refused: bool,
+}
+
+impl From<BmcError> for Unanswered {
+    fn from(error: BmcError) -> Self {
+        Self {
+            login_refused: matches!(error, BmcError::LoginRefused { .. }),
+            why: error.to_string(),
+        }
+    }
+}
+
+/// What a BMC told.
+pub(super) struct Reading {
+    pub(super) power: Result<PowerState, Unanswered>,
+    /// `None`: not asked, or not told.
+    pub(super) sensors: Option<Sensors>,
+}
+
+/// Asks the BMC of a node, and logs out of it.
+pub(super) async fn take(cx: &Context, node: &Node, due: Due) -> Reading {
+    let bmc = match machine::open(cx, node) {
+        Ok(machine) => machine.bmc,
+        Err(refusal) => {
+            let unanswered = Unanswered {
+                why: refusal.message,
+                login_refused: false,
+            };
+            return Reading {
+                power: Err(unanswered),
+                sensors: None,
+            };
+        }
+    };
+    let power = bmc.power().await.map_err(Unanswered::from);
+    let sensors = if due.sensors && power.is_ok() {
+        match bmc.sensors().await {
+            Ok(sensors) => Some(sensors),
+            Err(error) => {
+                tracing::warn!(node = %node.id, %error, "the sensors of a node cannot be read");
+                None
+            }
+        }
+    } else {
+        None
+    };
+    bmc.close().await;
+    Reading { power, sensors }
+}
+
+/// Whether something works on a node.
+pub(super) async fn is_busy(tx: &mut Tx, id: NodeId) -> Result<bool, Failure> {
+    let running = operations::running_on(tx, SUBJECT, &id.to_string()).await?;
+    Ok(running.is_some())
+}
+
+/// Whether a node is as it was when it was read: what an operation did since is newer than the reading.
+fn is_as_read(before: &Node, now: &Node) -> bool {
+    let unknown = [ProvisionState::Enroll, ProvisionState::Verifying];
+    before.power == now.power
+        && now.power.target.is_none()
+        && before.provision == now.provision
+        && !unknown.contains(&now.provision.state)
+        && before.standard.updated_at == now.standard.updated_at
+}
+
+/// Writes a finding into the row of the node, if it changes anything and nothing else has changed the node since.
+pub(super) async fn write(cx: &Context, before: &Node, finding: &Finding) -> Result<(), Failure> {
+    let unanswered_max = cx.settings.metal.unanswered_max.max(1);
+    if health::apply(&mut before.clone(), finding, unanswered_max).is_none() {
+        return Ok(());
+    }
+    let mut tx = cx.store.write().await?;
+    let Some(mut node) = record::lock::<Node>(&mut tx, before.id).await? else {
+        return Ok(());
+    };
+    if is_busy(&mut tx, node.id).await? || !is_as_read(before, &node) {
+        return Ok(());
+    }
+    let Some(told) = health::apply(&mut node, finding, unanswered_max) else {
+        return Ok(());
+    };
+    let now = cx.now();
+    let states = (told.from, told.to);
+    node.tell_power(&mut tx, states, &told.why, &Origin::system(), now)
+        .await?;
+    node.standard.updated_at = Some(now);
+    record::update(&mut tx, &node).await?;
+    tx.commit().await?;
+    tracing::warn!(node = %node.id, from = told.from, to = told.to, why = told.why, "the power of a node is not as it was");
+    Ok(())
+}
