@@ -354,7 +354,7 @@ impl Bmc for SimMachine {
             context: None,
             thresholds: Thresholds::default(),
         };
-        let is_on = state.power == PowerState::On;
+        let is_on = state.hardware.power == PowerState::On;
         Ok(Sensors(vec![
             sensor(SensorKind::Temperature, "Inlet", "Cel", 24.0),
             sensor(

@@ -10,203 +10,31 @@
 mod child;
 #[path = "../common/mod.rs"]
 mod common;
+mod key;
 mod lab;
 #[path = "../../../bmc/tests/common/libvirt.rs"]
 mod libvirt;
+mod operator;
 #[path = "../common/ramdisk_image.rs"]
 mod ramdisk_image;
+#[path = "../common/stock_client.rs"]
+mod stock_client;
 
-use common::{Actor, Cloud, until};
+use common::until;
+use key::Key;
 use lab::{Firmware, Server, in_lab};
+use operator::Operator;
 use reqwest::Method;
-use serde_json::{Value, json};
-use std::path::PathBuf;
+use serde_json::json;
 use std::time::Duration;
-use tokio::process::Command;
+use stock_client::StockClient;
 
 pub const USERNAME: &str = "admin";
 pub const PASSWORD: &str = "s3cret-horse";
 
 const OLD: &[u8] = b"the last tenant's secret ";
 /// For an operation with a boot in it, on a machine that is very busy.
-const PATIENCE: Duration = Duration::from_secs(240);
-
-/// The operator of a cloud with one node.
-struct Operator<'a> {
-    cloud: &'a Cloud,
-    server: &'a Server,
-    admin: Actor,
-    node: String,
-}
-
-impl<'a> Operator<'a> {
-    /// Enrols a server, and has its BMC verified.
-    async fn enrol(cloud: &'a Cloud, server: &'a Server, boot: &str) -> Self {
-        let admin = cloud.admin().await;
-        let mut operator = Self {
-            cloud,
-            server,
-            admin,
-            node: String::new(),
-        };
-        let node = json!({
-            "driver": "redfish", "name": "bm1", "driver_info": server.driver_info(),
-            "boot_interface": boot, "resource_class": "bm.small", "properties": {"cpu_arch": "x86_64"},
-        });
-        let made = operator.ask(Method::POST, "/nodes", Some(node)).await;
-        operator.node = made["uuid"].as_str().unwrap().to_owned();
-        let port = json!({"node_uuid": operator.node, "address": server.mac});
-        operator.ask(Method::POST, "/ports", Some(port)).await;
-        operator.provision(json!({"target": "manage"})).await;
-        operator.reaches("manageable").await;
-        operator
-    }
-
-    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Value {
-        let mut request = self
-            .admin
-            .request(method.clone(), &format!("/baremetal/v1{path}"))
-            .header("x-openstack-ironic-api-version", "1.95");
-        if let Some(body) = &body {
-            request = request.json(body);
-        }
-        let answer = request.send().await.unwrap();
-        let status = answer.status();
-        let text = answer.text().await.unwrap();
-        assert!(status.is_success(), "{method} {path}: {status} {text}");
-        serde_json::from_str(&text).unwrap_or_default()
-    }
-
-    async fn provision(&self, body: Value) {
-        let path = format!("/nodes/{}/states/provision", self.node);
-        self.ask(Method::PUT, &path, Some(body)).await;
-    }
-
-    async fn shown(&self) -> Value {
-        self.ask(Method::GET, &format!("/nodes/{}", self.node), None)
-            .await
-    }
-
-    /// Waits for a provision state; a failure on the way ends the test with all that is known.
-    async fn reaches(&self, wanted: &str) {
-        let ended = tokio::time::timeout(PATIENCE, async {
-            loop {
-                let node = self.shown().await;
-                let state = node["provision_state"].as_str().unwrap().to_owned();
-                if state == wanted {
-                    return Ok(());
-                }
-                if state.contains("failed") || state == "error" || state == "enroll" {
-                    return Err(format!("{state}: {}", node["last_error"]));
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        });
-        let why = match ended.await {
-            Ok(Ok(())) => return,
-            Ok(Err(why)) => why,
-            Err(_) => "it took too long".to_owned(),
-        };
-        panic!(
-            "{wanted}: {why}\n== timeline\n{:#}\n== console\n{}\n== log\n{}",
-            self.timeline().await,
-            self.server.console(),
-            self.cloud.log_tail(60),
-        );
-    }
-
-    async fn timeline(&self) -> Value {
-        let path = format!("/nodes/{}/boot_timeline", self.node);
-        self.ask(Method::GET, &path, None).await["boot_timeline"].take()
-    }
-
-    async fn signs(&self) -> Vec<String> {
-        let timeline = self.timeline().await;
-        let signs = timeline.as_array().unwrap().iter();
-        signs
-            .map(|sign| sign["event"].as_str().unwrap().to_owned())
-            .collect()
-    }
-
-    async fn wipes(&self) -> Value {
-        let path = format!("/nodes/{}/wipes", self.node);
-        self.ask(Method::GET, &path, None).await["wipes"].take()
-    }
-}
-
-/// A key pair of somebody who wants to log in.
-struct Key {
-    directory: tempfile::TempDir,
-}
-
-impl Key {
-    async fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let made = Command::new("ssh-keygen")
-            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-            .arg(directory.path().join("key"))
-            .status();
-        assert!(made.await.unwrap().success());
-        Self { directory }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.directory.path().join("key")
-    }
-
-    fn public(&self) -> String {
-        let path = self.path().with_extension("pub");
-        std::fs::read_to_string(path).unwrap().trim().to_owned()
-    }
-
-    /// What a command says, if the server lets the key in.
-    async fn try_run(&self, address: &str, command: &str) -> Result<String, String> {
-        let mut ssh = Command::new("ssh");
-        ssh.arg("-i").arg(self.path()).args(["-F", "none"]);
-        for option in [
-            "BatchMode=yes",
-            "ConnectTimeout=20",
-            "StrictHostKeyChecking=no",
-            "UserKnownHostsFile=/dev/null",
-            "LogLevel=ERROR",
-        ] {
-            ssh.args(["-o", option]);
-        }
-        let output = ssh
-            .arg(format!("root@{address}"))
-            .arg(command)
-            .output()
-            .await
-            .unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        if output.status.success() {
-            Ok(text(&output.stdout))
-        } else {
-            Err(text(&output.stderr))
-        }
-    }
-
-    /// The same, as soon as the server has booted.
-    async fn run(&self, operator: &Operator<'_>, address: &str, command: &str) -> String {
-        let begun = tokio::time::Instant::now();
-        loop {
-            match self.try_run(address, command).await {
-                Ok(said) => return said,
-                Err(why) if begun.elapsed() > PATIENCE => {
-                    panic!("{why}; the console:\n{}", operator.server.console())
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
-            }
-        }
-    }
-
-    fn config_drive(&self, name: &str) -> Value {
-        json!({
-            "meta_data": {"uuid": name, "hostname": name, "name": name, "public_keys": {"key": self.public()}},
-            "user_data": "#!/bin/sh\necho it-ran >/root/user-data\n",
-        })
-    }
-}
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The address that a server has on the lab's network, being the first.
 const ADDRESS: &str = "10.77.0.50";
@@ -322,5 +150,63 @@ fn a_bios_server_is_inspected_and_rescued_by_pxe() {
         operator.provision(json!({"target": "unrescue"})).await;
         operator.reaches("active").await;
         assert!(server.disk_holds(OLD), "a rescue leaves the disk alone");
+    });
+}
+
+/// With OpenStack's own client, as a tenant: a whole server by the call that makes a virtual machine (K145 to K149).
+#[test]
+fn a_tenant_gets_a_whole_server_with_the_stock_client() {
+    in_lab(|| async {
+        let cloud = lab::cloud().await;
+        lab::tiny_image(&cloud).await;
+        let server = Server::start(3, Firmware::Bios, OLD).await;
+        let operator = Operator::enrol(&cloud, &server, "ipxe").await;
+        operator.provision(json!({"target": "provide"})).await;
+        operator.reaches("available").await;
+        let mut admin = StockClient::start(&cloud, "corten");
+        admin
+            .run("flavor create --vcpus 1 --ram 512 --disk 0 --property resources:CUSTOM_BM_SMALL=1 --property resources:VCPU=0 bm.small")
+            .await;
+
+        let mut tenant = StockClient::start(&cloud, "demo");
+        let key = Key::new().await;
+        let public = key.path().with_extension("pub");
+        tenant
+            .run(&format!(
+                "keypair create --public-key {} mine",
+                public.display()
+            ))
+            .await;
+        let made = tenant
+            .json("server create --flavor bm.small --image tiny --key-name mine whole")
+            .await;
+        let id = made["id"].as_str().unwrap().to_owned();
+        let status = async |tenant: &mut StockClient, wanted: &str| {
+            let begun = tokio::time::Instant::now();
+            loop {
+                let shown = tenant.json(&format!("server show {id}")).await;
+                match shown["status"].as_str().unwrap() {
+                    status if status == wanted => return shown,
+                    "ERROR" => panic!("{:#}\n{}", shown["fault"], cloud.log_tail(40)),
+                    _ => assert!(begun.elapsed() < PATIENCE, "{}", server.console()),
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        let shown = status(&mut tenant, "ACTIVE").await;
+        assert_eq!(shown["addresses"]["lab"][0], ADDRESS);
+        let said = key.run(&operator, ADDRESS, "hostname");
+        assert_eq!(said.await, "whole\n");
+
+        tenant.run(&format!("server stop {id}")).await;
+        status(&mut tenant, "SHUTOFF").await;
+        assert_eq!(server.machine(), None, "it has no power");
+        let refused = tenant.refused(&format!("server pause {id}")).await;
+        assert!(refused.contains("hypervisor"), "{refused}");
+        tenant.run(&format!("server delete {id}")).await;
+        operator.reaches("available").await;
+        assert!(!server.disk_holds(b"corten-root"), "the system is left");
+        let gone = tenant.refused(&format!("server show {id}")).await;
+        assert!(gone.contains("No Server found"), "{gone}");
     });
 }

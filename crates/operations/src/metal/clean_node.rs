@@ -8,7 +8,7 @@
 //!
 //! While the ramdisk is booted and at work the node is in `clean wait`, where it can be aborted.
 
-use super::ramdisk::visit::{Arrival, Visit};
+use super::ramdisk::visit::Visit;
 use super::ramdisk::{boots, leave, orders, visit};
 use super::{steps, vif, work};
 use crate::context::Context;
@@ -133,8 +133,8 @@ impl CleanNode {
     ) -> Result<Committed, StepError> {
         let step = |visit| Step::Visit { visit, purpose };
         match visit::go(&self.0, cx, node, visit, step).await? {
-            Arrival::Committed(committed) => Ok(committed),
-            Arrival::There => {
+            Some(committed) => Ok(committed),
+            None => {
                 let next = match purpose {
                     Purpose::Wipe => Step::Wipe,
                     Purpose::Run => Step::Run,

@@ -8,7 +8,7 @@
 //! While the ramdisk is booted and at work the node is in `wait call-back`, where it can be aborted. A node whose
 //! deployments failed twice in a row is put into quarantine.
 
-use super::ramdisk::visit::{Arrival, Visit};
+use super::ramdisk::visit::Visit;
 use super::ramdisk::{boots, leave, orders, timeline, visit};
 use super::work::{self, Input};
 use super::{deploy_image, machine, steps};
@@ -62,8 +62,8 @@ impl Workflow for DeployNode {
         match step {
             Step::Prepare => self.prepare(&node, cx).await,
             Step::Visit(visit) => match visit::go(&self.0, cx, &node, visit, Step::Visit).await? {
-                Arrival::Committed(committed) => Ok(committed),
-                Arrival::There => cx.commit().await?.next(Place::Control, Step::Install).await,
+                Some(committed) => Ok(committed),
+                None => cx.commit().await?.next(Place::Control, Step::Install).await,
             },
             Step::Install => self.install(&node, cx).await,
             Step::Run => self.run_one(&node, cx).await,

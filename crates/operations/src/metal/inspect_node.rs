@@ -6,7 +6,7 @@
 //!       └───────▶ inspect failed
 //! ```
 
-use super::ramdisk::visit::{Arrival, Visit};
+use super::ramdisk::visit::Visit;
 use super::ramdisk::{leave, orders, visit};
 use super::work::{self, Input};
 use super::{inspection_rule, machine, port};
@@ -70,8 +70,8 @@ impl Workflow for InspectNode {
         match step {
             Step::Ask => self.ask(&node, cx).await,
             Step::Visit(visit) => match visit::go(&self.0, cx, &node, visit, Step::Visit).await? {
-                Arrival::Committed(committed) => Ok(committed),
-                Arrival::There => cx.commit().await?.next(Place::Control, Step::Look).await,
+                Some(committed) => Ok(committed),
+                None => cx.commit().await?.next(Place::Control, Step::Look).await,
             },
             Step::Look => self.look(&node, cx).await,
             Step::Leave => {

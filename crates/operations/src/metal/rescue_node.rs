@@ -5,7 +5,7 @@
 //!      └──────▶ rescue failed                  └───────▶ unrescue failed
 //! ```
 
-use super::ramdisk::visit::{Arrival, Visit};
+use super::ramdisk::visit::Visit;
 use super::ramdisk::{boots, leave, orders, visit};
 use super::{machine, work};
 use crate::context::Context;
@@ -52,8 +52,8 @@ impl Workflow for RescueNode {
         let node = work::read(cx, input.node_id).await?;
         match step {
             Step::Visit(visit) => match visit::go(&self.0, cx, &node, visit, Step::Visit).await? {
-                Arrival::Committed(committed) => Ok(committed),
-                Arrival::There => cx.commit().await?.next(Place::Control, Step::Open).await,
+                Some(committed) => Ok(committed),
+                None => cx.commit().await?.next(Place::Control, Step::Open).await,
             },
             Step::Open => self.open(&node, cx).await,
             Step::Own => self.own(&node, cx).await,

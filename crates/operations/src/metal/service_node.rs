@@ -5,7 +5,7 @@
 //!      └──▶ service hold (a step asks for a person), or service failed
 //! ```
 
-use super::ramdisk::visit::{Arrival, Visit};
+use super::ramdisk::visit::Visit;
 use super::ramdisk::{boots, leave, orders, visit};
 use super::steps;
 use super::work::{self, Input};
@@ -53,8 +53,8 @@ impl Workflow for ServiceNode {
         let node = work::read(cx, input.node_id).await?;
         match step {
             Step::Visit(visit) => match visit::go(&self.0, cx, &node, visit, Step::Visit).await? {
-                Arrival::Committed(committed) => Ok(committed),
-                Arrival::There => cx.commit().await?.next(Place::Control, Step::Run).await,
+                Some(committed) => Ok(committed),
+                None => cx.commit().await?.next(Place::Control, Step::Run).await,
             },
             Step::Run => self.run_one(&node, cx).await,
             Step::Leave => {

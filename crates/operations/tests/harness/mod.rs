@@ -64,7 +64,14 @@ pub enum Disturbance {
 pub struct Saboteur {
     pub seen: Mutex<Vec<Moment>>,
     plan: Mutex<Option<(usize, Disturbance)>>,
-    rescuer: Mutex<Option<(Worker, Arc<ManualClock>, Arc<Ramdisks>)>>,
+    rescuer: Mutex<Option<Rescuer>>,
+}
+
+/// A worker that takes over from one that is held.
+struct Rescuer {
+    worker: Worker,
+    clock: Arc<ManualClock>,
+    ramdisks: Arc<Ramdisks>,
 }
 
 impl Faults for Saboteur {
@@ -98,7 +105,12 @@ impl Faults for Saboteur {
                 Some(Disturbance::Failure) => Fault::Fail("the harness breaks it".to_owned()),
                 Some(Disturbance::Delay) => {
                     let rescuer = self.rescuer.lock().unwrap().take();
-                    if let Some((worker, clock, ramdisks)) = rescuer {
+                    if let Some(Rescuer {
+                        worker,
+                        clock,
+                        ramdisks,
+                    }) = rescuer
+                    {
                         clock.advance(Duration::from_secs(10));
                         drain(&worker, &clock, &ramdisks).await;
                     }
@@ -209,7 +221,11 @@ impl Cloud {
             machines: machines.clone(),
             dead: Mutex::default(),
         });
-        *saboteur.rescuer.lock().unwrap() = Some((rescuer, clock.clone(), ramdisks.clone()));
+        *saboteur.rescuer.lock().unwrap() = Some(Rescuer {
+            worker: rescuer,
+            clock: clock.clone(),
+            ramdisks: ramdisks.clone(),
+        });
         let worker = worker("worker", saboteur.clone());
         let cloud = Self {
             store,

@@ -36,13 +36,6 @@ impl Visit {
     }
 }
 
-/// How far one step of a visit got.
-pub enum Arrival {
-    /// The ramdisk is there; nothing is committed.
-    There,
-    Committed(Committed),
-}
-
 /// Plans the first boot, in the transaction that begins the visit.
 pub async fn begin(
     tx: &mut Tx,
@@ -56,16 +49,16 @@ pub async fn begin(
     boot::plan(tx, cx, node, 1, Vec::new(), now).await
 }
 
-/// Takes a visit one step further. `step` makes the workflow's own step of a visit's.
+/// Takes a visit one step further; `None`: the ramdisk is there, and nothing is committed. `step` makes the workflow's own step of a visit's.
 pub async fn go<S: Serialize>(
     cx: &Context,
     at: &StepCx,
     node: &Node,
     visit: Visit,
     step: impl Fn(Visit) -> S,
-) -> Result<Arrival, StepError> {
+) -> Result<Option<Committed>, StepError> {
     if !boots(node) {
-        return Ok(Arrival::There);
+        return Ok(None);
     }
     let Some(plan) = &node.boot else {
         return Err(StepError::Fail(format!(
@@ -79,14 +72,12 @@ pub async fn go<S: Serialize>(
             match prepared {
                 Ok(()) => {
                     let tx = at.commit().await?;
-                    Ok(Arrival::Committed(
-                        tx.next(Place::Control, step(Visit::On)).await?,
-                    ))
+                    Ok(Some(tx.next(Place::Control, step(Visit::On)).await?))
                 }
                 Err(error) if error.is_transient() => Err(machine::step_error(error)),
                 Err(error) => {
                     let why = format!("{} could not be set up: {error}", plan.method.words());
-                    again(cx, at, node, why, step).await.map(Arrival::Committed)
+                    again(cx, at, node, why, step).await.map(Some)
                 }
             }
         }
@@ -110,7 +101,7 @@ pub async fn go<S: Serialize>(
                     note,
                 )
                 .await?;
-            Ok(Arrival::Committed(committed))
+            Ok(Some(committed))
         }
         Visit::Await => arrive(cx, at, node, plan, step).await,
     }
@@ -130,10 +121,10 @@ async fn arrive<S: Serialize>(
     node: &Node,
     plan: &RamdiskBoot,
     step: impl Fn(Visit) -> S,
-) -> Result<Arrival, StepError> {
+) -> Result<Option<Committed>, StepError> {
     let called = node.agent.as_ref().is_some_and(|agent| agent.url.is_some());
     if called {
-        return Ok(Arrival::There);
+        return Ok(None);
     }
     let limit = Duration::from_secs(cx.settings.provisioning.boot_limit_secs);
     if at.now().since(plan.since) > limit {
@@ -142,14 +133,14 @@ async fn arrive<S: Serialize>(
             plan.method.words(),
             limit.as_secs()
         );
-        return again(cx, at, node, why, step).await.map(Arrival::Committed);
+        return again(cx, at, node, why, step).await.map(Some);
     }
     let tx = at.commit().await?;
     let until = at.now().plus(LOOK);
     let committed = tx
         .wait(until, Place::Control, step(Visit::Await), waiting(plan))
         .await?;
-    Ok(Arrival::Committed(committed))
+    Ok(Some(committed))
 }
 
 /// Boots the server anew by the next way, or ends with the story of all tries.
