@@ -16,9 +16,10 @@ use url::Url;
 const BOOT_SECTOR: [u8; 8] = [0xba, 0xf8, 0x03, 0xb0, b'R', 0xee, 0xf4, 0xeb];
 
 pub struct Sushy {
-    directory: TempDir,
     pub system: String,
+    // Ends before its files are removed.
     emulated: Emulated,
+    directory: TempDir,
 }
 
 impl Sushy {

@@ -104,15 +104,16 @@ pub enum Firmware {
 
 /// A server: QEMU behind an emulated BMC, with one disk and one network card on the lab's network.
 pub struct Server {
-    directory: TempDir,
     pub mac: String,
     system: String,
+    // Ends before its files are removed.
     bmc: Emulated,
+    directory: TempDir,
 }
 
 impl Server {
     /// A server whose disk is full of this.
-    pub async fn start(number: u8, firmware: Firmware, on_disk: &[u8]) -> Self {
+    pub async fn start(number: u8, firmware: Firmware, on_disk: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("metal").tempdir().unwrap();
         let root = directory.path();
         let tap = format!("srv{number}");
@@ -121,14 +122,15 @@ impl Server {
              ip link set {tap} master br0 up"
         ));
         prepare(root);
-        const DISK_BYTES: usize = 512 << 20;
-        let content: Vec<u8> = on_disk.iter().copied().cycle().take(64 << 20).collect();
+        /// Of what is written to it alone it takes space.
+        const DISK_BYTES: u64 = 5 << 30;
+        let content: Vec<u8> = on_disk.bytes().cycle().take(64 << 20).collect();
         fs::write(root.join("home/disk.img"), content).unwrap();
         let disk = File::options()
             .write(true)
             .open(root.join("home/disk.img"))
             .unwrap();
-        disk.set_len(DISK_BYTES as u64).unwrap();
+        disk.set_len(DISK_BYTES).unwrap();
         let uuid = format!("c7a5fdbd-edaf-4455-926a-0000000000{number:02}");
         let mac = format!("52:54:00:77:00:{number:02x}");
         let bmc = Emulated::start(root, &domain(root, &uuid, &mac, &tap, firmware)).await;
@@ -161,10 +163,15 @@ impl Server {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Whether its disk holds these bytes.
-    pub fn disk_holds(&self, bytes: &[u8]) -> bool {
-        let disk = fs::read(self.path("home/disk.img")).unwrap();
-        disk.windows(bytes.len()).any(|window| window == bytes)
+    /// Whether its disk holds this text. Zeroes end lines, so that a disk full of them is read quickly.
+    pub fn disk_holds(&self, text: &str) -> bool {
+        let found = Command::new("grep")
+            .args(["-z", "-a", "-q", "-F", "-e", text])
+            .arg(self.path("home/disk.img"))
+            .env("LC_ALL", "C")
+            .status()
+            .unwrap();
+        found.success()
     }
 
     /// The process that is the machine, if it has power.
