@@ -33,7 +33,12 @@ impl Key {
     }
 
     /// What a command says, if the server lets the key in.
-    pub async fn try_run(&self, address: &str, command: &str) -> Result<String, String> {
+    pub async fn try_run(
+        &self,
+        user: &str,
+        address: &str,
+        command: &str,
+    ) -> Result<String, String> {
         let mut ssh = Command::new("ssh");
         ssh.arg("-i").arg(self.path()).args(["-F", "none"]);
         for option in [
@@ -46,7 +51,7 @@ impl Key {
             ssh.args(["-o", option]);
         }
         let output = ssh
-            .arg(format!("root@{address}"))
+            .arg(format!("{user}@{address}"))
             .arg(command)
             .output()
             .await
@@ -60,10 +65,16 @@ impl Key {
     }
 
     /// The same, as soon as the server has booted.
-    pub async fn run(&self, operator: &Operator<'_>, address: &str, command: &str) -> String {
+    pub async fn run(
+        &self,
+        operator: &Operator<'_>,
+        user: &str,
+        address: &str,
+        command: &str,
+    ) -> String {
         let begun = tokio::time::Instant::now();
         loop {
-            match self.try_run(address, command).await {
+            match self.try_run(user, address, command).await {
                 Ok(said) => return said,
                 Err(why) if begun.elapsed() > PATIENCE => {
                     panic!("{why}; the console:\n{}", operator.server.console())

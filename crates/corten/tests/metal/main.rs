@@ -10,6 +10,8 @@
 mod child;
 #[path = "../common/mod.rs"]
 mod common;
+mod demo;
+mod ipmi;
 mod key;
 mod lab;
 #[path = "../../../bmc/tests/common/libvirt.rs"]
@@ -17,15 +19,17 @@ mod libvirt;
 mod operator;
 #[path = "../common/ramdisk_image.rs"]
 mod ramdisk_image;
+mod server;
 #[path = "../common/stock_client.rs"]
 mod stock_client;
 
 use common::until;
 use key::Key;
-use lab::{Firmware, Server, in_lab};
+use lab::{System, in_lab};
 use operator::Operator;
 use reqwest::Method;
 use serde_json::json;
+use server::{Firmware, Server};
 use std::time::Duration;
 use stock_client::StockClient;
 
@@ -41,11 +45,11 @@ const ADDRESS: &str = "10.77.0.50";
 
 #[test]
 fn a_uefi_server_is_wiped_and_given_a_system_by_virtual_media() {
-    in_lab(|| async {
+    in_lab(System::Tiny, || async {
         let cloud = lab::cloud().await;
-        let image = lab::tiny_image(&cloud).await;
+        let image = lab::add_image(&cloud, System::Tiny).await;
         let server = Server::start(1, Firmware::Uefi, OLD).await;
-        let operator = Operator::enrol(&cloud, &server, "redfish-virtual-media").await;
+        let operator = Operator::enrol(&cloud, &server, "bm1", "redfish-virtual-media").await;
         assert!(server.disk_holds(OLD));
 
         operator.provision(json!({"target": "provide"})).await;
@@ -78,7 +82,7 @@ fn a_uefi_server_is_wiped_and_given_a_system_by_virtual_media() {
             .provision(json!({"target": "active", "configdrive": drive}))
             .await;
         operator.reaches("active").await;
-        let said = first.run(&operator, ADDRESS, "hostname; cat /root/user-data");
+        let said = first.run(&operator, "root", ADDRESS, "hostname; cat /root/user-data");
         assert_eq!(said.await, "one\nit-ran\n");
 
         let drive = second.config_drive("two");
@@ -86,8 +90,11 @@ fn a_uefi_server_is_wiped_and_given_a_system_by_virtual_media() {
             .provision(json!({"target": "rebuild", "configdrive": drive}))
             .await;
         operator.reaches("active").await;
-        assert_eq!(second.run(&operator, ADDRESS, "hostname").await, "two\n");
-        let refused = first.try_run(ADDRESS, "hostname").await;
+        assert_eq!(
+            second.run(&operator, "root", ADDRESS, "hostname").await,
+            "two\n"
+        );
+        let refused = first.try_run("root", ADDRESS, "hostname").await;
         assert!(refused.unwrap_err().contains("denied"), "the old key");
 
         assert!(server.disk_holds(&second.public()), "its config drive");
@@ -103,10 +110,10 @@ fn a_uefi_server_is_wiped_and_given_a_system_by_virtual_media() {
 
 #[test]
 fn a_bios_server_is_inspected_and_rescued_by_pxe() {
-    in_lab(|| async {
+    in_lab(System::Tiny, || async {
         let cloud = lab::cloud().await;
         let server = Server::start(2, Firmware::Bios, OLD).await;
-        let operator = Operator::enrol(&cloud, &server, "ipxe").await;
+        let operator = Operator::enrol(&cloud, &server, "bm1", "ipxe").await;
         let path = format!("/nodes/{}", operator.node);
         let patch = json!([{"op": "add", "path": "/inspect_interface", "value": "agent"}]);
         operator.ask(Method::PATCH, &path, Some(patch)).await;
@@ -157,11 +164,11 @@ fn a_bios_server_is_inspected_and_rescued_by_pxe() {
 /// With OpenStack's own client, as a tenant: a whole server by the call that makes a virtual machine (K145 to K149).
 #[test]
 fn a_tenant_gets_a_whole_server_with_the_stock_client() {
-    in_lab(|| async {
+    in_lab(System::Tiny, || async {
         let cloud = lab::cloud().await;
-        lab::tiny_image(&cloud).await;
+        lab::add_image(&cloud, System::Tiny).await;
         let server = Server::start(3, Firmware::Bios, OLD).await;
-        let operator = Operator::enrol(&cloud, &server, "ipxe").await;
+        let operator = Operator::enrol(&cloud, &server, "bm1", "ipxe").await;
         operator.provision(json!({"target": "provide"})).await;
         operator.reaches("available").await;
         let mut admin = StockClient::start(&cloud, "corten");
@@ -196,7 +203,7 @@ fn a_tenant_gets_a_whole_server_with_the_stock_client() {
         };
         let shown = status(&mut tenant, "ACTIVE").await;
         assert_eq!(shown["addresses"]["lab"][0], ADDRESS);
-        let said = key.run(&operator, ADDRESS, "hostname");
+        let said = key.run(&operator, "root", ADDRESS, "hostname");
         assert_eq!(said.await, "whole\n");
 
         tenant.run(&format!("server stop {id}")).await;
@@ -211,4 +218,15 @@ fn a_tenant_gets_a_whole_server_with_the_stock_client() {
         let gone = tenant.refused(&format!("server show {id}")).await;
         assert!(gone.contains("No Server found"), "{gone}");
     });
+}
+
+/// Three servers, each by another way, with a whole Debian: `make demo-metal`. `CORTEN_DEMO_IMAGE=tiny` takes the tiny guest.
+#[test]
+#[ignore = "takes a quarter of an hour, with much to read; run by 'make demo-metal'"]
+fn demo() {
+    let system = match std::env::var("CORTEN_DEMO_IMAGE").as_deref() {
+        Ok("tiny") => System::Tiny,
+        _ => System::Debian,
+    };
+    in_lab(system, || demo::run(system));
 }

@@ -2,7 +2,7 @@
 
 use super::PATIENCE;
 use super::common::{Actor, Cloud};
-use super::lab::Server;
+use super::server::Server;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub struct Operator<'a> {
 
 impl<'a> Operator<'a> {
     /// Enrols a server, and has its BMC verified.
-    pub async fn enrol(cloud: &'a Cloud, server: &'a Server, boot: &str) -> Self {
+    pub async fn enrol(cloud: &'a Cloud, server: &'a Server, name: &str, boot: &str) -> Self {
         let admin = cloud.admin().await;
         let mut operator = Self {
             cloud,
@@ -25,7 +25,7 @@ impl<'a> Operator<'a> {
             node: String::new(),
         };
         let node = json!({
-            "driver": "redfish", "name": "bm1", "driver_info": server.driver_info(),
+            "driver": server.driver(), "name": name, "driver_info": server.driver_info(),
             "boot_interface": boot, "resource_class": "bm.small", "properties": {"cpu_arch": "x86_64"},
         });
         let made = operator.ask(Method::POST, "/nodes", Some(node)).await;
@@ -64,7 +64,11 @@ impl<'a> Operator<'a> {
 
     /// Waits for a provision state; a failure on the way ends the test with all that is known.
     pub async fn reaches(&self, wanted: &str) {
-        let ended = tokio::time::timeout(PATIENCE, async {
+        self.reaches_within(wanted, PATIENCE).await;
+    }
+
+    pub async fn reaches_within(&self, wanted: &str, limit: Duration) {
+        let ended = tokio::time::timeout(limit, async {
             loop {
                 let node = self.shown().await;
                 let state = node["provision_state"].as_str().unwrap().to_owned();
