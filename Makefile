@@ -9,7 +9,7 @@ export CORTEN_DATA CORTEN_LISTEN
 corten := target/release/corten
 
 .DEFAULT_GOAL := help
-.PHONY: help up down destroy deps build ramdisk test test-guests test-redfish lint docs bench tempest
+.PHONY: help up down destroy deps build ramdisk demo-metal test test-guests test-redfish lint docs bench tempest
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -40,6 +40,11 @@ ramdisk: ## build the deploy ramdisk of bare-metal servers, target/ramdisk.kerne
 	@scripts/deps build
 	@cargo build --release --bin corten
 	@$(corten) image build ramdisk --agent "$$(scripts/ramdisk-agent)" --output target
+
+demo-metal: ## three servers of QEMU, from their BMCs to a tenant and back, told step by step; CORTEN_DEMO_IMAGE=tiny is quicker
+	@scripts/deps build run test
+	@scripts/venv
+	@PATH="$$PWD/.venv/bin:$$PATH" cargo test -p corten --test metal -- --ignored --nocapture --exact demo
 
 test: ## run everything that must hold: lints and all tests
 	@scripts/test

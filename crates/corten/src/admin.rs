@@ -1,6 +1,7 @@
 //! `corten admin`: what the operator of the machine can see and do, straight on the store.
 
 use crate::config::Config;
+use crate::rack;
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use corten_agent::{Authority, Invitation};
@@ -32,6 +33,8 @@ pub enum AdminCommand {
 pub enum MetalCommand {
     /// Seal the passwords of BMCs under a new key and remove the old one. The cloud goes on; when killed, run it again.
     RotateKey,
+    #[command(flatten)]
+    Rack(rack::RackCommand),
 }
 
 #[derive(Subcommand)]
@@ -55,6 +58,9 @@ pub enum HostCommand {
 }
 
 pub async fn run(config: &Config, command: AdminCommand) -> anyhow::Result<()> {
+    if let AdminCommand::Metal(MetalCommand::Rack(command)) = command {
+        return rack::run(config, command).await;
+    }
     let store = Store::open(&config.database_url())
         .await
         .context("cannot open the store")?;
@@ -64,6 +70,7 @@ pub async fn run(config: &Config, command: AdminCommand) -> anyhow::Result<()> {
         AdminCommand::Operation(OperationCommand::Cancel { id }) => cancel(&store, id).await,
         AdminCommand::Host(HostCommand::Invite { name }) => invite(config, &store, &name).await,
         AdminCommand::Metal(MetalCommand::RotateKey) => rotate_metal_key(config, &store).await,
+        AdminCommand::Metal(MetalCommand::Rack(command)) => rack::run(config, command).await,
         AdminCommand::RotateTokenKeys => {
             Iam::open(store, config.identity.clone())
                 .await?

@@ -55,7 +55,8 @@ impl Client {
             .http
             .request(method.clone(), format!("{}{path}", self.base))
             .header("x-auth-token", &self.token)
-            .header("openstack-api-version", "compute 2.90");
+            .header("openstack-api-version", "compute 2.90")
+            .header("x-openstack-ironic-api-version", "1.95");
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -80,6 +81,26 @@ impl Client {
             .await?
             .json()
             .await?)
+    }
+
+    /// Asks for something that is answered without a body.
+    pub async fn order(&self, path: &str, body: Value) -> anyhow::Result<()> {
+        self.send(Method::PUT, path, Some(body)).await.map(drop)
+    }
+
+    /// What is at a path; `None` if there is nothing.
+    pub async fn find(&self, path: &str) -> anyhow::Result<Option<Value>> {
+        let request = self
+            .http
+            .get(format!("{}{path}", self.base))
+            .header("x-auth-token", &self.token)
+            .header("x-openstack-ironic-api-version", "1.95");
+        let response = request.send().await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let response = refuse(response, &format!("GET {path}")).await?;
+        Ok(Some(response.json().await?))
     }
 
     /// Uploads a file as an image's data.

@@ -21,6 +21,7 @@ mod guest_services;
 mod networks;
 mod process;
 mod provisioning;
+mod rack;
 mod server;
 mod ssh;
 mod up;

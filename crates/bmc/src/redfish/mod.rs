@@ -92,6 +92,12 @@ impl Redfish {
         })
     }
 
+    /// The paths of all servers of the service, whichever this was opened for.
+    pub async fn systems(&self) -> Result<Vec<String>, BmcError> {
+        let root = self.transport.get(ROOT).await?;
+        self.members_of(&root, "Systems").await
+    }
+
     async fn layout(&self) -> Result<&Layout, BmcError> {
         self.layout.get_or_try_init(|| self.find_layout()).await
     }
