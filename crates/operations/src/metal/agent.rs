@@ -75,7 +75,7 @@ pub async fn lookup(
     if boots {
         take_boot_token(&mut node, boot_token)?;
         let detail = "its one-time token was right";
-        timeline::note(&mut tx, node.id, cx.now(), "ramdisk called", detail).await?;
+        timeline::note(&mut tx, node.id, cx.now(), timeline::CALLED, detail).await?;
     }
     let token = if node.agent.is_none() || boots {
         let token = new_token()?;

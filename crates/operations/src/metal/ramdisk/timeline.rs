@@ -16,6 +16,12 @@ use tokio::sync::mpsc;
 
 /// Signs are kept for so long.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Of fewer boots nothing is concluded.
+const BOOTS_MIN: usize = 3;
+/// A boot begins.
+const PLANNED: &str = "boot planned";
+/// Its ramdisk is there.
+pub const CALLED: &str = "ramdisk called";
 /// So many signs are written together.
 const AT_ONCE: usize = 64;
 
@@ -45,7 +51,37 @@ pub async fn begin(
     detail: impl Into<String>,
 ) -> Result<()> {
     boot_sign::forget(tx, node, at.minus(KEPT)).await?;
-    note(tx, node, at, "boot planned", detail).await
+    note(tx, node, at, PLANNED, detail).await
+}
+
+/// How long a boot of this node may take, by what its boots took: twice the 99th percentile. `None`: it booted too seldom to
+/// tell.
+pub async fn budget(tx: &mut Tx, node: NodeId) -> Result<Option<Duration>> {
+    let signs = boot_sign::of_node(tx, node, Timestamp::from_micros(0)).await?;
+    let signs = signs.iter().map(|sign| (sign.event.as_str(), sign.at));
+    Ok(twice_p99(boots(signs)))
+}
+
+/// The spans from a planned boot to the call of its ramdisk. A boot that brought none counts for nothing.
+fn boots<'a>(signs: impl Iterator<Item = (&'a str, Timestamp)>) -> Vec<Duration> {
+    let (mut spans, mut planned) = (Vec::new(), None);
+    for (event, at) in signs {
+        match event {
+            PLANNED => planned = Some(at),
+            CALLED => spans.extend(planned.take().map(|from| at.since(from))),
+            _ => {}
+        }
+    }
+    spans
+}
+
+fn twice_p99(mut spans: Vec<Duration>) -> Option<Duration> {
+    if spans.len() < BOOTS_MIN {
+        return None;
+    }
+    spans.sort_unstable();
+    let rank = (spans.len() * 99).div_ceil(100);
+    spans.get(rank - 1).map(|span| *span * 2)
 }
 
 /// The signs of a node that whoever asks may see, oldest first.
@@ -206,4 +242,35 @@ fn whose(node: Option<NodeId>, file: &str) -> Option<(NodeId, String)> {
 
 fn without_host(file: &str) -> String {
     file.rsplit('/').next().unwrap_or(file).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boots_budget_is_twice_what_the_slowest_took() {
+        let at = |secs: i64| Timestamp::from_micros(secs * 1_000_000);
+        let spans = boots(
+            [
+                (PLANNED, at(0)),
+                ("dhcp", at(5)),
+                (CALLED, at(60)),
+                (PLANNED, at(100)),
+                (PLANNED, at(1000)),
+                (CALLED, at(1090)),
+                (CALLED, at(2000)),
+            ]
+            .into_iter(),
+        );
+        assert_eq!(spans, [60, 90].map(Duration::from_secs));
+        assert_eq!(twice_p99(spans), None, "too few");
+        let secs = |list: &[u64]| list.iter().copied().map(Duration::from_secs).collect();
+        assert_eq!(
+            twice_p99(secs(&[70, 90, 60])),
+            Some(Duration::from_secs(180))
+        );
+        let many: Vec<u64> = (1..=200).collect();
+        assert_eq!(twice_p99(secs(&many)), Some(Duration::from_secs(396)));
+    }
 }

@@ -18,6 +18,8 @@ use std::time::Duration;
 const POWER_LIMIT: Duration = Duration::from_secs(60);
 /// How often is looked whether the ramdisk called; its heartbeat makes that at once.
 const LOOK: Duration = Duration::from_secs(30);
+/// A boot gets no less, however quick those before were.
+const LEAST: Duration = Duration::from_secs(180);
 /// Boots of one operation, each by the next way.
 const ATTEMPTS: u32 = 3;
 
@@ -126,7 +128,9 @@ async fn arrive<S: Serialize>(
     if called {
         return Ok(None);
     }
-    let limit = Duration::from_secs(cx.settings.provisioning.boot_limit_secs);
+    let most = Duration::from_secs(cx.settings.provisioning.boot_limit_secs);
+    let usual = timeline::budget(&mut at.read().await?, node.id).await?;
+    let limit = usual.map_or(most, |usual| usual.max(LEAST).min(most));
     if at.now().since(plan.since) > limit {
         let why = format!(
             "booted by {}, the ramdisk did not call within {} s",
