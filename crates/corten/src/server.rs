@@ -16,6 +16,7 @@ use corten_iam::Iam;
 use corten_iam::bootstrap::{Bootstrap, services_under};
 use corten_model::ids::HostId;
 use corten_operations::context::Hosts;
+use corten_operations::metal::console as metal_console;
 use corten_operations::metal::vault::Vault;
 use corten_operations::metal::watch::{self as metal_watch, Readings};
 use corten_operations::metal::{Metal, Simulator};
@@ -105,6 +106,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let_hosts_in(&config, fleet, &networks).await?;
     tokio::spawn(network::watch::watch(cx.clone()));
     tokio::spawn(metal_watch::watch(cx.clone(), hostname()));
+    tokio::spawn(metal_console::keep(cx.clone(), hostname()));
     let worker = Worker::new(
         store.clone(),
         Arc::new(workflows::registry(&cx)),
@@ -136,6 +138,7 @@ fn metal(config: &Config) -> anyhow::Result<Metal> {
         simulator: config.sim.metal.then_some(simulator),
         pin: Default::default(),
         readings: Readings::default(),
+        console_directory: Some(config.data.join("metal-consoles")),
         patience: METAL_PATIENCE,
     })
 }

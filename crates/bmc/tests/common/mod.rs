@@ -9,6 +9,7 @@
 
 pub mod child;
 pub mod libvirt;
+pub mod relay;
 pub mod service;
 pub mod sim;
 pub mod sushy;

@@ -1,6 +1,7 @@
 //! A machine of QEMU's behind OpenIPMI's simulated BMC (`ipmi_sim`): its power is a process, its serial port echoes.
 
 use super::child::{Running, free_ports, wait_until};
+use super::relay::relay;
 use super::{PASSWORD, USERNAME, credentials, limits};
 use corten_bmc::{Address, Bmc, IpmiAddress, Limits, open};
 use std::fs;
@@ -10,8 +11,6 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
 
 /// A boot sector that writes R to the first serial port, then whatever it reads from it.
 const ECHO: [u8; 21] = [
@@ -99,36 +98,6 @@ impl Drop for Sim {
             let _ = Command::new("kill").arg(pid.to_string()).status();
         }
     }
-}
-
-struct Relay {
-    bmc: u16,
-    qemu: u16,
-}
-
-/// Joins the BMC's end of the serial line, which it opens once at its start, with that of each machine that comes.
-async fn relay() -> Relay {
-    let bmc = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let qemu = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let ports = Relay {
-        bmc: bmc.local_addr().unwrap().port(),
-        qemu: qemu.local_addr().unwrap().port(),
-    };
-    tokio::spawn(async move {
-        let (mut bmc, _) = bmc.accept().await?;
-        loop {
-            let (machine, _) = qemu.accept().await?;
-            join(&mut bmc, machine).await;
-        }
-        #[allow(unreachable_code, reason = "names the error")]
-        Ok::<(), std::io::Error>(())
-    });
-    ports
-}
-
-async fn join(bmc: &mut TcpStream, mut machine: TcpStream) {
-    let _ = tokio::io::copy_bidirectional(bmc, &mut machine).await;
-    let _ = machine.shutdown().await;
 }
 
 fn write_disk(path: &Path) {

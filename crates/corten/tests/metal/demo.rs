@@ -85,6 +85,7 @@ pub async fn run(system: System) {
         story.tell(&format!("ssh {}@{address}: {}", system.user(), said.trim()));
         assert_eq!(said.trim(), format!("whole-{}", index + 1));
     }
+    console(&story, &cloud).await;
     tenant
         .run(&format!(
             "--os-compute-api-version 2.79 server rebuild --image {image} --key-name second whole-1"
@@ -149,6 +150,27 @@ async fn becomes(cloud: &Cloud, tenant: &mut StockClient, name: &str, wanted: &s
             ),
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// The server behind IPMI prints over its serial line, and its tenant reads it.
+async fn console(story: &Story, cloud: &Cloud) {
+    let (admin, demo) = (cloud.admin().await, cloud.demo().await);
+    let node = admin.get("/baremetal/v1/nodes/by-pxe").await;
+    let instance = node["instance_uuid"].as_str().unwrap().to_owned();
+    let begun = Instant::now();
+    loop {
+        let wish = json!({"os-getConsoleOutput": {"length": 20}});
+        let log = demo.act(&instance, wish).await;
+        let log = log["output"].as_str().unwrap().trim().to_owned();
+        if let Some(last) = log.lines().last() {
+            return story.tell(&format!(
+                "openstack console log show {instance}: … {}",
+                last.trim()
+            ));
+        }
+        assert!(begun.elapsed() < PATIENCE, "its console shows nothing");
+        tokio::time::sleep(Duration::from_secs(2)).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! OpenIPMI's simulated BMC (`ipmi_sim`) in front of a machine of QEMU's: a script is its hands.
 
 use super::child::{Running, free_ports, wait_until};
+use super::relay::relay;
 use super::{PASSWORD, USERNAME};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -18,9 +19,10 @@ impl IpmiSim {
     pub async fn start(root: &Path, mac: &str, tap: &str) -> Self {
         let at = |name: &str| root.join(name);
         let [port] = free_ports();
-        fs::write(at("chassis"), script(root, mac, tap)).unwrap();
+        let line = relay().await;
+        fs::write(at("chassis"), script(root, mac, tap, line.qemu)).unwrap();
         fs::set_permissions(at("chassis"), fs::Permissions::from_mode(0o700)).unwrap();
-        fs::write(at("lan.conf"), lan(&at("chassis"), port)).unwrap();
+        fs::write(at("lan.conf"), lan(&at("chassis"), port, line.bmc)).unwrap();
         fs::write(at("emu.conf"), EMULATED).unwrap();
         let log = at("ipmi.log");
         let mut command = Command::new("ipmi_sim");
@@ -45,7 +47,7 @@ mc_enable 0x20
 ";
 
 /// What the BMC calls to change or ask the machine's power and boot device.
-fn script(root: &Path, mac: &str, tap: &str) -> String {
+fn script(root: &Path, mac: &str, tap: &str, serial: u16) -> String {
     let root = root.display();
     format!(
         r#"#!/bin/sh
@@ -58,7 +60,8 @@ start() {{
     card=2 disk=1
     [ "$(cat boot 2>/dev/null)" = pxe ] && card=1 disk=2
     qemu-system-x86_64 -M q35 -accel tcg -m 1024 -display none -daemonize -pidfile vm.pid \
-        -chardev file,id=serial,path={root}/home/serial,append=on -serial chardev:serial \
+        -chardev socket,id=serial,host=127.0.0.1,port={serial},logfile={root}/home/serial,logappend=on \
+        -serial chardev:serial \
         -netdev tap,id=net,ifname={tap},script=no,downscript=no \
         -device virtio-net-pci,netdev=net,mac={mac},bootindex=$card \
         -drive if=none,id=disk,format=raw,discard=unmap,file={root}/home/disk.img \
@@ -82,7 +85,7 @@ exit 0
     )
 }
 
-fn lan(script: &Path, port: u16) -> String {
+fn lan(script: &Path, port: u16, serial: u16) -> String {
     format!(
         r#"name "lab"
 set_working_mc 0x20
@@ -93,6 +96,7 @@ set_working_mc 0x20
     guid a123456789abcdefa123456789abcdef
   endlan
   chassis_control "{} 0x20"
+  sol "tcp:127.0.0.1:{serial}" 115200
   user 2 true "{USERNAME}" "{PASSWORD}" admin 10 none md2 md5 straight
 "#,
         script.display()

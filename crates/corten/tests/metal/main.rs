@@ -19,6 +19,8 @@ mod libvirt;
 mod operator;
 #[path = "../common/ramdisk_image.rs"]
 mod ramdisk_image;
+#[path = "../../../bmc/tests/common/relay.rs"]
+mod relay;
 mod server;
 #[path = "../common/stock_client.rs"]
 mod stock_client;

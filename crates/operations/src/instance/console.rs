@@ -7,7 +7,7 @@ use corten_host::{ConsoleKind, ConsoleStream, Diagnostics, HostError};
 use corten_iam::action::compute;
 use corten_iam::actor::Actor;
 use corten_model::ids::{HostId, InstanceId};
-use corten_model::lifecycle::{Command, decide};
+use corten_model::lifecycle::{Command, InstanceClass, decide};
 use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
 use corten_store::Failure;
@@ -53,6 +53,10 @@ pub async fn log(
     lines: Option<usize>,
 ) -> Result<String, Failure> {
     let instance = open(cx, actor, id, Command::ConsoleLog).await?;
+    if instance.class == InstanceClass::Metal {
+        let text = metal_instance::console_log(cx, &instance).await?;
+        return Ok(lines.map_or(&*text, |lines| tail(&text, lines)).to_owned());
+    }
     let Some(host) = instance.host_id else {
         return Ok(String::new());
     };

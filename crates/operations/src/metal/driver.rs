@@ -101,7 +101,7 @@ const DRIVERS: &[Driver] = &[
         parts: parts! {
             "bios": ["no-bios"];
             "boot": ["ipxe", "pxe"];
-            "console": ["no-console"];
+            "console": ["ipmitool-sol", "no-console"];
             "deploy": ["direct"];
             "firmware": ["no-firmware"];
             "inspect": ["ipmitool", "agent", "no-inspect"];

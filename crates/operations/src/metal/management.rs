@@ -203,7 +203,7 @@ pub async fn detach_media(
     Ok(())
 }
 
-/// Turns the console on or off. Only simulated servers have one.
+/// Turns the console on or off: whether what the server prints is kept while no instance is on it.
 pub async fn set_console(
     cx: &Context,
     actor: &Actor,

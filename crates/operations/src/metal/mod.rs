@@ -17,6 +17,7 @@ pub mod choosing;
 pub mod clean_node;
 pub mod conductor;
 pub mod config_drive;
+pub mod console;
 pub mod deploy_image;
 pub mod deploy_node;
 pub mod deploy_template;
@@ -55,6 +56,7 @@ use corten_model::ids::NodeId;
 use corten_model::refusal::Refusal;
 use corten_store::metal::node::SUBJECT;
 use corten_store::{Failure, operations};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use vault::Vault;
@@ -74,6 +76,8 @@ pub struct Metal {
     pub pin: OnceLock<String>,
     /// What the sensors of the nodes showed last.
     pub readings: watch::Readings,
+    /// Where is kept what servers print; `None`: nowhere.
+    pub console_directory: Option<PathBuf>,
     /// How long a call waits for the work on a node to end before it answers, or refuses.
     pub patience: Duration,
 }
@@ -86,6 +90,7 @@ impl Metal {
             simulator,
             pin: OnceLock::new(),
             readings: watch::Readings::default(),
+            console_directory: None,
             patience: Duration::ZERO,
         })
     }

@@ -17,14 +17,18 @@ pub mod delete;
 pub mod node;
 pub mod rebuild;
 
+use crate::context::Context;
 use crate::extra_specs;
 use crate::instance::networks::Networks;
 use crate::instance::new::NewInstances;
 use crate::metal::choosing::Need;
+use crate::metal::console;
 use corten_model::lifecycle::{Command, InstanceClass};
 use corten_model::refusal::Refusal;
 use corten_store::images::{Image, Visibility};
 use corten_store::instances::{Flavor, Instance};
+use corten_store::metal::node::Node;
+use corten_store::{Failure, Query};
 
 /// What a node must be to carry an instance of this flavor.
 pub fn need(instance: &Instance) -> Need {
@@ -104,6 +108,27 @@ pub fn check_image(image: &Image) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What the server of an instance printed.
+pub async fn console_log(cx: &Context, instance: &Instance) -> Result<String, Failure> {
+    let node: Option<Node> = Query::new()
+        .equals("instance_id", &instance.id)
+        .first(&mut cx.store.read().await?)
+        .await?;
+    let Some(node) = node else {
+        return Ok(String::new());
+    };
+    match console::log(cx, &node).await {
+        Some(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        None => Err(Refusal::not_implemented(format!(
+            "The console of instance {} lacks a serial line that is kept: its node has the console interface '{}', and only              '{}' (IPMI, serial over LAN) keeps one.",
+            instance.id,
+            node.driver_part("console"),
+            console::SOL
+        ))
+        .into()),
+    }
+}
+
 /// Refuses the commands that the life cycle of metal has and that nothing carries out yet.
 pub fn check_command(class: InstanceClass, command: Command) -> Result<(), Refusal> {
     let capability = match (class, command) {
@@ -117,9 +142,7 @@ pub fn check_command(class: InstanceClass, command: Command) -> Result<(), Refus
         (_, Command::AttachInterface | Command::DetachInterface) => {
             "a DPU or a managed switch port to attach networks with"
         }
-        (_, Command::ConsoleLog | Command::RemoteConsole) => {
-            "a reader of its serial line (serial over LAN is not read yet)"
-        }
+        (_, Command::RemoteConsole) => "a way to its serial line for its tenant",
         _ => return Ok(()),
     };
     Err(Refusal::not_implemented(format!(

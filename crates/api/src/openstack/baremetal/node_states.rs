@@ -304,8 +304,8 @@ async fn console(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let enabled = management::console(&app.cx, &actor, &ident_since(version, 5, &id)).await?;
-    // A simulated server has nothing to connect to.
-    let info = enabled.then(|| json!({"type": "simulated"}));
+    // Nobody connects to it: what is printed is kept, and is the console log of the instance.
+    let info = enabled.then(|| json!({"type": "log"}));
     Ok(Json(
         json!({"console_enabled": enabled, "console_info": info}),
     ))

@@ -1,0 +1,35 @@
+//! The serial line between a simulated BMC and a machine of QEMU's that comes and goes.
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+
+/// The ports of the two ends.
+pub struct Relay {
+    pub bmc: u16,
+    pub qemu: u16,
+}
+
+/// Joins the BMC's end of the serial line, which it opens once at its start, with that of each machine that comes.
+pub async fn relay() -> Relay {
+    let bmc = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let qemu = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ports = Relay {
+        bmc: bmc.local_addr().unwrap().port(),
+        qemu: qemu.local_addr().unwrap().port(),
+    };
+    tokio::spawn(async move {
+        let (mut bmc, _) = bmc.accept().await?;
+        loop {
+            let (machine, _) = qemu.accept().await?;
+            join(&mut bmc, machine).await;
+        }
+        #[allow(unreachable_code, reason = "names the error")]
+        Ok::<(), std::io::Error>(())
+    });
+    ports
+}
+
+async fn join(bmc: &mut TcpStream, mut machine: TcpStream) {
+    let _ = tokio::io::copy_bidirectional(bmc, &mut machine).await;
+    let _ = machine.shutdown().await;
+}
