@@ -85,7 +85,7 @@ pub async fn run(system: System) {
         story.tell(&format!("ssh {}@{address}: {}", system.user(), said.trim()));
         assert_eq!(said.trim(), format!("whole-{}", index + 1));
     }
-    console(&story, &cloud).await;
+    console(&story, &cloud, &operators[2]).await;
     tenant
         .run(&format!(
             "--os-compute-api-version 2.79 server rebuild --image {image} --key-name second whole-1"
@@ -154,9 +154,9 @@ async fn becomes(cloud: &Cloud, tenant: &mut StockClient, name: &str, wanted: &s
 }
 
 /// The server behind IPMI prints over its serial line, and its tenant reads it.
-async fn console(story: &Story, cloud: &Cloud) {
-    let (admin, demo) = (cloud.admin().await, cloud.demo().await);
-    let node = admin.get("/baremetal/v1/nodes/by-pxe").await;
+async fn console(story: &Story, cloud: &Cloud, by_ipmi: &Operator<'_>) {
+    let demo = cloud.demo().await;
+    let node = by_ipmi.shown().await;
     let instance = node["instance_uuid"].as_str().unwrap().to_owned();
     let begun = Instant::now();
     loop {
