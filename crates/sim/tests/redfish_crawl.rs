@@ -73,7 +73,9 @@ async fn each_link_leads_somewhere_and_no_oddity_is_an_error_of_the_service() {
         let document = json_of(answer).await;
         links_in(&document, &mut next);
         for (key, value) in document.as_object().unwrap() {
-            for odd in odd().into_iter().filter(|_| is_set) {
+            // True is not odd where a truth is asked for, and locks whoever asks out.
+            let fits = |odd: &Value| value.is_boolean() && odd.is_boolean();
+            for odd in odd().into_iter().filter(|odd| is_set && !fits(odd)) {
                 let answer = admin.patch(&path, json!({key: odd})).await;
                 assert!(
                     answer.status().as_u16() < 500,
