@@ -21,7 +21,7 @@ async fn rack(servers: usize) -> u16 {
     let machines = SimMachines::default();
     let service = RedfishService::new("admin", PASSWORD);
     for number in 1..=servers {
-        let id = format!("00000000000{number}");
+        let id = format!("0000000{number}0000");
         service.add(&id, machines.get(&id), Shape::named("standard").unwrap());
     }
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();

@@ -60,6 +60,11 @@ async fn each_link_leads_somewhere_and_no_oddity_is_an_error_of_the_service() {
     let image =
         json!({"ImageURI": "http://10.0.0.9/bmc-2.0.bin", "Targets": ["/redfish/v1/Managers/1"]});
     assert_eq!(admin.post(update, image).await.status(), 202);
+    // Another account than the one that asks, which would lock itself out with a new name.
+    let accounts = "/redfish/v1/AccountService/Accounts";
+    let own = format!("{accounts}/1");
+    let other = json!({"UserName": "other", "Password": "correct-horse", "RoleId": "ReadOnly"});
+    assert_eq!(admin.post(accounts, other).await.status(), 201);
     let mut next = vec!["/redfish/v1".to_owned()];
     let mut seen = std::collections::BTreeSet::new();
     let mut targets = 0;
@@ -73,9 +78,7 @@ async fn each_link_leads_somewhere_and_no_oddity_is_an_error_of_the_service() {
         let document = json_of(answer).await;
         links_in(&document, &mut next);
         for (key, value) in document.as_object().unwrap() {
-            // True is not odd where a truth is asked for, and locks whoever asks out.
-            let fits = |odd: &Value| value.is_boolean() && odd.is_boolean();
-            for odd in odd().into_iter().filter(|odd| is_set && !fits(odd)) {
+            for odd in odd().into_iter().filter(|_| is_set && path != own) {
                 let answer = admin.patch(&path, json!({key: odd})).await;
                 assert!(
                     answer.status().as_u16() < 500,
