@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::faults::{Fault, Faults, Point};
 use crate::places::Places;
-use crate::workflow::{Place, Registry};
+use crate::workflow::{GiveUp, Place, Registry};
 use corten_model::ids::OperationId;
 use corten_model::origin::Origin;
 use corten_model::time::Timestamp;
@@ -215,6 +215,15 @@ impl StepTx<'_> {
     /// The operation ends because somebody asked it to.
     pub async fn cancelled(self, note: &str) -> Result<Committed, StepError> {
         self.end(Status::Cancelled, note).await
+    }
+
+    /// The operation ends as the workflow gave it up.
+    pub async fn given_up(self, why: &GiveUp) -> Result<Committed, StepError> {
+        let cause = why.to_string();
+        match why {
+            GiveUp::Cancelled => self.cancelled(&cause).await,
+            GiveUp::Failed(_) | GiveUp::OverBudget(_) => self.failed(&cause).await,
+        }
     }
 
     async fn end(mut self, status: Status, note: &str) -> Result<Committed, StepError> {

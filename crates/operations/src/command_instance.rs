@@ -152,9 +152,6 @@ impl Workflow for CommandInstance {
             &cause,
         )
         .await?;
-        match why {
-            GiveUp::Cancelled => tx.cancelled(&cause).await,
-            GiveUp::Failed(_) | GiveUp::OverBudget(_) => tx.failed(&cause).await,
-        }
+        tx.given_up(&why).await
     }
 }

@@ -116,10 +116,7 @@ impl Workflow for ImportImage {
                 .await?;
             }
         }
-        let committed = match why {
-            GiveUp::Cancelled => tx.cancelled(&cause).await?,
-            GiveUp::Failed(_) | GiveUp::OverBudget(_) => tx.failed(&cause).await?,
-        };
+        let committed = tx.given_up(&why).await?;
         // A crash before this leaves a file that no row refers to, which the next start removes.
         if let Some(staged) = staged
             && let Err(error) = files::remove(vec![part_path(&self.0, &staged.file)]).await

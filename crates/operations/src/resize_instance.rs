@@ -96,10 +96,7 @@ impl Workflow for ResizeInstance {
         instance.resize = None;
         let command = Command::Resize;
         work::fail(&mut tx, cx, &mut instance, command, Outcome::Failed, &cause).await?;
-        match why {
-            GiveUp::Cancelled => tx.cancelled(&cause).await,
-            GiveUp::Failed(_) | GiveUp::OverBudget(_) => tx.failed(&cause).await,
-        }
+        tx.given_up(&why).await
     }
 }
 

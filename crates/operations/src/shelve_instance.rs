@@ -106,10 +106,7 @@ impl Workflow for ShelveInstance {
         drop_shelved_image(&mut tx, &mut instance, &cause, &cx.origin(), cx.now()).await?;
         let command = Command::Shelve;
         work::fail(&mut tx, cx, &mut instance, command, Outcome::Failed, &cause).await?;
-        match why {
-            GiveUp::Cancelled => tx.cancelled(&cause).await,
-            GiveUp::Failed(_) | GiveUp::OverBudget(_) => tx.failed(&cause).await,
-        }
+        tx.given_up(&why).await
     }
 }
 

@@ -160,10 +160,7 @@ impl Workflow for SnapshotInstance {
             &cause,
         )
         .await?;
-        match why {
-            GiveUp::Cancelled => tx.cancelled(&cause).await,
-            GiveUp::Failed(_) | GiveUp::OverBudget(_) => tx.failed(&cause).await,
-        }
+        tx.given_up(&why).await
     }
 }
 

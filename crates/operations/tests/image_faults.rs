@@ -150,21 +150,7 @@ async fn survive_everything(method: ImportMethod) {
     let moments = cloud.moments();
     assert!(moments.len() >= 6, "the harness saw {moments:?}");
     for (index, moment) in moments.iter().enumerate() {
-        let ways: &[Disturbance] = match moment.point {
-            Point::BeforeStep => &[
-                Disturbance::Kill,
-                Disturbance::Trouble,
-                Disturbance::Delay,
-                Disturbance::Failure,
-            ],
-            Point::BeforeCommit => &[
-                Disturbance::Kill,
-                Disturbance::Trouble,
-                Disturbance::Failure,
-            ],
-            Point::AfterCommit => &[Disturbance::Kill],
-        };
-        for way in ways {
+        for way in moment.ways() {
             let context = format!("{way:?} at {moment:?}");
             let cloud = Cloud::open().await;
             cloud.plan(index, way.clone());

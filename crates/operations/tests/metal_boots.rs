@@ -15,10 +15,11 @@ use corten_operations::metal::{Ident, machine};
 use corten_sim::Touch;
 use corten_store::metal::boot_sign;
 use corten_store::metal::node::{BootMethod, Node};
+use corten_store::record;
 use harness::Cloud;
 use harness::metal::{after, ask, assert_sound, node_of, operator, wish};
 
-use NodeVerb::{Abort, Active, Deleted, Manage, Provide};
+use NodeVerb::{Abort, Active, Clean, Deleted, Manage, Provide};
 
 fn dead(cloud: &Cloud, devices: &[BootDevice]) {
     cloud
@@ -44,20 +45,21 @@ async fn waits(cloud: &Cloud, id: NodeId, state: ProvisionState) -> Node {
     node_of(cloud, id).await
 }
 
+/// The node once it is through this verb: in that state.
+async fn through(cloud: &Cloud, id: NodeId, verb: NodeVerb, state: ProvisionState) -> Node {
+    ask(cloud, id, verb).await;
+    cloud.drain().await;
+    let node = node_of(cloud, id).await;
+    assert_eq!(node.provision.state, state, "{:?}", node.last_error);
+    node
+}
+
 #[tokio::test]
 async fn a_boot_that_brings_nothing_is_followed_by_another_way() {
     let cloud = Cloud::open().await;
     let id = after(&cloud, true, &[Manage]).await;
     dead(&cloud, &[BootDevice::Cdrom]);
-    ask(&cloud, id, Provide).await;
-    cloud.drain().await;
-    let node = node_of(&cloud, id).await;
-    assert_eq!(
-        node.provision.state,
-        ProvisionState::Available,
-        "{:?}",
-        node.last_error
-    );
+    through(&cloud, id, Provide, ProvisionState::Available).await;
     let signs = signs(&cloud, id).await;
     assert_eq!(
         signs.iter().filter(|sign| *sign == "boot planned").count(),
@@ -72,10 +74,7 @@ async fn a_server_that_never_calls_ends_with_the_story_of_its_boots() {
     let cloud = Cloud::open().await;
     let id = after(&cloud, true, &[Manage]).await;
     dead(&cloud, &[BootDevice::Cdrom, BootDevice::Network]);
-    ask(&cloud, id, Provide).await;
-    cloud.drain().await;
-    let node = node_of(&cloud, id).await;
-    assert_eq!(node.provision.state, ProvisionState::CleanFailed);
+    let node = through(&cloud, id, Provide, ProvisionState::CleanFailed).await;
     let why = node.last_error.unwrap();
     for part in [
         "virtual media",
@@ -99,15 +98,7 @@ async fn a_bmc_that_lacks_a_way_is_asked_for_the_next() {
         capability: Capability::VirtualMedia,
     };
     machine.fail_next(Touch::Media, 1, lacks);
-    ask(&cloud, id, Provide).await;
-    cloud.drain().await;
-    let node = node_of(&cloud, id).await;
-    assert_eq!(
-        node.provision.state,
-        ProvisionState::Available,
-        "{:?}",
-        node.last_error
-    );
+    through(&cloud, id, Provide, ProvisionState::Available).await;
 }
 
 /// The image was half written: the server is booted again, and it is written anew.
@@ -122,15 +113,7 @@ async fn a_ramdisk_that_is_lost_in_the_middle_is_booted_again() {
     // Asked each 15 s, until it was silent for more than five minutes.
     let machine = cloud.machines.get(&id.to_string());
     machine.fail_next(Touch::Install, 22, gone);
-    ask(&cloud, id, Active).await;
-    cloud.drain().await;
-    let node = node_of(&cloud, id).await;
-    assert_eq!(
-        node.provision.state,
-        ProvisionState::Active,
-        "{:?}",
-        node.last_error
-    );
+    through(&cloud, id, Active, ProvisionState::Active).await;
     assert_eq!(machine.disks()[0].as_deref(), Some("no image"));
     let signs = signs(&cloud, id).await;
     assert_eq!(
@@ -149,10 +132,7 @@ async fn two_failed_deployments_put_a_server_into_quarantine() {
     let id = after(&cloud, true, &[Manage, Provide]).await;
     dead(&cloud, &[BootDevice::Cdrom, BootDevice::Network]);
     for (failures, quarantined) in [(1, false), (2, true)] {
-        ask(&cloud, id, Active).await;
-        cloud.drain().await;
-        let node = node_of(&cloud, id).await;
-        assert_eq!(node.provision.state, ProvisionState::DeployFailed);
+        let node = through(&cloud, id, Active, ProvisionState::DeployFailed).await;
         assert_eq!((node.failures, node.maintenance), (failures, quarantined));
     }
     let node = node_of(&cloud, id).await;
@@ -168,10 +148,7 @@ async fn a_boot_can_be_aborted_while_its_ramdisk_is_awaited() {
     ask(&cloud, id, Provide).await;
     let node = waits(&cloud, id, ProvisionState::CleanWait).await;
     let token = machine::secret(&cloud.cx, &node, "boot/token").unwrap();
-    ask(&cloud, id, Abort).await;
-    cloud.drain().await;
-    let node = node_of(&cloud, id).await;
-    assert_eq!(node.provision.state, ProvisionState::CleanFailed);
+    let node = through(&cloud, id, Abort, ProvisionState::CleanFailed).await;
     assert!(node.boot.is_none());
     // The ramdisk that comes too late is a stranger.
     let late = agent::lookup(&cloud.cx, &[], Some(&id.to_string()), token.as_deref()).await;
@@ -186,15 +163,7 @@ async fn an_instance_can_be_given_up_while_it_is_deployed() {
     ask(&cloud, id, Active).await;
     waits(&cloud, id, ProvisionState::WaitCallBack).await;
     cloud.ramdisks.dead.lock().unwrap().clear();
-    ask(&cloud, id, Deleted).await;
-    cloud.drain().await;
-    let node = node_of(&cloud, id).await;
-    assert_eq!(
-        node.provision.state,
-        ProvisionState::Available,
-        "{:?}",
-        node.last_error
-    );
+    through(&cloud, id, Deleted, ProvisionState::Available).await;
     assert_sound(&cloud, id, "given up").await;
 }
 
@@ -216,4 +185,38 @@ async fn only_the_ramdisk_of_this_boot_is_told_the_token_and_only_once() {
     assert!(look_up(token.as_deref()).await.unwrap().token.is_some());
     let refused = look_up(token.as_deref()).await.err().unwrap().to_string();
     assert!(refused.contains("used before"), "{refused}");
+}
+
+/// Why a manageable node that was changed so is not let through a verb.
+async fn refused(verb: NodeVerb, change: impl FnOnce(&mut Node)) -> String {
+    let cloud = Cloud::open().await;
+    let id = after(&cloud, true, &[Manage]).await;
+    let mut node = node_of(&cloud, id).await;
+    change(&mut node);
+    let mut tx = cloud.cx.store.write().await.unwrap();
+    record::update(&mut tx, &node).await.unwrap();
+    tx.commit().await.unwrap();
+    let refused = provision::set(&cloud.cx, &operator(), &Ident::id(id), wish(verb)).await;
+    let state = node_of(&cloud, id).await.provision.state;
+    assert_eq!(state, ProvisionState::Manageable, "nothing began");
+    refused.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn a_server_that_is_never_turned_off_is_not_booted() {
+    let why = refused(Provide, |node| node.disable_power_off = true).await;
+    assert!(why.contains("disable_power_off"), "{why}");
+}
+
+#[tokio::test]
+async fn steps_of_an_interface_that_is_turned_off_are_not_run() {
+    let none = |node: &mut Node| {
+        let off = "no-bios".to_owned();
+        node.interfaces.insert("bios".to_owned(), off);
+    };
+    let why = refused(Clean, none).await;
+    assert!(
+        why.contains("bios_interface") && why.contains("no-bios"),
+        "{why}"
+    );
 }

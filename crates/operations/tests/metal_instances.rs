@@ -6,7 +6,6 @@
 mod harness;
 
 use corten_bmc::BootDevice;
-use corten_engine::Point;
 use corten_model::ids::{FlavorId, InstanceId, NodeId};
 use corten_model::lifecycle::node::{NodeVerb, ProvisionState};
 use corten_model::lifecycle::{Command, InstanceClass};
@@ -148,12 +147,7 @@ async fn survive(
     let moments = calm.moments();
     assert!(moments.len() >= 3, "the harness saw no step");
     for (index, moment) in moments.iter().enumerate() {
-        let ways: &[Disturbance] = match moment.point {
-            Point::BeforeStep => &[Disturbance::Kill, Disturbance::Delay, Disturbance::Failure],
-            Point::BeforeCommit => &[Disturbance::Kill, Disturbance::Trouble],
-            Point::AfterCommit => &[Disturbance::Kill],
-        };
-        for way in ways {
+        for way in moment.ways() {
             let context = format!("{way:?} at {moment:?}");
             let cloud = cloud(1).await;
             let before = prepare(&cloud).await;
@@ -323,6 +317,13 @@ async fn what_metal_lacks_is_refused_with_its_name() {
                 ..request()
             },
             "metadata service",
+        ),
+        (
+            new::NewInstances {
+                scheduler_hints: [("different_host".to_owned(), "x".into())].into(),
+                ..request()
+            },
+            "a host that is shared",
         ),
     ] {
         let why = refused(request).await;

@@ -8,6 +8,7 @@
 )]
 
 pub mod child;
+pub mod ipmi_sim;
 pub mod libvirt;
 pub mod relay;
 pub mod service;

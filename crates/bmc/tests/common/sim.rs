@@ -1,15 +1,14 @@
 //! A machine of QEMU's behind OpenIPMI's simulated BMC (`ipmi_sim`): its power is a process, its serial port echoes.
 
-use super::child::{Running, free_ports, wait_until};
+use super::child::free_ports;
+use super::ipmi_sim::{IpmiSim, Wiring};
 use super::relay::relay;
-use super::{PASSWORD, USERNAME, credentials, limits};
+use super::{credentials, limits};
 use corten_bmc::{Address, Bmc, IpmiAddress, Limits, open};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 use tempfile::TempDir;
 
 /// A boot sector that writes R to the first serial port, then whatever it reads from it.
@@ -22,46 +21,27 @@ const ECHO: [u8; 21] = [
 
 pub struct Sim {
     directory: TempDir,
-    port: u16,
-    _bmc: Running,
+    bmc: IpmiSim,
 }
 
 impl Sim {
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| directory.path().join(name);
         let serial = relay().await;
-        let [port, kcs] = free_ports();
-        write_disk(&at("echo.img"));
-        write_script(&at("chassis"), directory.path(), serial.qemu, kcs);
-        fs::create_dir(at("state")).unwrap();
-        fs::write(at("lan.conf"), lan(&at("chassis"), port, kcs, serial.bmc)).unwrap();
-        fs::write(at("emu.conf"), emulated()).unwrap();
-        let log = at("log");
-        let mut command = Command::new("ipmi_sim");
-        command
-            .args(["-n", "-c"])
-            .arg(at("lan.conf"))
-            .arg("-f")
-            .arg(at("emu.conf"))
-            .arg("-s")
-            .arg(at("state"));
-        let mut bmc = Running::start(&mut command, &log);
-        wait_until("the BMC listens", Duration::from_secs(10), async || {
-            bmc.assert_alive(&log);
-            let sockets = fs::read_to_string("/proc/net/udp").unwrap();
-            sockets.contains(&format!("0100007F:{port:04X}"))
-        })
-        .await;
-        Self {
-            directory,
-            port,
-            _bmc: bmc,
-        }
+        let [kcs] = free_ports();
+        write_disk(&directory.path().join("echo.img"));
+        let wiring = Wiring {
+            start: &start(serial.qemu, kcs),
+            serial: serial.bmc,
+            lan: &format!("serial 15 127.0.0.1 {kcs} codec VM ipmb 0x20"),
+            emulated: &emulated(),
+        };
+        let bmc = IpmiSim::start(directory.path(), wiring).await;
+        Self { directory, bmc }
     }
 
     pub fn address(&self) -> Address {
-        Address::Ipmi(IpmiAddress::new("127.0.0.1", self.port).unwrap())
+        Address::Ipmi(IpmiAddress::new("127.0.0.1", self.bmc.port).unwrap())
     }
 
     pub fn bmc(&self) -> Arc<dyn Bmc> {
@@ -107,59 +87,15 @@ fn write_disk(path: &Path) {
     fs::write(path, disk).unwrap();
 }
 
-/// What the BMC calls to change or ask the machine's power and boot device.
-fn write_script(path: &Path, directory: &Path, serial: u16, kcs: u16) {
-    let directory = directory.display();
-    let script = format!(
-        r#"#!/bin/sh
-cd {directory}
-shift
-echo "$@" >>calls
-verb=$1
-shift
-alive() {{ [ -s vm.pid ] && kill -0 "$(cat vm.pid)" 2>/dev/null; }}
-start() {{
-    qemu-system-x86_64 -M q35 -accel tcg -m 64 -display none -nic none -daemonize -pidfile vm.pid \
-        -chardev socket,id=ipmi,host=127.0.0.1,port={kcs},reconnect=5 -device ipmi-bmc-extern,id=bmc,chardev=ipmi \
-        -device isa-ipmi-kcs,bmc=bmc -chardev socket,id=serial,host=127.0.0.1,port={serial} -serial chardev:serial \
-        -drive if=none,id=disk,format=raw,file={directory}/echo.img,readonly=on -device virtio-blk-pci,drive=disk \
-        </dev/null >>qemu.log 2>&1
-}}
-while [ $# -gt 0 ]; do
-    case "$verb $1" in
-    "get power") if alive; then echo power:1; else echo power:0; fi ;;
-    "get boot") echo "boot:$(cat boot 2>/dev/null || echo default)" ;;
-    "set power") shift
-        if [ "$1" = 0 ]; then alive && kill "$(cat vm.pid)"; else alive || start; fi ;;
-    "set boot") shift; echo "$1" >boot ;;
-    "set shutdown") shift; alive && kill "$(cat vm.pid)" ;;
-    "set reset" | "set identify") shift ;;
-    esac
-    shift
-done
-exit 0
-"#
-    );
-    fs::write(path, script).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
-}
-
-fn lan(script: &Path, port: u16, kcs: u16, serial: u16) -> String {
+/// The machine: a disk that echoes, and a BMC that its system can talk to.
+fn start(serial: u16, kcs: u16) -> String {
     format!(
-        r#"name "lab"
-set_working_mc 0x20
-  startlan 1
-    addr 127.0.0.1 {port}
-    priv_limit admin
-    allowed_auths_admin none md2 md5 straight
-    guid a123456789abcdefa123456789abcdef
-  endlan
-  chassis_control "{} 0x20"
-  serial 15 127.0.0.1 {kcs} codec VM ipmb 0x20
-  sol "tcp:127.0.0.1:{serial}" 115200
-  user 2 true "{USERNAME}" "{PASSWORD}" admin 10 none md2 md5 straight
-"#,
-        script.display()
+        r"qemu-system-x86_64 -M q35 -accel tcg -m 64 -display none -nic none -daemonize -pidfile vm.pid \
+    -chardev socket,id=ipmi,host=127.0.0.1,port={kcs},reconnect=5 -device ipmi-bmc-extern,id=bmc,chardev=ipmi \
+    -device isa-ipmi-kcs,bmc=bmc -chardev socket,id=serial,host=127.0.0.1,port={serial} -serial chardev:serial \
+    -drive if=none,id=disk,format=raw,file=echo.img,readonly=on -device virtio-blk-pci,drive=disk \
+    </dev/null >>qemu.log 2>&1
+"
     )
 }
 

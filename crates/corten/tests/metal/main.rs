@@ -12,6 +12,8 @@ mod child;
 mod common;
 mod demo;
 mod ipmi;
+#[path = "../../../bmc/tests/common/ipmi_sim.rs"]
+mod ipmi_sim;
 mod key;
 mod lab;
 #[path = "../../../bmc/tests/common/libvirt.rs"]

@@ -1,6 +1,7 @@
 //! Servers on the lab's network: QEMU machines, each behind a BMC, with one disk and one network card.
 
-use super::ipmi::IpmiSim;
+use super::ipmi;
+use super::ipmi_sim::IpmiSim;
 use super::lab::run;
 use super::libvirt::{Emulated, OVMF, prepare};
 use super::{PASSWORD, USERNAME};
@@ -74,7 +75,7 @@ impl Server {
     /// With BIOS, behind `ipmi_sim`.
     pub async fn behind_ipmi(number: u8, on_disk: &str) -> Self {
         let (directory, tap, mac) = begin(number, on_disk);
-        let bmc = Bmc::Ipmi(IpmiSim::start(directory.path(), &mac, &tap).await);
+        let bmc = Bmc::Ipmi(ipmi::server(directory.path(), &mac, &tap).await);
         Self {
             mac,
             bmc,

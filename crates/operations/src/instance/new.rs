@@ -110,7 +110,8 @@ pub async fn create(
         named::check_image_fits(image, &flavor)?;
     }
     if class == InstanceClass::Metal {
-        metal_instance::check_new(&new, &flavor, image.as_ref())?;
+        let zone = &cx.settings.compute.default_availability_zone;
+        metal_instance::check_new(&new, &flavor, image.as_ref(), zone)?;
     }
     check_metadata(cx, &mut tx, &project, &new.metadata).await?;
     let files: Vec<_> = new

@@ -99,9 +99,6 @@ impl Workflow for AllocateNode {
             allocation.last_error = Some(cause.clone());
             record::update(&mut tx, &allocation).await?;
         }
-        match why {
-            GiveUp::Cancelled => tx.cancelled(&cause).await,
-            GiveUp::Failed(_) | GiveUp::OverBudget(_) => tx.failed(&cause).await,
-        }
+        tx.given_up(&why).await
     }
 }

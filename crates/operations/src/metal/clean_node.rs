@@ -10,12 +10,12 @@
 
 use super::ramdisk::visit::Visit;
 use super::ramdisk::{boots, leave, orders, visit};
-use super::{steps, vif, work};
+use super::work::{self, Input};
+use super::{steps, vif};
 use crate::context::Context;
 use async_trait::async_trait;
 use corten_bmc::{PowerAction, Task};
 use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
-use corten_model::ids::NodeId;
 use corten_model::lifecycle::node::{NodeEvent, ProvisionState};
 use corten_store::metal::allocation::NodeAllocation;
 use corten_store::metal::node::{Node, PowerSeen};
@@ -26,11 +26,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub struct CleanNode(pub Arc<Context>);
-
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Input {
-    pub node_id: NodeId,
-}
 
 /// What the ramdisk is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,16 +127,11 @@ impl CleanNode {
         cx: &StepCx,
     ) -> Result<Committed, StepError> {
         let step = |visit| Step::Visit { visit, purpose };
-        match visit::go(&self.0, cx, node, visit, step).await? {
-            Some(committed) => Ok(committed),
-            None => {
-                let next = match purpose {
-                    Purpose::Wipe => Step::Wipe,
-                    Purpose::Run => Step::Run,
-                };
-                cx.commit().await?.next(Place::Control, next).await
-            }
-        }
+        let arrived = match purpose {
+            Purpose::Wipe => Step::Wipe,
+            Purpose::Run => Step::Run,
+        };
+        visit::go(&self.0, cx, node, visit, step, arrived).await
     }
 
     async fn wipe(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {

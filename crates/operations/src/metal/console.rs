@@ -5,6 +5,7 @@
 //! never sees it. With several replicas each holds the lines of the nodes that are shown under its conductor.
 
 use super::conductor::Assignment;
+use super::driver::IPMI;
 use super::machine;
 use crate::context::Context;
 use corten_bmc::SerialStream;
@@ -74,7 +75,8 @@ pub async fn keep(cx: Arc<Context>, conductor: String) {
 async fn wanted(cx: &Context, conductor: &str) -> Result<HashMap<Line, Node>, Failure> {
     let conductors = Assignment::read(cx).await?;
     let mut tx = cx.store.read().await?;
-    let nodes: Vec<Node> = Query::new().all(&mut tx).await?;
+    let query = Query::new().equals("driver", IPMI);
+    let nodes: Vec<Node> = query.all(&mut tx).await?;
     let held = nodes.into_iter().filter(|node| {
         node.driver_part("console") == SOL
             && (node.instance_id.is_some() || node.console_enabled)

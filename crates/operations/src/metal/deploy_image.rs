@@ -2,7 +2,7 @@
 
 use super::agent::{self, digest};
 use super::driver::FAKE;
-use super::{config_drive, machine, ramdisk};
+use super::{config_drive, ramdisk};
 use crate::context::Context;
 use crate::image;
 use corten_bmc::Image;
@@ -172,9 +172,4 @@ pub async fn open(
         .await
         .map_err(|error| Failure::outside("opening an image", error))?;
     Ok((file, bytes as u64))
-}
-
-/// Whether a node's secrets can be opened is asked before its server is touched.
-pub fn check_secrets(cx: &Context, node: &Node) -> Result<(), Refusal> {
-    machine::secret(cx, node, super::provision::CONFIG_DRIVE).map(|_| ())
 }

@@ -61,20 +61,13 @@ impl Workflow for DeployNode {
         let node = work::read(cx, input.node_id).await?;
         match step {
             Step::Prepare => self.prepare(&node, cx).await,
-            Step::Visit(visit) => match visit::go(&self.0, cx, &node, visit, Step::Visit).await? {
-                Some(committed) => Ok(committed),
-                None => cx.commit().await?.next(Place::Control, Step::Install).await,
-            },
+            Step::Visit(visit) => {
+                let arrived = Step::Install;
+                visit::go(&self.0, cx, &node, visit, Step::Visit, arrived).await
+            }
             Step::Install => self.install(&node, cx).await,
             Step::Run => self.run_one(&node, cx).await,
-            Step::Leave => {
-                leave::go(&self.0, cx, &node).await?;
-                let mut tx = cx.commit().await?;
-                let mut node = work::lock(&mut tx, node.id).await?;
-                leave::note(&mut tx, cx, &mut node).await?;
-                work::save(&mut tx, cx, &mut node).await?;
-                tx.next(Place::Control, Step::Boot).await
-            }
+            Step::Leave => leave::then(&self.0, cx, &node, Step::Boot).await,
             Step::Boot => self.boot(&node, cx).await,
         }
     }

@@ -69,10 +69,10 @@ impl Workflow for InspectNode {
         let node = work::read(cx, input.node_id).await?;
         match step {
             Step::Ask => self.ask(&node, cx).await,
-            Step::Visit(visit) => match visit::go(&self.0, cx, &node, visit, Step::Visit).await? {
-                Some(committed) => Ok(committed),
-                None => cx.commit().await?.next(Place::Control, Step::Look).await,
-            },
+            Step::Visit(visit) => {
+                let arrived = Step::Look;
+                visit::go(&self.0, cx, &node, visit, Step::Visit, arrived).await
+            }
             Step::Look => self.look(&node, cx).await,
             Step::Leave => {
                 leave::go(&self.0, cx, &node).await?;

@@ -93,10 +93,7 @@ impl Workflow for PowerNode {
             work::save(&mut tx, cx, &mut node).await?;
         }
         tx.wake(ENDED);
-        match why {
-            GiveUp::Cancelled => tx.cancelled(&cause).await,
-            GiveUp::Failed(_) | GiveUp::OverBudget(_) => tx.failed(&cause).await,
-        }
+        tx.given_up(&why).await
     }
 }
 

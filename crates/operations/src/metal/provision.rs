@@ -175,18 +175,6 @@ fn begins_with_a_visit(node: &Node, verb: NodeVerb) -> bool {
     }
 }
 
-/// Verbs that something booted on the server must carry out.
-const FROM_WITHIN: &[NodeVerb] = &[
-    NodeVerb::Provide,
-    NodeVerb::Clean,
-    NodeVerb::Active,
-    NodeVerb::Rebuild,
-    NodeVerb::Deleted,
-    NodeVerb::Rescue,
-    NodeVerb::Unrescue,
-    NodeVerb::Service,
-];
-
 /// Whether this node may have the verb, apart from its state.
 fn check_node(cx: &Context, node: &Node, wish: &Wish) -> Result<(), Refusal> {
     use NodeVerb::{Active, Deleted, Inspect, Provide, Rebuild, Rescue, Service};
@@ -221,7 +209,7 @@ fn check_node(cx: &Context, node: &Node, wish: &Wish) -> Result<(), Refusal> {
         )));
     }
     machine::open(cx, node)?;
-    if FROM_WITHIN.contains(&verb) || verb == Inspect && inspect_node::from_within(node) {
+    if begins_with_a_visit(node, verb) || verb == Deleted {
         ramdisk::check_ready(cx, node, verb.as_str())?;
     }
     Ok(())
@@ -362,8 +350,7 @@ async fn begin(
                 _ => clean_node::Step::visit(Purpose::Run),
             };
             let workflow = CleanNode(cx.clone());
-            let input = clean_node::Input { node_id };
-            work::start(tx, cx, origin, node, &workflow, step, input).await
+            work::start(tx, cx, origin, node, &workflow, step, plain).await
         }
         S::Deploying => {
             let step = match verb {

@@ -11,7 +11,7 @@ use super::{machine, work};
 use crate::context::Context;
 use async_trait::async_trait;
 use corten_bmc::{PowerAction, Task};
-use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
+use corten_engine::{Committed, GiveUp, StepCx, StepError, Workflow};
 use corten_model::lifecycle::node::NodeEvent;
 use corten_store::metal::node::{Node, PowerSeen};
 use serde::{Deserialize, Serialize};
@@ -51,10 +51,10 @@ impl Workflow for RescueNode {
     async fn run(&self, step: Step, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
         let node = work::read(cx, input.node_id).await?;
         match step {
-            Step::Visit(visit) => match visit::go(&self.0, cx, &node, visit, Step::Visit).await? {
-                Some(committed) => Ok(committed),
-                None => cx.commit().await?.next(Place::Control, Step::Open).await,
-            },
+            Step::Visit(visit) => {
+                let arrived = Step::Open;
+                visit::go(&self.0, cx, &node, visit, Step::Visit, arrived).await
+            }
             Step::Open => self.open(&node, cx).await,
             Step::Own => self.own(&node, cx).await,
             Step::Boot => self.boot(&node, cx).await,
@@ -93,17 +93,12 @@ impl RescueNode {
     }
 
     async fn own(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
-        if boots(node) {
-            leave::go(&self.0, cx, node).await?;
-        } else if let Err(pending) = orders::give(&self.0, cx, node, "settle", Task::Settle).await?
+        if !boots(node)
+            && let Err(pending) = orders::give(&self.0, cx, node, "settle", Task::Settle).await?
         {
             return orders::pend(&self.0, cx, node, pending, Step::Own, Step::Visit).await;
         }
-        let mut tx = cx.commit().await?;
-        let mut node = work::lock(&mut tx, node.id).await?;
-        leave::note(&mut tx, cx, &mut node).await?;
-        work::save(&mut tx, cx, &mut node).await?;
-        tx.next(Place::Control, Step::Boot).await
+        leave::then(&self.0, cx, node, Step::Boot).await
     }
 
     async fn boot(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {

@@ -52,19 +52,12 @@ impl Workflow for ServiceNode {
     async fn run(&self, step: Step, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
         let node = work::read(cx, input.node_id).await?;
         match step {
-            Step::Visit(visit) => match visit::go(&self.0, cx, &node, visit, Step::Visit).await? {
-                Some(committed) => Ok(committed),
-                None => cx.commit().await?.next(Place::Control, Step::Run).await,
-            },
-            Step::Run => self.run_one(&node, cx).await,
-            Step::Leave => {
-                leave::go(&self.0, cx, &node).await?;
-                let mut tx = cx.commit().await?;
-                let mut node = work::lock(&mut tx, node.id).await?;
-                leave::note(&mut tx, cx, &mut node).await?;
-                work::save(&mut tx, cx, &mut node).await?;
-                tx.next(Place::Control, Step::Boot).await
+            Step::Visit(visit) => {
+                let arrived = Step::Run;
+                visit::go(&self.0, cx, &node, visit, Step::Visit, arrived).await
             }
+            Step::Run => self.run_one(&node, cx).await,
+            Step::Leave => leave::then(&self.0, cx, &node, Step::Boot).await,
             Step::Boot => self.boot(&node, cx).await,
         }
     }

@@ -97,6 +97,15 @@ pub fn check(node: &Node, steps: &[Step]) -> Result<(), Refusal> {
                     legal.join(", ")
                 ))
             })?;
+        let way = node.driver_part(&step.interface);
+        if way == format!("no-{}", step.interface) {
+            return Err(Refusal::invalid(format!(
+                "The step '{}' is of the interface '{interface}', but {interface}_interface of node {} is {way}. Set another.",
+                step.step,
+                node.id,
+                interface = step.interface
+            )));
+        }
         let name = step.step.as_str();
         if !common.contains(&name) && !of_interface.1.contains(&name) {
             return Err(Refusal::invalid(format!(

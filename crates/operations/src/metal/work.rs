@@ -231,10 +231,7 @@ pub async fn give_up(
         save(&mut tx, step, &mut node).await?;
         tell(&mut tx, step, &node).await?;
     }
-    match why {
-        GiveUp::Cancelled => tx.cancelled(&cause).await,
-        GiveUp::Failed(_) | GiveUp::OverBudget(_) => tx.failed(&cause).await,
-    }
+    tx.given_up(&why).await
 }
 
 /// The power as a row keeps it; `None` while it changes or is not known.

@@ -136,9 +136,6 @@ impl Workflow for CommandMetalInstance {
         let mut instance = work::lock(&mut tx, input.instance_id).await?;
         let outcome = Outcome::Failed;
         work::fail(&mut tx, cx, &mut instance, self.command, outcome, &cause).await?;
-        match why {
-            GiveUp::Cancelled => tx.cancelled(&cause).await,
-            GiveUp::Failed(_) | GiveUp::OverBudget(_) => tx.failed(&cause).await,
-        }
+        tx.given_up(&why).await
     }
 }

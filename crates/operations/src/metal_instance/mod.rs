@@ -46,6 +46,7 @@ pub fn check_new(
     new: &NewInstances,
     flavor: &Flavor,
     image: Option<&Image>,
+    default_zone: &str,
 ) -> Result<(), Refusal> {
     let lacks = |asked: &str, capability: &str| {
         Err(Refusal::invalid(format!(
@@ -83,6 +84,16 @@ pub fn check_new(
     }
     if new.host.is_some() {
         return lacks("a chosen host", "a hypervisor");
+    }
+    if new
+        .availability_zone
+        .as_deref()
+        .is_some_and(|zone| zone != default_zone)
+    {
+        return lacks("an availability zone", "a place in one");
+    }
+    if !new.scheduler_hints.is_empty() {
+        return lacks("a scheduler hint or server group", "a host that is shared");
     }
     if let Some(image) = image {
         check_image(image)?;

@@ -1,7 +1,6 @@
 //! Nodes in the fault harness: verbs, what an operator sees at their end, and what must hold whatever happened.
 
 use super::{Cloud, Disturbance, member};
-use corten_engine::Point;
 use corten_iam::actor::{Actor, Scope};
 use corten_model::ids::NodeId;
 use corten_model::lifecycle::node::{NodeStateKind, NodeVerb, ProvisionState};
@@ -163,21 +162,7 @@ where
     let moments = cloud.moments();
     assert!(moments.len() >= 3, "the harness saw no step");
     for (index, moment) in moments.iter().enumerate() {
-        let ways: &[Disturbance] = match moment.point {
-            Point::BeforeStep => &[
-                Disturbance::Kill,
-                Disturbance::Trouble,
-                Disturbance::Delay,
-                Disturbance::Failure,
-            ],
-            Point::BeforeCommit => &[
-                Disturbance::Kill,
-                Disturbance::Trouble,
-                Disturbance::Failure,
-            ],
-            Point::AfterCommit => &[Disturbance::Kill],
-        };
-        for way in ways {
+        for way in moment.ways() {
             let context = format!("{way:?} at {moment:?}");
             let cloud = Cloud::open().await;
             let id = prepare(&cloud).await;

@@ -46,6 +46,19 @@ pub struct Moment {
     pub point: Point,
 }
 
+impl Moment {
+    /// What can befall the worker here.
+    pub fn ways(&self) -> &'static [Disturbance] {
+        use Disturbance::{Delay, Failure, Kill, Trouble};
+        match self.point {
+            Point::BeforeStep => &[Kill, Trouble, Delay, Failure],
+            // Inside a commit SQLite's only writer is taken: nobody else could take over.
+            Point::BeforeCommit => &[Kill, Trouble, Failure],
+            Point::AfterCommit => &[Kill],
+        }
+    }
+}
+
 /// What is done to the worker at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Disturbance {
@@ -555,22 +568,7 @@ where
     let moments = cloud.moments();
     assert!(moments.len() >= 3, "the harness saw no step");
     for (index, moment) in moments.iter().enumerate() {
-        let ways: &[Disturbance] = match moment.point {
-            Point::BeforeStep => &[
-                Disturbance::Kill,
-                Disturbance::Trouble,
-                Disturbance::Delay,
-                Disturbance::Failure,
-            ],
-            // Inside a commit SQLite's only writer is taken: nobody else could take over.
-            Point::BeforeCommit => &[
-                Disturbance::Kill,
-                Disturbance::Trouble,
-                Disturbance::Failure,
-            ],
-            Point::AfterCommit => &[Disturbance::Kill],
-        };
-        for way in ways {
+        for way in moment.ways() {
             let context = format!("{way:?} at {moment:?}");
             let cloud = Cloud::open().await;
             let id = prepare(&cloud).await;

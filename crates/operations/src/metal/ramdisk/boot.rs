@@ -1,6 +1,6 @@
 //! One boot into the ramdisk: by which way, and with what.
 
-use super::{boots, network, timeline};
+use super::{boots, check_power, network, timeline};
 use crate::context::Context;
 use crate::metal::driver::{FAKE, IPMI};
 use crate::metal::{agent, machine, rotate_key};
@@ -52,6 +52,7 @@ pub async fn plan(
     story: Vec<String>,
     now: Timestamp,
 ) -> Result<(), Failure> {
+    check_power(node)?;
     let ways = methods(node);
     let method = ways[(attempt as usize - 1) % ways.len()];
     forget(node);

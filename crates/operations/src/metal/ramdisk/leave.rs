@@ -4,9 +4,10 @@ use super::{boot, boots, orders, timeline, visit};
 use crate::context::Context;
 use crate::metal::{machine, work};
 use corten_bmc::{Bmc, BmcError, Boot, BootDevice, PowerAction, Task, change_power};
-use corten_engine::{StepCx, StepError};
+use corten_engine::{Committed, Place, StepCx, StepError};
 use corten_store::Tx;
 use corten_store::metal::node::{Node, PowerSeen};
+use serde::Serialize;
 use std::time::Duration;
 
 const POWER_LIMIT: Duration = Duration::from_secs(60);
@@ -34,6 +35,21 @@ async fn put_away(bmc: &dyn Bmc) -> Result<(), BmcError> {
     visit::eject(bmc).await?;
     bmc.set_boot(Boot::always(BootDevice::Disk)).await?;
     Ok(())
+}
+
+/// The same, and goes on with this step.
+pub async fn then<S: Serialize>(
+    cx: &Context,
+    at: &StepCx,
+    node: &Node,
+    next: S,
+) -> Result<Committed, StepError> {
+    go(cx, at, node).await?;
+    let mut tx = at.commit().await?;
+    let mut node = work::lock(&mut tx, node.id).await?;
+    note(&mut tx, at, &mut node).await?;
+    work::save(&mut tx, at, &mut node).await?;
+    tx.next(Place::Control, next).await
 }
 
 /// Writes that it is so.

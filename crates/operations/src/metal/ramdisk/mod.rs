@@ -39,9 +39,24 @@ pub fn boots(node: &Node) -> bool {
     node.driver != FAKE || node.driver_info.contains_key(FAKE_RAMDISK)
 }
 
+/// Refuses to boot a server that is never to be turned off.
+fn check_power(node: &Node) -> Result<(), Refusal> {
+    if node.disable_power_off {
+        return Err(Refusal::conflict(format!(
+            "Node {} has disable_power_off set: it is never turned off, so no ramdisk can be booted on it. Unset it first.",
+            node.id
+        )));
+    }
+    Ok(())
+}
+
 /// Refuses what needs a ramdisk where none can be booted.
 pub fn check_ready(cx: &Context, node: &Node, verb: &str) -> Result<(), Refusal> {
-    if !boots(node) || node.driver == FAKE {
+    if !boots(node) {
+        return Ok(());
+    }
+    check_power(node)?;
+    if node.driver == FAKE {
         return Ok(());
     }
     let network = network::of_node(cx, node)?;

@@ -51,16 +51,18 @@ pub async fn begin(
     boot::plan(tx, cx, node, 1, Vec::new(), now).await
 }
 
-/// Takes a visit one step further; `None`: the ramdisk is there, and nothing is committed. `step` makes the workflow's own step of a visit's.
+/// Takes a visit one step further, and goes on with `arrived` once the ramdisk is there. `step` makes the workflow's own step
+/// of a visit's.
 pub async fn go<S: Serialize>(
     cx: &Context,
     at: &StepCx,
     node: &Node,
     visit: Visit,
     step: impl Fn(Visit) -> S,
-) -> Result<Option<Committed>, StepError> {
+    arrived: S,
+) -> Result<Committed, StepError> {
     if !boots(node) {
-        return Ok(None);
+        return at.commit().await?.next(Place::Control, arrived).await;
     }
     let Some(plan) = &node.boot else {
         return Err(StepError::Fail(format!(
@@ -69,20 +71,17 @@ pub async fn go<S: Serialize>(
         )));
     };
     match visit {
-        Visit::Off => {
-            let prepared = prepare(cx, node, plan).await;
-            match prepared {
-                Ok(()) => {
-                    let tx = at.commit().await?;
-                    Ok(Some(tx.next(Place::Control, step(Visit::On)).await?))
-                }
-                Err(error) if error.is_transient() => Err(machine::step_error(error)),
-                Err(error) => {
-                    let why = format!("{} could not be set up: {error}", plan.method.words());
-                    again(cx, at, node, why, step).await.map(Some)
-                }
+        Visit::Off => match prepare(cx, node, plan).await {
+            Ok(()) => {
+                let next = step(Visit::On);
+                at.commit().await?.next(Place::Control, next).await
             }
-        }
+            Err(error) if error.is_transient() => Err(machine::step_error(error)),
+            Err(error) => {
+                let why = format!("{} could not be set up: {error}", plan.method.words());
+                again(cx, at, node, why, step).await
+            }
+        },
         Visit::On => {
             work::switch(cx, node, PowerAction::On).await?;
             let mut tx = at.commit().await?;
@@ -94,18 +93,11 @@ pub async fn go<S: Serialize>(
                 work::event(&mut tx, at, &mut node, NodeEvent::Wait, why).await?;
             }
             work::save(&mut tx, at, &mut node).await?;
-            let note = waiting(plan);
-            let committed = tx
-                .wait(
-                    at.now().plus(LOOK),
-                    Place::Control,
-                    step(Visit::Await),
-                    note,
-                )
-                .await?;
-            Ok(Some(committed))
+            let until = at.now().plus(LOOK);
+            tx.wait(until, Place::Control, step(Visit::Await), waiting(plan))
+                .await
         }
-        Visit::Await => arrive(cx, at, node, plan, step).await,
+        Visit::Await => arrive(cx, at, node, plan, step, arrived).await,
     }
 }
 
@@ -123,10 +115,11 @@ async fn arrive<S: Serialize>(
     node: &Node,
     plan: &RamdiskBoot,
     step: impl Fn(Visit) -> S,
-) -> Result<Option<Committed>, StepError> {
+    arrived: S,
+) -> Result<Committed, StepError> {
     let called = node.agent.as_ref().is_some_and(|agent| agent.url.is_some());
     if called {
-        return Ok(None);
+        return at.commit().await?.next(Place::Control, arrived).await;
     }
     let most = Duration::from_secs(cx.settings.provisioning.boot_limit_secs);
     let usual = timeline::budget(&mut at.read().await?, node.id).await?;
@@ -137,14 +130,12 @@ async fn arrive<S: Serialize>(
             plan.method.words(),
             limit.as_secs()
         );
-        return again(cx, at, node, why, step).await.map(Some);
+        return again(cx, at, node, why, step).await;
     }
     let tx = at.commit().await?;
     let until = at.now().plus(LOOK);
-    let committed = tx
-        .wait(until, Place::Control, step(Visit::Await), waiting(plan))
-        .await?;
-    Ok(Some(committed))
+    tx.wait(until, Place::Control, step(Visit::Await), waiting(plan))
+        .await
 }
 
 /// Boots the server anew by the next way, or ends with the story of all tries.
