@@ -44,7 +44,8 @@ impl IpmiSim {
         let mut bmc = Running::start(&mut command, &log);
         wait_until("the BMC listens", Duration::from_secs(10), async || {
             bmc.assert_alive(&log);
-            let sockets = fs::read_to_string("/proc/self/net/udp").unwrap();
+            // Of this thread's namespace, which need not be the process's.
+            let sockets = fs::read_to_string("/proc/thread-self/net/udp").unwrap();
             sockets.contains(&format!("0100007F:{port:04X}"))
         })
         .await;
