@@ -68,6 +68,9 @@ async fn the_power_of_a_qemu_machine_and_its_boot_device_follow() {
         (shown.device, shown.mode),
         (BootDevice::Disk, Some(BootMode::Uefi))
     );
+    // Which kind of network boot is the firmware's matter.
+    let shown = bmc.set_boot(Boot::once(BootDevice::Http)).await.unwrap();
+    assert_eq!(shown.device, BootDevice::Network);
     assert_eq!(
         bmc.set_boot_mode(BootMode::Legacy).await.unwrap(),
         Effect::Now

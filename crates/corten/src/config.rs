@@ -10,6 +10,7 @@ use corten_operations::settings::{
     Compute, Images, Metal, Network, NetworkQuota, Provisioning, Quota,
 };
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -79,6 +80,9 @@ pub struct Host {
     pub qemu: PathBuf,
     /// This machine's end of the tunnels to other hosts: a network card and the address on it, with its prefix length.
     pub tunnel: Option<Tunnel>,
+    /// By physical network: this machine's network card that leads there. Without one, the machine itself is the router of
+    /// external networks.
+    pub physical_interfaces: BTreeMap<String, String>,
 }
 
 impl Default for Host {
@@ -90,6 +94,7 @@ impl Default for Host {
             console_log_max_bytes: 4 << 20,
             qemu: PathBuf::from("qemu-system-x86_64"),
             tunnel: None,
+            physical_interfaces: BTreeMap::new(),
         }
     }
 }

@@ -175,6 +175,7 @@ async fn try_open_switch(
         identity,
         tunnel,
         namespace,
+        physical_interfaces: config.host.physical_interfaces.clone(),
         ..alone
     };
     HostSwitch::open(switch)

@@ -1,5 +1,5 @@
 //! A whole Debian on a network: its cloud-init takes name and key from the metadata service or from the config drive, and
-//! its owner logs in by SSH through its public IP. Behind `make test-guests`.
+//! its owner logs in by SSH through its public IP. It takes its IPv6 address by DHCPv6. Behind `make test-guests`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -9,7 +9,7 @@ mod packets;
 
 use common::{Actor, Cloud, Shape, until};
 use corten::images::{DebianOptions, Silent, build_debian};
-use packets::vpc;
+use packets::{FELT, vpc};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -69,8 +69,15 @@ async fn debian_image(cloud: &Cloud, admin: &Actor) -> String {
     cloud.image_with(admin, "debian-12", fields, bytes).await
 }
 
-/// A server with a public IP. Its id and that address.
-async fn server(demo: &Actor, admin: &Actor, external: &str, body: Value) -> (String, String) {
+struct Server {
+    id: String,
+    public: String,
+    /// What DHCPv6 is to give it.
+    v6: String,
+}
+
+/// A server with a public IP.
+async fn server(demo: &Actor, admin: &Actor, external: &str, body: Value) -> Server {
     let network = body["server"]["networks"][0]["uuid"].clone();
     let port = json!({ "network_id": network });
     let port = vpc::make_whole(demo, "port", port).await;
@@ -81,8 +88,9 @@ async fn server(demo: &Actor, admin: &Actor, external: &str, body: Value) -> (St
     let mut body = body;
     body["server"]["networks"] = json!([{"port": port["id"]}]);
     let id = demo.post("/compute/v2.1/servers", body).await.id("server");
-    let address = floating["floating_ip_address"].as_str().unwrap().to_owned();
-    (id, address)
+    let public = floating["floating_ip_address"].as_str().unwrap().to_owned();
+    let v6 = vpc::address(&port, 6);
+    Server { id, public, v6 }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +101,12 @@ async fn debian_is_logged_in_to_with_a_key_by_metadata_and_by_config_drive() {
     let image = debian_image(&cloud, &admin).await;
     let external = vpc::external_network(&admin, "198.18.79.0/24").await;
     let (network, subnet) = vpc::network(&demo, "vpc", "10.6.0.0/24").await;
-    vpc::router(&demo, Some(&external), &[&subnet]).await;
+    let stateful = json!({
+        "network_id": network, "ip_version": 6, "cidr": "fd00:6::/64", "ipv6_ra_mode": "dhcpv6-stateful",
+        "ipv6_address_mode": "dhcpv6-stateful",
+    });
+    let stateful = vpc::make(&demo, "subnet", stateful).await;
+    vpc::router(&demo, Some(&external), &[&subnet, &stateful]).await;
     let group = vpc::default_group(&demo).await;
     let ssh = json!({"protocol": "tcp", "port_range_min": 22, "port_range_max": 22});
     vpc::let_in(&demo, &group, ssh).await;
@@ -109,14 +122,15 @@ async fn debian_is_logged_in_to_with_a_key_by_metadata_and_by_config_drive() {
         body["server"]["networks"] = json!([{ "uuid": network }]);
         body["server"]["key_name"] = json!("login");
         body["server"]["config_drive"] = json!(config_drive);
-        let (id, address) = server(&demo, &admin, &external, body).await;
-        servers.push((name, config_drive, id, address));
+        let server = server(&demo, &admin, &external, body).await;
+        servers.push((name, config_drive, server));
     }
-    for (name, config_drive, id, address) in servers {
+    for (name, config_drive, server) in servers {
+        let Server { id, public, v6 } = server;
         demo.wait_for(&id, "ACTIVE", FIRST_BOOT).await;
         let about = "hostname && cat /run/cloud-init/status.json";
         let said = until(format!("SSH into {name}"), FIRST_BOOT, async || {
-            login.run(&address, about).await
+            login.run(&public, about).await
         })
         .await;
         let (hostname, status) = said.split_once('\n').unwrap();
@@ -132,6 +146,11 @@ async fn debian_is_logged_in_to_with_a_key_by_metadata_and_by_config_drive() {
             source.contains(wanted),
             "{name} took its metadata from {source}"
         );
+        let leased = format!("ip -6 -o addr show scope global | grep -wF {v6}/128");
+        until(format!("{v6} in {name}"), FELT, async || {
+            login.run(&public, &leased).await
+        })
+        .await;
         demo.delete(&format!("/compute/v2.1/servers/{id}")).await;
     }
 }

@@ -11,7 +11,7 @@ use corten_network::resolver::{Inside, Known, Resolver};
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use machine::{
-    Conversation, Endpoint, Machine, command, command_in, kill9, mac, on_a_machine, until,
+    Conversation, Endpoint, Machine, Wire, command, command_in, kill9, mac, on_a_machine, until,
 };
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -46,6 +46,20 @@ fn pretend_port(machine: &Machine, logical_switch: &str) -> PortId {
     let port = PortId::random();
     machine.northbound(&["lsp-add", logical_switch, &port.to_string()]);
     port
+}
+
+/// Leads a logical switch to `physnet1`.
+fn way_out(machine: &Machine, logical_switch: &str, columns: &[&str]) {
+    let commands = [
+        &["lsp-add", logical_switch, "way-out", "--"][..],
+        &["lsp-set-type", "way-out", "localnet", "--"],
+        &["lsp-set-addresses", "way-out", "unknown", "--"],
+        &["lsp-set-options", "way-out", "network_name=physnet1"],
+    ];
+    machine.northbound(&commands.concat());
+    for column in columns {
+        machine.northbound(&["set", "Logical_Switch_Port", "way-out", column]);
+    }
 }
 
 #[test]
@@ -258,23 +272,7 @@ fn the_machine_reaches_an_external_network_and_is_not_reached() {
             device
         );
         machine.northbound(&["ls-add", "pub"]);
-        machine.northbound(&[
-            "lsp-add",
-            "pub",
-            "way-out",
-            "--",
-            "lsp-set-type",
-            "way-out",
-            "localnet",
-            "--",
-            "lsp-set-addresses",
-            "way-out",
-            "unknown",
-            "--",
-            "lsp-set-options",
-            "way-out",
-            "network_name=physnet1",
-        ]);
+        way_out(&machine, "pub", &[]);
         let public = Endpoint::join(&machine, &switch, "pub", 20, "172.24.4.20/24").await;
         until("the external network carries", || {
             public.pings("172.24.4.1")
@@ -418,31 +416,37 @@ fn guests_reach_the_services_of_their_own_network() {
     });
 }
 
+/// Two hosts with an underlay between them.
+async fn two_hosts(machine: &mut Machine) -> Vec<SwitchConfig> {
+    let mut hosts = Vec::new();
+    for (number, name) in [(1, "one"), (2, "two")] {
+        let config = machine.config(name).await;
+        config.namespace.ensure().await.unwrap();
+        hosts.push(SwitchConfig {
+            tunnel: Some(Tunnel {
+                address: format!("198.18.0.{number}/24").parse().unwrap(),
+                interface: "und0".to_owned(),
+            }),
+            ..config
+        });
+    }
+    let Namespace::Named(far) = &hosts[1].namespace else {
+        panic!("a host has a namespace of its own");
+    };
+    let underlay = "link add und0 mtu 1600 type veth peer name und0 mtu 1600 netns";
+    let words: Vec<&str> = ["ip"]
+        .into_iter()
+        .chain(underlay.split(' '))
+        .chain([far.as_str()])
+        .collect();
+    command_in(&hosts[0].namespace, &words);
+    hosts
+}
+
 #[test]
 fn two_hosts_are_joined_by_a_tunnel() {
     on_a_machine(async |mut machine| {
-        let mut hosts = Vec::new();
-        for (number, name) in [(1, "one"), (2, "two")] {
-            let config = machine.config(name).await;
-            config.namespace.ensure().await.unwrap();
-            hosts.push(SwitchConfig {
-                tunnel: Some(Tunnel {
-                    address: format!("198.18.0.{number}/24").parse().unwrap(),
-                    interface: "und0".to_owned(),
-                }),
-                ..config
-            });
-        }
-        let Namespace::Named(far) = &hosts[1].namespace else {
-            panic!("a host has a namespace of its own");
-        };
-        let underlay = "link add und0 mtu 1600 type veth peer name und0 mtu 1600 netns";
-        let words: Vec<&str> = ["ip"]
-            .into_iter()
-            .chain(underlay.split(' '))
-            .chain([far.as_str()])
-            .collect();
-        command_in(&hosts[0].namespace, &words);
+        let hosts = two_hosts(&mut machine).await;
         let mut switches = hosts.into_iter();
         let one = HostSwitch::open(switches.next().unwrap()).await.unwrap();
         let two = HostSwitch::open(switches.next().unwrap()).await.unwrap();
@@ -461,6 +465,52 @@ fn two_hosts_are_joined_by_a_tunnel() {
 }
 
 #[test]
+fn a_vlan_of_a_physical_network_goes_out_of_its_card_and_comes_in() {
+    on_a_machine(async |mut machine| {
+        // A cable between them, beside the underlay.
+        for words in [
+            "ip link add card1 type veth peer name card2",
+            "ethtool -K card1 tx off",
+            "ethtool -K card2 tx off",
+        ] {
+            command(&words.split(' ').collect::<Vec<_>>());
+        }
+        let mut hosts = two_hosts(&mut machine).await;
+        for (host, card) in hosts.iter_mut().zip(["card1", "card2"]) {
+            host.physical_interfaces = [("physnet1".to_owned(), card.to_owned())].into();
+        }
+        let [one, two] = [hosts.remove(0), hosts.remove(0)];
+        let (one, two) = (
+            HostSwitch::open(one).await.unwrap(),
+            HostSwitch::open(two).await.unwrap(),
+        );
+        // A card that the machine is reached by stays.
+        command(&["ip", "address", "add", "192.0.2.1/24", "dev", "card1"]);
+        let refused = one.external_bridge("physnet1", &[]).await.unwrap_err();
+        assert!(refused.to_string().contains("192.0.2.1/24"), "{refused}");
+        command(&["ip", "address", "flush", "dev", "card1"]);
+        for switch in [&one, &two] {
+            switch.external_bridge("physnet1", &[]).await.unwrap();
+            switch.external_bridge("physnet1", &[]).await.unwrap();
+        }
+        machine.northbound(&["ls-add", "net"]);
+        way_out(&machine, "net", &["tag=100"]);
+        let a = Endpoint::join(&machine, &one, "net", 11, "10.1.0.11/24").await;
+        let b = Endpoint::join(&machine, &two, "net", 12, "10.1.0.12/24").await;
+        let mut wire = Wire::tap(one.namespace(), "card1").await;
+        until("the hosts reach each other", || a.pings("10.1.0.12")).await;
+        Conversation::begin(&a, &b).await.go_on("tagged").await;
+        wire.carries("vlan 100,").await;
+
+        drop((a, b));
+        one.destroy().await.unwrap();
+        two.destroy().await.unwrap();
+        let left = command(&["ip", "-o", "link"]);
+        assert!(left.contains("card1") && left.contains("card2"), "{left}");
+    });
+}
+
+#[test]
 fn a_switch_in_the_machines_own_namespace_joins_it_to_an_external_network() {
     on_a_machine(async |mut machine| {
         let config = SwitchConfig {
@@ -473,23 +523,7 @@ fn a_switch_in_the_machines_own_namespace_joins_it_to_an_external_network() {
             .await
             .unwrap();
         machine.northbound(&["ls-add", "pub"]);
-        machine.northbound(&[
-            "lsp-add",
-            "pub",
-            "way-out",
-            "--",
-            "lsp-set-type",
-            "way-out",
-            "localnet",
-            "--",
-            "lsp-set-addresses",
-            "way-out",
-            "unknown",
-            "--",
-            "lsp-set-options",
-            "way-out",
-            "network_name=physnet1",
-        ]);
+        way_out(&machine, "pub", &[]);
         let public = Endpoint::join(&machine, &switch, "pub", 20, "172.24.4.20/24").await;
         until("the external network carries", || {
             public.pings("172.24.4.1")

@@ -2,6 +2,7 @@
 
 use super::Redfish;
 use super::document::Document;
+use super::quirks::Quirks;
 use crate::bios::AttributeValue;
 use crate::bios::Attributes;
 use crate::bmc::Bmc;
@@ -82,7 +83,8 @@ impl Redfish {
             return Err(self.lacks(Capability::BootDevice));
         }
         let seen = self.boot_in(&system);
-        if is_as_wanted(seen, wanted) && seen.lasting == wanted.lasting {
+        let quirks = &self.layout().await?.quirks;
+        if is_as_wanted(seen, wanted, quirks) && seen.lasting == wanted.lasting {
             return Ok(seen);
         }
         self.write_override(&system, wanted, None).await
@@ -123,12 +125,13 @@ impl Redfish {
             None => format!("{wanted:?}"),
         };
         let mut settle = self.settle("the boot override", asked);
+        let quirks = &self.layout().await?.quirks;
         let shown = loop {
             let system = self.system().await?;
             let seen = self.boot_in(&system);
             let is_shown = match url {
                 Some(url) => system.text(URL).as_deref() == Some(url.as_str()),
-                None => is_as_wanted(seen, wanted),
+                None => is_as_wanted(seen, wanted, quirks),
             };
             if is_shown {
                 break seen;
@@ -230,8 +233,12 @@ fn can_boot_url(system: &Document) -> bool {
 }
 
 /// Whether the override is the wanted one; how long it lasts is judged apart, since some BMCs know only one of both.
-fn is_as_wanted(seen: Boot, wanted: Boot) -> bool {
-    seen.device == wanted.device && (wanted.mode.is_none() || seen.mode == wanted.mode)
+fn is_as_wanted(seen: Boot, wanted: Boot, quirks: &Quirks) -> bool {
+    let device = match wanted.device {
+        BootDevice::Http if quirks.http_as_network => BootDevice::Network,
+        device => device,
+    };
+    seen.device == device && (wanted.mode.is_none() || seen.mode == wanted.mode)
 }
 
 /// The word for a device that this system takes. One that says nothing of what it takes is asked as the standard has it.

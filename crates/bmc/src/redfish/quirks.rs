@@ -21,6 +21,8 @@ pub struct Quirks {
     pub cdrom: Vec<String>,
     /// The override is taken only with its target, its lasting and its mode.
     pub boot_whole: bool,
+    /// HTTP boot is taken and shown as network boot: the firmware's own order decides between the two.
+    pub http_as_network: bool,
     /// The BIOS attribute that is the boot mode, where the override's mode is not taken.
     pub boot_mode: Option<BootModeAttribute>,
     /// Ids of log services that are the server's, best first.

@@ -1,6 +1,5 @@
 //! The serial line between a simulated BMC and a machine of QEMU's that comes and goes.
 
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 /// The ports of the two ends.
@@ -29,7 +28,12 @@ pub async fn relay() -> Relay {
     ports
 }
 
+/// Until one of both ends. The BMC's end stays open when a machine goes.
 async fn join(bmc: &mut TcpStream, mut machine: TcpStream) {
-    let _ = tokio::io::copy_bidirectional(bmc, &mut machine).await;
-    let _ = machine.shutdown().await;
+    let (mut from_bmc, mut to_bmc) = bmc.split();
+    let (mut from_machine, mut to_machine) = machine.split();
+    tokio::select! {
+        _ = tokio::io::copy(&mut from_machine, &mut to_bmc) => {}
+        _ = tokio::io::copy(&mut from_bmc, &mut to_machine) => {}
+    }
 }

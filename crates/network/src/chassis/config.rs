@@ -5,6 +5,7 @@ use crate::daemons::{Dirs, MachineError, Namespace};
 use crate::ovsdb::Identity;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,8 @@ pub struct SwitchConfig {
     pub namespace: Namespace,
     /// Where other hosts reach this one's tunnels. Without it the host is alone.
     pub tunnel: Option<Tunnel>,
+    /// By physical network: the network card of this machine that leads there. The switch has it whole.
+    pub physical_interfaces: BTreeMap<String, String>,
     /// The user that guests' QEMU runs as; taps belong to it.
     pub guest_uid: u32,
 }
@@ -72,6 +75,7 @@ impl SwitchConfig {
             identity: None,
             namespace: Namespace::Named(format!("corten-{tag}")),
             tunnel: None,
+            physical_interfaces: BTreeMap::new(),
             guest_uid: 0,
         }
     }

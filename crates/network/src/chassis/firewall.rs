@@ -19,19 +19,31 @@ pub async fn guard(
     replace(namespace, guard_rules(names, underlay)).await
 }
 
+/// The same for network cards that the switch has whole.
+pub async fn guard_cards(
+    names: &Names,
+    namespace: &Namespace,
+    cards: impl Iterator<Item = &String>,
+) -> Result<(), MachineError> {
+    let cards = cards.map(|card| dropped(card)).collect();
+    replace(namespace, guard_tables(&names.table("cards"), cards)).await
+}
+
 /// Drops what guests and the world behind an external network send to the machine itself, except pings, answers to what
 /// the machine began, and what IPv6 needs to find neighbours.
 pub async fn shield(names: &Names) -> Result<(), MachineError> {
     replace(&Namespace::Own, shield_rules(names)).await
 }
 
-/// Removes both.
+/// Removes all of them.
 pub async fn remove(names: &Names, namespace: &Namespace) -> Result<(), MachineError> {
-    let guard = names.table("guard");
     let gone = |family: &str, table: &str| {
         format!("add table {family} {table}\ndelete table {family} {table}\n")
     };
-    replace(namespace, gone("inet", &guard) + &gone("arp", &guard)).await?;
+    for purpose in ["guard", "cards"] {
+        let table = names.table(purpose);
+        replace(namespace, gone("inet", &table) + &gone("arp", &table)).await?;
+    }
     replace(&Namespace::Own, gone("inet", &names.table("shield"))).await
 }
 
@@ -46,13 +58,20 @@ async fn replace(namespace: &Namespace, rules: String) -> Result<(), MachineErro
 }
 
 fn guard_rules(names: &Names, underlay: Option<&str>) -> String {
-    let table = names.table("guard");
-    let mut devices = vec![format!("iifname \"{}*\" drop", names.guarded())];
-    devices.extend(underlay.map(|device| format!("iifname \"{device}\" drop")));
-    let rules = devices.join("\n    ");
+    let mut rules = vec![dropped(&format!("{}*", names.guarded()))];
+    rules.extend(underlay.map(dropped));
+    guard_tables(&names.table("guard"), rules)
+}
+
+fn dropped(device: &str) -> String {
+    format!("iifname \"{device}\" drop")
+}
+
+fn guard_tables(table: &str, rules: Vec<String>) -> String {
+    let rules = rules.join("\n    ");
     // Before the kernel puts fragments together and tracks connections.
-    whole_table("inet", &table, "prerouting", -450, &rules)
-        + &whole_table("arp", &table, "input", 0, &rules)
+    whole_table("inet", table, "prerouting", -450, &rules)
+        + &whole_table("arp", table, "input", 0, &rules)
 }
 
 fn shield_rules(names: &Names) -> String {

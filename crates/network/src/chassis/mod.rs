@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   the machine's namespace      the switch's namespace               a network's service namespace
-//!   cext… (gateway addresses) ── c…x ─ cext… (bridge)                 eth0 (169.254.169.254)
+//!   cext… (gateway addresses) ── c…x ─ cext… (bridge, or a card)      eth0 (169.254.169.254)
 //!                                        │ patch                        │
 //!                                      cint… (bridge, OVN) ── c…s ──────┘
 //!                                        │
@@ -36,6 +36,7 @@ use crate::daemons::{ChassisDaemons, DaemonStatus, Datapath, MachineError, Names
 use crate::plan::Mac;
 use conf::Conf;
 use corten_model::ids::{NetworkId, PortId};
+use external::External;
 use ipnet::IpNet;
 use link::Links;
 use names::Names;
@@ -88,6 +89,8 @@ impl HostSwitch {
             None => Datapath::probe(&config.namespace, &dirs.tag).await,
         };
         firewall::guard(&names, &config.namespace, None).await?;
+        let cards = config.physical_interfaces.values();
+        firewall::guard_cards(&names, &config.namespace, cards).await?;
         let conf = Conf::new(client, datapath);
         conf.set_external_ids(&controller_settings(&config, &names, datapath))
             .await?;
@@ -186,22 +189,24 @@ impl HostSwitch {
         Ok(link.and_then(|link| link.stats64))
     }
 
-    /// Joins the machine to a physical network, with these addresses (the gateways of its subnets) on the device that is
-    /// returned. From there the machine is reached by pings and by answers only.
+    /// Has the bridge of a physical network, and returns the device that leads there. Without a network card for it, the
+    /// machine itself is joined with these addresses (the gateways of its subnets); from there it is reached by pings and
+    /// by answers only.
     pub async fn external_bridge(
         &self,
         physical_network: &str,
         addresses: &[IpNet],
     ) -> Result<String, MachineError> {
-        firewall::shield(&self.names).await?;
-        external::join(
-            &self.names,
-            &self.config.namespace,
-            &self.conf,
+        let external = External {
+            names: &self.names,
+            switch: &self.config.namespace,
+            conf: &self.conf,
             physical_network,
-            addresses,
-        )
-        .await
+        };
+        match self.config.physical_interfaces.get(physical_network) {
+            Some(card) => external.join_card(card).await,
+            None => external.join_machine(addresses).await,
+        }
     }
 
     /// Has the network's service namespace on this host, joined as the logical port `service_port` with these addresses,
@@ -289,6 +294,9 @@ impl HostSwitch {
         firewall::remove(&self.names, &self.config.namespace).await?;
         if let Some(underlay) = underlay {
             underlay.leave().await?;
+        }
+        for card in self.config.physical_interfaces.values() {
+            external::give_back(&self.config.namespace, card).await?;
         }
         self.config.namespace.remove().await?;
         self.config.dirs().remove()

@@ -19,10 +19,10 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 pub const LIMIT: Duration = Duration::from_secs(30);
 
@@ -295,5 +295,57 @@ impl Conversation {
         tokio::time::timeout(LIMIT, there_and_back)
             .await
             .expect("the connection lives");
+    }
+}
+
+/// What passes a device, as `tcpdump` tells it.
+pub struct Wire {
+    told: tokio::io::Lines<tokio::io::BufReader<tokio::process::ChildStdout>>,
+    _tcpdump: tokio::process::Child,
+}
+
+impl Wire {
+    /// Begins to listen.
+    pub async fn tap(namespace: &Namespace, device: &str) -> Self {
+        let wrapper = namespace.wrapper();
+        let mut tcpdump = tokio::process::Command::new(&wrapper[0])
+            .args(&wrapper[1..])
+            .args(["tcpdump", "-Z", "root", "-l", "-n", "-e", "-i", device])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut about = BufReader::new(tcpdump.stderr.take().unwrap()).lines();
+        let listens = async {
+            while let Some(line) = about.next_line().await.unwrap() {
+                if line.contains("listening on") {
+                    return;
+                }
+            }
+            panic!("tcpdump ended");
+        };
+        tokio::time::timeout(LIMIT, listens)
+            .await
+            .expect("it listens");
+        let told = BufReader::new(tcpdump.stdout.take().unwrap()).lines();
+        Self {
+            told,
+            _tcpdump: tcpdump,
+        }
+    }
+
+    /// Waits for a frame that is told with these words.
+    pub async fn carries(&mut self, words: &str) {
+        let passes = async {
+            while let Some(line) = self.told.next_line().await.unwrap() {
+                if line.contains(words) {
+                    return;
+                }
+            }
+            panic!("tcpdump ended");
+        };
+        let passed = tokio::time::timeout(LIMIT, passes).await;
+        assert!(passed.is_ok(), "no frame with '{words}' passes");
     }
 }

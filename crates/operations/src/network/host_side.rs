@@ -18,7 +18,7 @@ pub async fn of(tx: &mut Tx, cx: &Context, host: &str) -> Result<HostSide, Failu
     let ports: Vec<Port> = Query::new().equals("host", host).all(tx).await?;
     let networks: BTreeSet<NetworkId> = ports.iter().map(|port| port.network_id).collect();
     let mut services = BTreeMap::new();
-    for network in networks {
+    for network in networks.iter().copied() {
         if let Some(port) = service_port(tx, network).await? {
             let subnets = subnets_of(tx, &port).await?;
             let service = NetworkService {
@@ -34,11 +34,18 @@ pub async fn of(tx: &mut Tx, cx: &Context, host: &str) -> Result<HostSide, Failu
         .await?
         .iter()
         .any(|name| name == host);
-    let external = if goes_out {
+    let mut external = if goes_out {
         external(tx).await?
     } else {
         BTreeMap::new()
     };
+    for network in &networks {
+        let network: Option<Network> = record::get(tx, *network).await?;
+        let reached = network.and_then(|network| network.segment.into_physical_network());
+        if let Some(physical_network) = reached {
+            external.entry(physical_network).or_default();
+        }
+    }
     Ok(HostSide {
         ports: ports.iter().map(|port| port.id).collect(),
         services,
@@ -68,10 +75,14 @@ async fn external(tx: &mut Tx) -> Result<BTreeMap<String, Vec<IpNet>>, Failure> 
     let mut found: BTreeMap<String, Vec<IpNet>> = BTreeMap::new();
     for network in networks {
         // A VLAN's gateway is the operator's router.
-        let Segment::Flat { physical_network } = network.segment else {
+        let is_flat = matches!(network.segment, Segment::Flat { .. });
+        let Some(physical_network) = network.segment.into_physical_network() else {
             continue;
         };
         let gateways = found.entry(physical_network).or_default();
+        if !is_flat {
+            continue;
+        }
         for subnet in subnet::of_network(tx, network.id).await? {
             let gateway = subnet.gateway;
             gateways.extend(gateway.and_then(|ip| IpNet::new(ip, subnet.cidr.prefix_len()).ok()));

@@ -45,6 +45,16 @@ pub enum Segment {
 }
 
 impl Segment {
+    pub fn into_physical_network(self) -> Option<String> {
+        match self {
+            Self::Geneve { .. } => None,
+            Self::Flat { physical_network }
+            | Self::Vlan {
+                physical_network, ..
+            } => Some(physical_network),
+        }
+    }
+
     /// What carries one network only; tunnels are not counted.
     fn key(&self) -> Option<String> {
         match self {
