@@ -4,6 +4,7 @@ use crate::bios::{Attributes, BiosSettings};
 use crate::boot::{Boot, BootMode, Effect, Lasting};
 use crate::capability::{Capabilities, Capability};
 use crate::error::BmcError;
+use crate::event::EventStream;
 use crate::event_log::LogEntry;
 use crate::firmware::{FirmwareItem, FirmwareUpdate, TaskProgress, TaskRef};
 use crate::inventory::Inventory;
@@ -114,6 +115,12 @@ pub trait Bmc: Send + Sync {
 
     /// Oldest first.
     async fn event_log(&self) -> Result<Vec<LogEntry>, BmcError>;
+
+    /// What the BMC tells from now on, over a connection that it keeps open. It is one of the few that a BMC gets
+    /// ([`BmcError::NoConnectionLeft`]), and closed when the stream is dropped; until then this must not be closed.
+    async fn events(&self) -> Result<EventStream, BmcError> {
+        Err(self.lacks(Capability::EventStream))
+    }
 
     async fn clear_event_log(&self) -> Result<(), BmcError>;
 

@@ -22,6 +22,7 @@ pub enum Capability {
     ClearJobs,
     Sensors,
     EventLog,
+    EventStream,
     FirmwareInventory,
     FirmwareUpdate,
     Indicator,
@@ -48,6 +49,7 @@ impl Capability {
             Self::ClearJobs => "way to take back pending jobs",
             Self::Sensors => "sensors",
             Self::EventLog => "event log",
+            Self::EventStream => "stream of events",
             Self::FirmwareInventory => "list of firmware",
             Self::FirmwareUpdate => "firmware update",
             Self::Indicator => "indicator light",
@@ -64,6 +66,7 @@ impl Capability {
             Self::HttpBootAddress => "have DHCP tell it, or use virtual media",
             Self::BootOnce => "set it for each boot, and set it back after the first",
             Self::SerialConsole => "use IPMI for it, if the BMC speaks it",
+            Self::EventStream => "read it now and then",
             Self::BootMode => "set it in the BIOS settings or together with the boot device",
             _ => "do without, or use another protocol or newer firmware of the BMC",
         }

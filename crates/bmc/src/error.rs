@@ -16,6 +16,12 @@ pub enum BmcError {
         limit: Duration,
     },
 
+    /// One connection is kept for questions.
+    #[error(
+        "no stream of {bmc} is opened: it gets at most {connections} connections, and streams have what they may of those"
+    )]
+    NoConnectionLeft { bmc: String, connections: usize },
+
     /// It is reached and asks to be left alone.
     #[error("{bmc} is too busy for {request}{}; ask again later", after.map(|after| format!(" for {} s", after.as_secs())).unwrap_or_default())]
     Busy {
@@ -126,6 +132,7 @@ impl BmcError {
             Self::Unreachable { .. }
             | Self::TimedOut { .. }
             | Self::Busy { .. }
+            | Self::NoConnectionLeft { .. }
             | Self::Failed { .. }
             | Self::Odd { .. }
             | Self::NotAsAsked { .. } => true,

@@ -21,7 +21,7 @@
 //!    so a caller that lost an answer asks again. A request that may have had its effect is never repeated blindly.
 //!
 //! What vendors do otherwise is data ([`redfish::Quirks`]), not code. The password is in no `Debug`, log or error, and not among
-//! a child's arguments. There is no subscription to a BMC's events: who wants to know asks.
+//! a child's arguments. What a BMC tells by itself ([`Bmc::events`]) is a hint of what to ask, and never believed.
 
 mod address;
 mod agent;
@@ -30,6 +30,7 @@ mod bmc;
 mod boot;
 mod capability;
 mod error;
+mod event;
 mod event_log;
 mod firmware;
 mod gate;
@@ -51,6 +52,7 @@ pub use bmc::{Bmc, Indicator, SecureBoot, SerialStream, open};
 pub use boot::{Boot, BootDevice, BootMode, Effect, Lasting};
 pub use capability::{Capabilities, Capability};
 pub use error::BmcError;
+pub use event::{About, Event, EventStream};
 pub use event_log::{LogEntry, Severity};
 pub use firmware::{FirmwareItem, FirmwareUpdate, TaskProgress, TaskRef, TaskState, follow};
 pub use inside::{Image, Inside, Machine, Order, Progress, Report, Task, Wiped};

@@ -169,7 +169,7 @@ const READINGS_MISSED: u64 = 3;
 
 fn measure(config: &Config) -> anyhow::Result<PrometheusHandle> {
     let metal = &config.settings.metal;
-    let period_secs = metal.sensors_every_secs.max(metal.power_every_secs);
+    let period_secs = metal.unread_max_secs();
     let kept = (period_secs > 0).then(|| Duration::from_secs(period_secs * READINGS_MISSED));
     let builder = PrometheusBuilder::new()
         .set_buckets(&BUCKETS_SECS)

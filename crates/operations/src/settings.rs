@@ -283,6 +283,8 @@ pub struct Metal {
     pub watch_connections: usize,
     /// A node whose BMC gave no answer so often in a row is put into maintenance.
     pub unanswered_max: u32,
+    /// How many BMCs' streams of events are kept open; 0 reads on time alone.
+    pub event_streams: usize,
 }
 
 impl Default for Metal {
@@ -292,6 +294,23 @@ impl Default for Metal {
             sensors_every_secs: 600,
             watch_connections: 64,
             unanswered_max: 3,
+            event_streams: 500,
         }
+    }
+}
+
+impl Metal {
+    /// A node whose BMC tells of changes has its power read each so many of the usual periods: an event that got lost is
+    /// then found out within ten minutes, and the BMC is asked a tenth as often.
+    pub const STREAMED_PERIODS: u32 = 10;
+
+    /// How long a node that is watched may go without being read.
+    pub fn unread_max_secs(&self) -> u64 {
+        let streamed = if self.event_streams > 0 {
+            self.power_every_secs * u64::from(Self::STREAMED_PERIODS)
+        } else {
+            self.power_every_secs
+        };
+        self.sensors_every_secs.max(streamed)
     }
 }

@@ -32,7 +32,7 @@ impl Answer {
 }
 
 /// The path of a link; the host in it is ignored: BMCs behind address translation name one that is not theirs.
-fn path_of(link: &str) -> String {
+pub(super) fn path_of(link: &str) -> String {
     match Url::parse(link) {
         Ok(url) => match url.query() {
             Some(query) => format!("{}?{query}", url.path()),
@@ -228,8 +228,8 @@ fn certificate_error(error: &reqwest::Error) -> Option<String> {
     None
 }
 
-fn last_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
+pub(super) fn last_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }

@@ -9,6 +9,8 @@ mod boot;
 mod client;
 mod document;
 mod event_log;
+mod event_stream;
+mod events;
 mod firmware;
 mod indicator;
 mod inventory;
@@ -28,6 +30,7 @@ use crate::bmc::{Bmc, Indicator, SecureBoot};
 use crate::boot::{Boot, BootMode, Effect, Lasting};
 use crate::capability::{Capabilities, Capability};
 use crate::error::BmcError;
+use crate::event::EventStream;
 use crate::event_log::LogEntry;
 use crate::firmware::{FirmwareItem, FirmwareUpdate, TaskProgress, TaskRef};
 use crate::inventory::Inventory;
@@ -261,6 +264,8 @@ impl Bmc for Redfish {
         );
         found.add_if(!layout.chassis.is_empty(), Capability::Sensors);
         found.add_if(self.log_service().await?.is_some(), Capability::EventLog);
+        let tells = self.event_source().await?.is_some();
+        found.add_if(tells, Capability::EventStream);
         let jobs = layout.quirks.clear_jobs.is_some() || layout.root.has("Tasks");
         found.add_if(jobs, Capability::ClearJobs);
         self.firmware_capabilities(&mut found).await?;
@@ -343,6 +348,10 @@ impl Bmc for Redfish {
 
     async fn event_log(&self) -> Result<Vec<LogEntry>, BmcError> {
         self.read_event_log().await
+    }
+
+    async fn events(&self) -> Result<EventStream, BmcError> {
+        self.open_events().await
     }
 
     async fn clear_event_log(&self) -> Result<(), BmcError> {

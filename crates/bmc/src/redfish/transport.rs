@@ -10,10 +10,10 @@ use super::document::Document;
 use super::login::{Login, Pass};
 use crate::address::{Credentials, Limits, RedfishAddress};
 use crate::error::BmcError;
-use crate::gate::Gate;
+use crate::gate::{Gate, StreamTurn};
 use crate::oddity::Oddities;
-use reqwest::header::{CONTENT_TYPE, ETAG, IF_MATCH};
-use reqwest::{Client, Method};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MATCH};
+use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -46,7 +46,7 @@ pub(super) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn new(method: Method, path: &'a str) -> Self {
+    pub(super) fn new(method: Method, path: &'a str) -> Self {
         Self {
             method,
             path,
@@ -278,6 +278,22 @@ impl Transport {
     }
 
     async fn exchange(&self, request: &Request<'_>, pass: &Pass) -> reqwest::Result<Raw> {
+        let builder = self
+            .prepare(request, pass)
+            .header(ACCEPT, "application/json");
+        whole(builder.send().await?).await
+    }
+
+    /// A turn that a stream may keep.
+    pub(super) async fn stream_turn(&self) -> Result<StreamTurn, BmcError> {
+        let turn = self.gate.stream_turn().await;
+        turn.ok_or_else(|| BmcError::NoConnectionLeft {
+            bmc: self.name.clone(),
+            connections: self.limits.connections,
+        })
+    }
+
+    pub(super) fn prepare(&self, request: &Request<'_>, pass: &Pass) -> RequestBuilder {
         let mut url = self.root.clone();
         let (path, query) = match request.path.split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -288,8 +304,7 @@ impl Transport {
         let mut builder = self
             .client
             .request(request.method.clone(), url)
-            .header("OData-Version", "4.0")
-            .header("Accept", "application/json");
+            .header("OData-Version", "4.0");
         if let Some(body) = request.body {
             builder = builder
                 .header(CONTENT_TYPE, "application/json")
@@ -298,19 +313,22 @@ impl Transport {
         if let Some(etag) = &request.etag {
             builder = builder.header(IF_MATCH, etag);
         }
-        builder = pass.apply(builder, &self.credentials);
-        let mut answer = builder.send().await?;
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await? {
-            body.extend_from_slice(&chunk);
-            if body.len() > ANSWER_BYTES_MAX {
-                break;
-            }
-        }
-        Ok(Raw {
-            status: answer.status(),
-            headers: answer.headers().clone(),
-            body,
-        })
+        pass.apply(builder, &self.credentials)
     }
+}
+
+/// An answer with all of its body.
+pub(super) async fn whole(mut answer: Response) -> reqwest::Result<Raw> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > ANSWER_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(Raw {
+        status: answer.status(),
+        headers: answer.headers().clone(),
+        body,
+    })
 }

@@ -55,7 +55,7 @@ use corten_bmc::Machine;
 use corten_model::ids::NodeId;
 use corten_model::refusal::Refusal;
 use corten_store::metal::node::SUBJECT;
-use corten_store::{Failure, operations};
+use corten_store::{Failure, Tx, operations};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -63,6 +63,9 @@ use vault::Vault;
 
 /// The listeners of this place are told when the work on a node has ended.
 pub const ENDED: &str = "metal/ended";
+
+/// Who watches a node is told at this place, with the node's id behind it, that its record was changed.
+pub const CHANGED: &str = "metal/changed/";
 
 /// Opens simulated servers, by the id of their node.
 pub type Simulator = Arc<dyn Fn(NodeId) -> Machine + Send + Sync>;
@@ -94,6 +97,11 @@ impl Metal {
             patience: Duration::ZERO,
         })
     }
+}
+
+/// Has the watch look at a node's record once this transaction is committed.
+pub(crate) fn tell_watch(tx: &mut Tx, id: NodeId) {
+    tx.wake(format!("{CHANGED}{id}"));
 }
 
 /// Waits a little until nothing works on a node; refused with 409 while something does.

@@ -339,6 +339,7 @@ pub async fn update(
     }
     node.standard.updated_at = Some(cx.now());
     record::update(&mut tx, &node).await?;
+    super::tell_watch(&mut tx, node.id);
     tx.commit().await?;
     Ok(node)
 }
@@ -374,6 +375,7 @@ pub async fn maintain(
     }
     node.standard.updated_at = Some(cx.now());
     record::update(&mut tx, &node).await?;
+    super::tell_watch(&mut tx, node.id);
     tx.commit().await?;
     Ok(())
 }
@@ -426,6 +428,7 @@ pub async fn delete(cx: &Context, actor: &Actor, ident: &Ident) -> Result<(), Fa
         .delete(&mut tx)
         .await?;
     record::delete::<Node>(&mut tx, node.id).await?;
+    super::tell_watch(&mut tx, node.id);
     tx.commit().await?;
     Ok(())
 }

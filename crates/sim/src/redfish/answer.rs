@@ -6,7 +6,7 @@ use super::find::{Asked, find};
 use super::refusal::Refusal;
 use super::resource::{Done, Resource, check_patch};
 use super::sessions::Who;
-use super::{locked, root, schema};
+use super::{event_stream, locked, root, schema};
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -115,6 +115,9 @@ impl Call<'_> {
             Err(refusal) => return Err(refusal),
             Ok(who) => Some(who),
         };
+        if self.path == event_stream::PATH {
+            return self.listen(who.as_ref());
+        }
         let found = found.ok_or_else(|| Refusal::missing(self.path))?;
         if let Some(who) = who.as_ref().filter(|who| who.must_change) {
             self.check_change(who)?;
@@ -163,6 +166,20 @@ impl Call<'_> {
             parts.pop_if(|last| *last == "Members");
         }
         Some(parts)
+    }
+
+    /// A connection that stays open, in place of a resource.
+    fn listen(&self, who: Option<&Who>) -> Result<Response, Refusal> {
+        if let Some(who) = who.filter(|who| who.must_change) {
+            self.check_change(who)?;
+        }
+        if *self.method != Method::GET {
+            let allow = "GET".to_owned();
+            return Err(Refusal::method(self.method.as_str(), self.path, allow));
+        }
+        let accepted = self.headers.get(header::ACCEPT);
+        let stream = event_stream::open(self.service, self.query, accepted)?;
+        Ok(with_version(stream))
     }
 
     fn read(&self, found: Resource) -> Result<Response, Refusal> {

@@ -1,5 +1,7 @@
-//! `EventService`: who wants to be told, and the telling, by a POST to each subscriber in the order in which things happened.
+//! `EventService`: who wants to be told, and the telling, in the order in which things happened: by a POST to each subscriber,
+//! or on the connection of who listens (`event_stream`).
 
+use super::event_stream;
 use super::find::Asked;
 use super::refusal::Refusal;
 use super::registries::EVENTS;
@@ -18,6 +20,12 @@ const KINDS: &[&str] = &["StatusChange", "Alert"];
 const TRIES: u32 = 3;
 const TRY: Duration = Duration::from_secs(5);
 
+/// How a subscriber is told.
+enum Outbox {
+    Posts(UnboundedSender<Value>),
+    Stream(event_stream::Sender),
+}
+
 struct Subscription {
     /// As it is shown.
     rest: Value,
@@ -25,7 +33,7 @@ struct Subscription {
     kinds: Vec<String>,
     origins: Vec<String>,
     below_origins: bool,
-    outbox: UnboundedSender<Value>,
+    outbox: Outbox,
 }
 
 impl Subscription {
@@ -52,6 +60,47 @@ pub(super) struct Subscriptions {
     made: u64,
     events: u64,
     by_id: BTreeMap<u64, Subscription>,
+}
+
+impl Subscriptions {
+    fn add(&mut self, subscription: Subscription) -> u64 {
+        self.made += 1;
+        self.by_id.insert(self.made, subscription);
+        self.made
+    }
+
+    /// Of who listens on a stream: it wants all there is.
+    pub(super) fn add_stream(&mut self, outbox: event_stream::Sender) -> u64 {
+        let context = format!("stream {}", self.made + 1);
+        self.add(Subscription {
+            rest: json!({
+                "Destination": event_stream::PATH,
+                "Protocol": "Redfish",
+                "Context": context,
+                "SubscriptionType": "SSE",
+                "EventFormatType": "Event",
+                "Status": healthy(),
+            }),
+            prefixes: Vec::new(),
+            kinds: Vec::new(),
+            origins: Vec::new(),
+            below_origins: false,
+            outbox: Outbox::Stream(outbox),
+        })
+    }
+
+    pub(super) fn remove(&mut self, id: u64) {
+        self.by_id.remove(&id);
+    }
+
+    pub(super) fn streams(&self) -> impl Iterator<Item = &event_stream::Sender> {
+        self.by_id
+            .values()
+            .filter_map(|subscription| match &subscription.outbox {
+                Outbox::Stream(outbox) => Some(outbox),
+                Outbox::Posts(_) => None,
+            })
+    }
 }
 
 /// Something that subscribers are told.
@@ -92,8 +141,13 @@ impl Service {
                     "OriginOfCondition": link(told.origin),
                 }],
             });
-            // One whose sender is gone is about to be forgotten.
-            let _ = subscription.outbox.send(event);
+            // One whose receiver is gone is about to be forgotten.
+            let _ = match &subscription.outbox {
+                Outbox::Posts(outbox) => outbox.send(event).is_ok(),
+                Outbox::Stream(outbox) => {
+                    outbox.send(Ok(event_stream::told(number, &event))).is_ok()
+                }
+            };
         }
     }
 
@@ -167,6 +221,11 @@ fn event_service() -> Resource {
         "RegistryPrefixes": PREFIXES,
         "IncludeOriginOfConditionSupported": false,
         "SubordinateResourcesSupported": true,
+        "ServerSentEventUri": event_stream::PATH,
+        "SSEFilterPropertiesSupported": {
+            "EventFormatType": true, "EventType": false, "MessageId": false, "MetricReportDefinition": false,
+            "OriginResource": false, "RegistryPrefix": false, "ResourceType": false,
+        },
         "Subscriptions": link("/redfish/v1/EventService/Subscriptions"),
         "Actions": {"#EventService.SubmitTestEvent": {
             "target": "/redfish/v1/EventService/Actions/EventService.SubmitTestEvent"}},
@@ -273,18 +332,14 @@ fn subscribe(service: &Arc<Service>, body: &Value) -> Result<Done, Refusal> {
         rest["OriginResources"] = json!(links);
     }
     let (outbox, inbox) = unbounded_channel();
-    let mut subscriptions = locked(&service.subscriptions);
-    subscriptions.made += 1;
-    let id = subscriptions.made;
-    let subscription = Subscription {
+    let id = locked(&service.subscriptions).add(Subscription {
         rest: rest.clone(),
         prefixes,
         kinds,
         origins,
         below_origins,
-        outbox,
-    };
-    subscriptions.by_id.insert(id, subscription);
+        outbox: Outbox::Posts(outbox),
+    });
     tokio::spawn(deliver(Arc::downgrade(service), id, url, headers, inbox));
     Ok(Done::Created {
         location: format!("{PATH}/Subscriptions/{id}"),

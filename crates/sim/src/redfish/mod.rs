@@ -17,7 +17,7 @@
 //! | `root`, `sessions`, `accounts`, `registries` | the service itself |
 //! | `systems`, `boot`, `bios`, `parts`, `logs` | `ComputerSystem` and what hangs on it |
 //! | `managers`, `media`, `chassis` | `Manager`, `VirtualMedia`, `Chassis` with its sensors |
-//! | `update`, `tasks`, `events` | firmware, what takes time, and who wants to be told |
+//! | `update`, `tasks`, `events`, `event_stream` | firmware, what takes time, and who wants to be told |
 //! | `node`, `faults`, `shape` | one server, what is broken about it, and whose BMC it has |
 //!
 //! No time passes by itself. A task goes on when it is asked for ([`RedfishService::with_task_polls`]), and sessions end by
@@ -28,6 +28,7 @@ mod answer;
 mod bios;
 mod boot;
 mod chassis;
+mod event_stream;
 mod events;
 mod faults;
 mod find;
@@ -55,6 +56,7 @@ pub use shape::{NoSuchShape, Shape};
 use crate::SimMachine;
 use accounts::Accounts;
 use axum::Router;
+use axum::body::Bytes;
 use events::Subscriptions;
 use jiff::Timestamp;
 use rustls::ServerConfig;
@@ -225,6 +227,26 @@ impl RedfishService {
     /// Ends each session, as a restart of a BMC does.
     pub fn end_sessions(&self) {
         locked(&self.0.sessions).end_all();
+    }
+
+    /// How many listen to events on a connection of theirs.
+    pub fn streams_open(&self) -> usize {
+        locked(&self.0.subscriptions).streams().count()
+    }
+
+    /// Writes this to each stream of events as it is, an event or not.
+    pub fn write_to_streams(&self, bytes: impl Into<Bytes>) {
+        let bytes = bytes.into();
+        for stream in locked(&self.0.subscriptions).streams() {
+            let _ = stream.send(Ok(bytes.clone()));
+        }
+    }
+
+    /// Cuts each stream of events, as a restart of a BMC does.
+    pub fn cut_streams(&self) {
+        for stream in locked(&self.0.subscriptions).streams() {
+            let _ = stream.send(Err(io::Error::from(io::ErrorKind::ConnectionReset)));
+        }
     }
 
     /// The service for an HTTP server of the caller's, at the root of its paths.

@@ -263,6 +263,16 @@ impl Refusal {
         .about(property, &[kind, property, value])
     }
 
+    /// What `Accept` allows is not what there is.
+    pub(super) fn not_acceptable(kind: &str) -> Self {
+        Self::new(
+            406,
+            "GeneralError",
+            format!("The answer is of the type {kind}, which Accept does not allow."),
+            format!("Accept {kind}."),
+        )
+    }
+
     /// Of a fault that was ordered.
     pub(super) fn ordered(status: u16, retry_after: Option<u64>) -> Self {
         let key = if status == 503 {

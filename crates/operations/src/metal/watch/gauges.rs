@@ -1,7 +1,7 @@
 //! What was read, as metrics. Those of a node that is read no more end by themselves: the exporter forgets what is not
 //! set again.
 
-use corten_bmc::{Health, Sensor, SensorKind, Sensors};
+use corten_bmc::{About, Health, Sensor, SensorKind, Sensors};
 use corten_model::ids::NodeId;
 use corten_store::metal::node::PowerSeen;
 
@@ -17,6 +17,32 @@ pub(super) fn power(id: NodeId, power: Option<PowerSeen>) {
         let value = f64::from(u8::from(power == PowerSeen::On));
         metrics::gauge!("corten_node_power_on", "node" => id.to_string()).set(value);
     }
+}
+
+/// 1 while a stream of its BMC's events is open.
+pub(super) fn streamed(id: NodeId, is_open: bool) {
+    let value = f64::from(u8::from(is_open));
+    metrics::gauge!("corten_node_event_stream", "node" => id.to_string()).set(value);
+}
+
+/// How many streams of events this process has open.
+pub(super) fn streams(open: usize) {
+    metrics::gauge!("corten_event_streams").set(open as f64);
+}
+
+/// A BMC told of something.
+pub(super) fn event(about: About) {
+    let about = match about {
+        About::Power => "power",
+        About::Health => "health",
+        About::Other => "other",
+    };
+    metrics::counter!("corten_events_total", "about" => about).increment(1);
+}
+
+/// A change of power was found by a reading on time, although a stream was open.
+pub(super) fn missed() {
+    metrics::counter!("corten_events_missed_total").increment(1);
 }
 
 /// Each sensor with its unit, and the worst of all healths.
@@ -101,12 +127,16 @@ mod tests {
         metrics::with_local_recorder(&recorder, || {
             reachable(id, true);
             power(id, Some(PowerSeen::Off));
+            streamed(id, true);
+            event(About::Power);
             sensors(id, &Sensors(vec![sensor]));
         });
         let text = recorder.handle().render();
         for line in [
             format!(r#"corten_node_reachable{{node="{id}"}} 1"#),
             format!(r#"corten_node_power_on{{node="{id}"}} 0"#),
+            format!(r#"corten_node_event_stream{{node="{id}"}} 1"#),
+            r#"corten_events_total{about="power"} 1"#.to_owned(),
             format!(
                 r#"corten_node_sensor{{node="{id}",kind="temperature",sensor="Inlet",id="0",unit="celsius"}} 24.5"#
             ),

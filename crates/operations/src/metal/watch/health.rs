@@ -1,6 +1,7 @@
 //! What readings mean: pure decisions on when a node is due, when its BMC counts as silent, and what its row says then.
 
 use super::reading::{Due, Unanswered};
+use super::streamed::Streamed;
 use crate::settings;
 use corten_bmc::PowerState;
 use corten_model::time::Timestamp;
@@ -23,6 +24,7 @@ pub(super) struct Followed {
     /// Readings in a row that got no answer.
     unanswered: u32,
     refused: Option<RefusedLogin>,
+    pub(super) streamed: Streamed,
 }
 
 /// A login that the BMC refused.
@@ -57,11 +59,21 @@ impl Finding {
 }
 
 impl Followed {
-    /// What is due; it counts as being read from now on.
+    /// Closes the stream of events of a node that is reached in another way now, or that a person works on: they may need
+    /// each connection that the BMC has.
+    pub(super) fn keep_in_step(&mut self, node: &Node) {
+        if node.maintenance {
+            self.streamed.close();
+        }
+        self.streamed.close_unless(fingerprint(node));
+    }
+
+    /// What is due; it counts as being read from now on. `room`: one more stream of events may be opened.
     pub(super) fn begin(
         &mut self,
         node: &Node,
         settings: &settings::Metal,
+        room: bool,
         now: Timestamp,
     ) -> Option<Due> {
         if self.being_read || self.is_left_alone(node, settings, now) {
@@ -74,15 +86,38 @@ impl Followed {
             every_secs > 0 && last.is_none_or(|last| now.since(last) + early >= every)
         };
         let sensors = is_due(self.sensors_at, settings.sensors_every_secs);
-        if !sensors && !is_due(self.power_at, settings.power_every_secs) {
+        let periods = if self.streamed.is_believed() {
+            settings::Metal::STREAMED_PERIODS
+        } else {
+            1
+        };
+        let power = is_due(
+            self.power_at,
+            settings.power_every_secs * u64::from(periods),
+        );
+        let stream = room && !node.maintenance && self.streamed.is_wanted(fingerprint(node), now);
+        if !sensors && !power && !stream {
             return None;
         }
+        self.count(sensors, now);
+        Some(Due { sensors, stream })
+    }
+
+    /// The same out of turn. `false`: it is being read.
+    pub(super) fn begin_at_once(&mut self, sensors: bool, now: Timestamp) -> bool {
+        if self.being_read {
+            return false;
+        }
+        self.count(sensors, now);
+        true
+    }
+
+    fn count(&mut self, sensors: bool, now: Timestamp) {
         self.power_at = Some(now);
         if sensors {
             self.sensors_at = Some(now);
         }
         self.being_read = true;
-        Some(Due { sensors })
     }
 
     fn is_left_alone(&self, node: &Node, settings: &settings::Metal, now: Timestamp) -> bool {
@@ -122,7 +157,7 @@ impl Followed {
 }
 
 /// Of what a node is reached with.
-fn fingerprint(node: &Node) -> u64 {
+pub(super) fn fingerprint(node: &Node) -> u64 {
     let mut hasher = DefaultHasher::new();
     node.driver.hash(&mut hasher);
     serde_json::to_string(&node.driver_info)
@@ -208,6 +243,7 @@ fn silent(node: &mut Node, times: u32, why: &str, for_good: bool) -> Told {
 
 #[cfg(test)]
 mod tests {
+    use super::super::streamed::Task;
     use super::*;
     use crate::metal::{Metal, driver, node::blank};
     use corten_model::ids::NodeId;
@@ -270,7 +306,7 @@ mod tests {
         let mut node = node();
         let mut followed = Followed::default();
         let now = Timestamp::from_micros(0);
-        assert!(followed.begin(&node, &settings, now).is_some());
+        assert!(followed.begin(&node, &settings, false, now).is_some());
         let refused = Unanswered {
             why: "wrong password".to_owned(),
             login_refused: true,
@@ -279,13 +315,56 @@ mod tests {
         followed.being_read = false;
         assert!(apply(&mut node.clone(), &finding, 3).is_some());
         let later = now.plus(Duration::from_secs(120));
-        assert!(followed.begin(&node, &settings, later).is_none());
+        assert!(followed.begin(&node, &settings, false, later).is_none());
         let much_later = now.plus(Duration::from_secs(3600));
-        assert!(followed.begin(&node, &settings, much_later).is_some());
+        assert!(
+            followed
+                .begin(&node, &settings, false, much_later)
+                .is_some()
+        );
         followed.being_read = false;
         node.secrets
             .insert("driver_info/a".to_owned(), "new".to_owned());
-        let due = followed.begin(&node, &settings, much_later.plus(Duration::from_secs(60)));
+        let due = followed.begin(
+            &node,
+            &settings,
+            false,
+            much_later.plus(Duration::from_secs(60)),
+        );
         assert!(due.is_some());
+    }
+
+    #[test]
+    fn a_node_whose_bmc_tells_of_changes_is_read_a_tenth_as_often() {
+        let settings = settings::Metal {
+            sensors_every_secs: 0,
+            ..settings::Metal::default()
+        };
+        let node = node();
+        let mut followed = Followed::default();
+        let due_at = |followed: &mut Followed, room, secs| {
+            let now = Timestamp::from_micros(0).plus(Duration::from_secs(secs));
+            followed.being_read = false;
+            followed.begin(&node, &settings, room, now)
+        };
+        let stream = |due: Option<Due>| due.map(|due| due.stream);
+        assert_eq!(stream(due_at(&mut followed, false, 0)), Some(false));
+        assert_eq!(stream(due_at(&mut followed, true, 1)), Some(true));
+        let now = Timestamp::from_micros(0);
+        followed
+            .streamed
+            .hold(fingerprint(&node), now, |_| Task::default());
+        assert_eq!(stream(due_at(&mut followed, true, 61)), None);
+        assert_eq!(stream(due_at(&mut followed, true, 601)), Some(false));
+        followed.streamed.missed_a_change();
+        assert_eq!(stream(due_at(&mut followed, true, 661)), Some(false));
+        followed.streamed.told_of_power();
+        assert_eq!(stream(due_at(&mut followed, true, 721)), None);
+        // Who works on it may need its BMC's connections.
+        let mut maintained = node.clone();
+        maintained.maintenance = true;
+        followed.keep_in_step(&maintained);
+        assert!(!followed.streamed.is_believed());
+        assert_eq!(stream(due_at(&mut followed, true, 722)), Some(true));
     }
 }

@@ -3,17 +3,19 @@
 use super::health::{self, Finding};
 use crate::context::Context;
 use crate::metal::machine;
-use corten_bmc::{BmcError, PowerState, Sensors};
+use corten_bmc::{Bmc, BmcError, EventStream, PowerState, Sensors};
 use corten_model::ids::NodeId;
-use corten_model::lifecycle::node::ProvisionState;
 use corten_model::origin::Origin;
 use corten_store::metal::node::{Node, SUBJECT};
 use corten_store::{Failure, Tx, operations, record};
+use std::sync::Arc;
 
 /// What is to be read besides the power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Due {
     pub(super) sensors: bool,
+    /// A stream of the BMC's events is to be opened.
+    pub(super) stream: bool,
 }
 
 /// Why a BMC told nothing.
@@ -40,8 +42,23 @@ pub(super) struct Reading {
     pub(super) sensors: Option<Sensors>,
 }
 
-/// Asks the BMC of a node, and logs out of it.
-pub(super) async fn take(cx: &Context, node: &Node, due: Due) -> Reading {
+/// A stream of events, and the BMC that must not be closed as long as it is read.
+pub(super) struct Opened {
+    pub(super) bmc: Arc<dyn Bmc>,
+    pub(super) events: EventStream,
+}
+
+/// What became of the wish for a stream of events.
+pub(super) enum Stream {
+    NotWished,
+    Opened(Opened),
+    NotOpened(BmcError),
+    /// The BMC did not even tell the power.
+    Silent,
+}
+
+/// Asks the BMC of a node, and logs out of it unless a stream of events was opened.
+pub(super) async fn take(cx: &Context, node: &Node, due: Due) -> (Reading, Stream) {
     let bmc = match machine::open(cx, node) {
         Ok(machine) => machine.bmc,
         Err(refusal) => {
@@ -49,14 +66,30 @@ pub(super) async fn take(cx: &Context, node: &Node, due: Due) -> Reading {
                 why: refusal.message,
                 login_refused: false,
             };
-            return Reading {
+            let reading = Reading {
                 power: Err(unanswered),
                 sensors: None,
             };
+            return (reading, Stream::Silent);
         }
     };
+    let reading = ask(bmc.as_ref(), node, due.sensors).await;
+    let stream = match (due.stream, &reading.power) {
+        (false, _) => Stream::NotWished,
+        (true, Err(_)) => Stream::Silent,
+        (true, Ok(_)) => match bmc.events().await {
+            Ok(events) => return (reading, Stream::Opened(Opened { bmc, events })),
+            Err(error) => Stream::NotOpened(error),
+        },
+    };
+    bmc.close().await;
+    (reading, stream)
+}
+
+/// Asks a BMC that is open.
+pub(super) async fn ask(bmc: &dyn Bmc, node: &Node, sensors: bool) -> Reading {
     let power = bmc.power().await.map_err(Unanswered::from);
-    let sensors = if due.sensors && power.is_ok() {
+    let sensors = if sensors && power.is_ok() {
         match bmc.sensors().await {
             Ok(sensors) => Some(sensors),
             Err(error) => {
@@ -67,7 +100,6 @@ pub(super) async fn take(cx: &Context, node: &Node, due: Due) -> Reading {
     } else {
         None
     };
-    bmc.close().await;
     Reading { power, sensors }
 }
 
@@ -79,11 +111,10 @@ pub(super) async fn is_busy(tx: &mut Tx, id: NodeId) -> Result<bool, Failure> {
 
 /// Whether a node is as it was when it was read: what an operation did since is newer than the reading.
 fn is_as_read(before: &Node, now: &Node) -> bool {
-    let unknown = [ProvisionState::Enroll, ProvisionState::Verifying];
     before.power == now.power
         && now.power.target.is_none()
         && before.provision == now.provision
-        && !unknown.contains(&now.provision.state)
+        && super::is_watched(now)
         && before.standard.updated_at == now.standard.updated_at
 }
 
