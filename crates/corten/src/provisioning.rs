@@ -54,10 +54,7 @@ pub async fn serve(
         let (server, events) = BootServer::start(
             boot_config(network, settings.http_port),
             loaders.clone(),
-            Arc::new(Rows {
-                cx: cx.clone(),
-                network: network.clone(),
-            }),
+            Arc::new(Rows::new(cx.clone(), network.clone())),
         )
         .await
         .with_context(|| format!("cannot serve the provisioning network {}", network.name))?;
@@ -71,7 +68,7 @@ pub async fn serve(
             tls.clone(),
             baremetal::for_agents(app.clone()),
         ));
-        tracing::info!(network = network.name, interface = network.interface, %door, "servers may boot");
+        tracing::info!(network = network.name, interface = network.interface, %door, discover = network.discover, "servers may boot");
         servers.push(server);
     }
     Ok(servers)

@@ -34,11 +34,14 @@ pub struct Asker {
     pub architecture: Option<Architecture>,
     /// The relay that it asked through (`giaddr`), if it is on another segment.
     pub relay: Option<Ipv4Addr>,
+    /// It looks for an address in order to boot over the network: firmware or iPXE, and no operating system.
+    pub begins_boot: bool,
 }
 
-/// What a known client is told.
+/// What a client is told that is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
+    /// For one that nobody enrolled: the node that it is to be.
     pub node: NodeId,
     pub lease: Lease,
     /// None: it gets its address and is left to boot from its own disk.

@@ -24,8 +24,9 @@
 //!
 //! Four rules hold on the wire.
 //!
-//! 1. **Only the known are answered.** A MAC address that the directory does not know gets nothing, and is counted and named
-//!    ([`BootStep::Unknown`]). What is known gets its own address, always the same.
+//! 1. **Only whom the directory answers for is answered.** A MAC address that it has no answer for gets nothing, and is
+//!    counted and named ([`BootStep::Unknown`]). It is told who begins to boot over the network ([`Asker::begins_boot`]), so
+//!    that it can let servers in that nobody enrolled, and no other clients.
 //! 2. **Only here.** Every socket is bound to one interface in one network namespace.
 //! 3. **Own files only.** Boot files are given to the address that their node has a lease on; a virtual-media image to who
 //!    knows its name, which is a secret.

@@ -131,6 +131,7 @@ impl Shelf {
             mac,
             architecture: Some(architecture),
             relay: None,
+            begins_boot: false,
         };
         let answer = self.directory.find(asker).await?;
         let Some(Answer {

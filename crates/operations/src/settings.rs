@@ -229,6 +229,8 @@ pub struct Provisioning {
     pub http_port: u16,
     /// The port where ramdisks call.
     pub agent_port: u16,
+    /// How many servers may be offered for enrolment and not taken up; no more are discovered then.
+    pub offers_max: u32,
 }
 
 impl Default for Provisioning {
@@ -242,6 +244,7 @@ impl Default for Provisioning {
             lost_after_secs: 300,
             http_port: 8088,
             agent_port: 6385,
+            offers_max: 100,
         }
     }
 }
@@ -270,7 +273,11 @@ pub struct ProvisioningNetwork {
     /// Other DHCP servers that are no rogues.
     #[serde(default)]
     pub peers: Vec<Ipv4Addr>,
+    /// Whether a server that nobody enrolled is booted when it asks for a boot here, and is offered for enrolment.
+    #[serde(default)]
+    pub discover: bool,
 }
+
 /// `[metal]`: how bare-metal nodes are watched.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -61,7 +61,9 @@ fn work(journal: &Journal, sysfs: &Sysfs) -> Result<Ending, Box<dyn Error>> {
     let network = network::bring_up(&options, sysfs, &events)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(at_home(journal, sysfs, &options, &network));
-    if let Err(HomeError::Refused { .. } | HomeError::NoToken) = &outcome {
+    if let Err(HomeError::Refused { .. } | HomeError::NotOffered { .. } | HomeError::NoToken) =
+        &outcome
+    {
         network::take_down(&network, sysfs)?;
     }
     Ok(outcome?)
@@ -77,10 +79,17 @@ async fn at_home(
     let home = Home::new(options)?;
     let mut inspection = inspect::inspect(sysfs, Some(network));
     let mut node = options.node;
+    if options.lldp && (options.inspect || options.discover) {
+        add_neighbour(&mut inspection, network).await;
+    }
+    if options.discover {
+        let node = home.offer(&inspection).await?;
+        tracing::info!(
+            "this server is offered for enrolment as the node {node}; it is switched off now"
+        );
+        return Ok(Ending::PowerOff);
+    }
     if options.inspect {
-        if options.lldp {
-            add_neighbour(&mut inspection, network).await;
-        }
         let url = options.inspection_url.as_deref();
         node = home.inspected(url, &inspection).await?.or(node);
     }

@@ -113,12 +113,17 @@ pub fn run(commands: &str) {
 
 /// A cloud that boots servers on the lab's network.
 pub async fn cloud() -> Cloud {
+    cloud_with("").await
+}
+
+/// The same, with more said of that network.
+pub async fn cloud_with(more: &str) -> Cloud {
     let built = ramdisk().await;
     Cloud::start(&format!(
         "[host]\nenabled = false\n[network]\nenabled = false\n[sim]\nhosts = 1\n[provisioning]\nkernel = \"{}\"\nramdisk = \"{}\"\n\
          kernel_arguments = \"console=ttyS0,115200 quiet loglevel=3 panic=10 cryptomgr.notests\"\n\
          [[provisioning.networks]]\nname = \"lab\"\ninterface = \"br0\"\naddress = \"10.77.0.1/24\"\n\
-         first = \"10.77.0.50\"\nlast = \"10.77.0.99\"\n",
+         first = \"10.77.0.50\"\nlast = \"10.77.0.99\"\n{more}\n",
         built.kernel.display(),
         built.initrd.display()
     ))

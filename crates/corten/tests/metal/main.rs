@@ -11,6 +11,7 @@ mod child;
 #[path = "../common/mod.rs"]
 mod common;
 mod demo;
+mod discovery;
 mod ipmi;
 #[path = "../../../bmc/tests/common/ipmi_sim.rs"]
 mod ipmi_sim;

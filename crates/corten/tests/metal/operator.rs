@@ -15,6 +15,36 @@ pub struct Operator<'a> {
 }
 
 impl<'a> Operator<'a> {
+    /// Of a cloud that this server is offered to: waits until it is.
+    pub async fn is_offered(cloud: &'a Cloud, server: &'a Server) -> Self {
+        let admin = cloud.admin().await;
+        let mut operator = Self {
+            cloud,
+            server,
+            admin,
+            node: String::new(),
+        };
+        let offered = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let listed = operator.ask(Method::GET, "/nodes", None).await;
+                if let Some(id) = listed["nodes"][0]["uuid"].as_str() {
+                    return id.to_owned();
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        })
+        .await;
+        operator.node = match offered {
+            Ok(id) => id,
+            Err(_) => panic!(
+                "the server is not offered\n== console\n{}\n== log\n{}",
+                server.console(),
+                cloud.log_tail(60)
+            ),
+        };
+        operator
+    }
+
     /// Enrols a server, and has its BMC verified.
     pub async fn enrol(cloud: &'a Cloud, server: &'a Server, name: &str, boot: &str) -> Self {
         let admin = cloud.admin().await;

@@ -5,14 +5,20 @@ use super::ipmi_sim::IpmiSim;
 use super::lab::run;
 use super::libvirt::{Emulated, OVMF, prepare};
 use super::{PASSWORD, USERNAME};
+use corten_bmc::{
+    Address, Boot, BootDevice, Credentials, Limits, PowerAction, RedfishAddress, Trust,
+    change_power, open,
+};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// What it takes of the disk is what is written to it alone.
 const DISK_BYTES: u64 = 5 << 30;
+const POWER_LIMIT: Duration = Duration::from_secs(60);
 /// Whose machines libvirt runs.
 const NOBODY: u32 = 65534;
 
@@ -112,6 +118,23 @@ impl Server {
                 "ipmi_cipher_suite": 3,
             }),
         }
+    }
+
+    /// Has its BMC boot it from the network, as a person would who does not know what will come.
+    pub async fn boot_from_network(&self) {
+        let Bmc::Redfish { emulated, system } = &self.bmc else {
+            panic!("not by IPMI");
+        };
+        let trust = Trust::Authority(emulated.certificate.clone());
+        let address = RedfishAddress::new(&emulated.url).unwrap();
+        let address = Address::Redfish(address.with_system(system.clone()).with_trust(trust));
+        let credentials = Credentials::new(USERNAME, PASSWORD);
+        let bmc = open(address, credentials, Limits::default()).unwrap();
+        bmc.set_boot(Boot::once(BootDevice::Network)).await.unwrap();
+        change_power(bmc.as_ref(), PowerAction::On, POWER_LIMIT)
+            .await
+            .unwrap();
+        bmc.close().await;
     }
 
     /// What the server wrote to its serial port.

@@ -80,6 +80,9 @@ async fn a_server_is_inspected_erased_and_written() {
             .contains("BEGIN CERTIFICATE")
     );
     assert_eq!(control.boot_tokens(), [BOOT_TOKEN]);
+    // QEMU's management controller answers, and is on no network.
+    let asked = control.log_line("the management controller answers");
+    machine.until(asked).await;
 
     erases(&control, [&dirty, &nvme, &blank]).await;
     refuses(&control, &dirty).await;

@@ -119,6 +119,7 @@ impl Site {
             mac: request.mac,
             architecture: request.client.architecture,
             relay: request.relay,
+            begins_boot: request.begins_boot(),
         };
         match self.shelf.directory().find(asker).await {
             Ok(Some(answer)) => {

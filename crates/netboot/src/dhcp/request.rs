@@ -3,7 +3,7 @@
 //! It is read through `dhcproto`'s borrowed message, which hands out options as bytes. Its owned one decodes every option, and
 //! a client that says that its hardware address has 200 bytes, or that fills option 94 wrongly, can end that with a panic.
 
-use crate::client::Client;
+use crate::client::{Client, Stage};
 use corten_model::mac::Mac;
 use dhcproto::v4::{self, HType, OptionCode, borrowed};
 use std::net::Ipv4Addr;
@@ -87,6 +87,11 @@ impl Request {
                 .filter_map(|code| Some((code, message.option(code)?.to_vec())))
                 .collect(),
         })
+    }
+
+    /// Whether it looks for an address in order to boot over the network.
+    pub fn begins_boot(&self) -> bool {
+        self.kind == Kind::Discover && self.client.stage != Stage::AddressOnly
     }
 }
 

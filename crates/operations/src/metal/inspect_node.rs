@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-mod within;
+pub(super) mod within;
 
 pub struct InspectNode(pub Arc<Context>);
 

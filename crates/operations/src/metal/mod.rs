@@ -21,6 +21,7 @@ pub mod console;
 pub mod deploy_image;
 pub mod deploy_node;
 pub mod deploy_template;
+pub mod discovery;
 pub mod driver;
 pub mod inspect_node;
 pub mod inspection_rule;

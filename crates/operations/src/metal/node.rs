@@ -3,7 +3,7 @@
 use super::access::{self, Ident, Narrow, Page};
 use super::conductor::Assignment;
 use super::watch::POWER_FAILURE;
-use super::{at_rest, driver, machine, node_rules, rotate_key, steps};
+use super::{at_rest, discovery, driver, machine, node_rules, rotate_key, steps};
 use crate::context::Context;
 use corten_bmc::{Order, Progress, Task};
 use corten_iam::action::baremetal::{
@@ -339,6 +339,7 @@ pub async fn update(
     }
     node.standard.updated_at = Some(cx.now());
     record::update(&mut tx, &node).await?;
+    discovery::take_up(&mut tx, node.id).await?;
     super::tell_watch(&mut tx, node.id);
     tx.commit().await?;
     Ok(node)
@@ -375,6 +376,7 @@ pub async fn maintain(
     }
     node.standard.updated_at = Some(cx.now());
     record::update(&mut tx, &node).await?;
+    discovery::take_up(&mut tx, node.id).await?;
     super::tell_watch(&mut tx, node.id);
     tx.commit().await?;
     Ok(())
@@ -427,6 +429,7 @@ pub async fn delete(cx: &Context, actor: &Actor, ident: &Ident) -> Result<(), Fa
         .equals("node_id", id)
         .delete(&mut tx)
         .await?;
+    discovery::forget_node(&mut tx, node.id).await?;
     record::delete::<Node>(&mut tx, node.id).await?;
     super::tell_watch(&mut tx, node.id);
     tx.commit().await?;

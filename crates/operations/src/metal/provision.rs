@@ -10,8 +10,8 @@ use super::rescue_node::{self, PASSWORD, RescueNode};
 use super::service_node::ServiceNode;
 use super::verify_node::VerifyNode;
 use super::{
-    ENDED, adopt_node, at_rest, config_drive, deploy_image, inspect_node, machine, ramdisk,
-    rotate_key, runbook, service_node, steps, verify_node, work,
+    ENDED, adopt_node, at_rest, config_drive, deploy_image, discovery, inspect_node, machine,
+    ramdisk, rotate_key, runbook, service_node, steps, verify_node, work,
 };
 use crate::context::Context;
 use corten_iam::action::baremetal::NODES_OPERATE;
@@ -87,6 +87,9 @@ pub(crate) async fn carry_out(
     }
     if matches!(verb, NodeVerb::Active | NodeVerb::Rebuild) {
         deploy_image::check(tx, node).await?;
+    }
+    if node.provision.state == ProvisionState::Enroll {
+        discovery::take_up(tx, node.id).await?;
     }
     let why = format!("{verb} was asked for");
     node.enter(tx, state, &why, origin, now).await?;

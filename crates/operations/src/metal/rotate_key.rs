@@ -1,16 +1,18 @@
 //! A new key for the secrets of nodes and of sensitive inspection rules, in place of the old one, while the cloud runs.
 //!
 //! ```text
-//!  key file made ─▶ row: it is the primary, the others retire ─▶ each node and rule sealed anew ─▶ old files removed ─▶ row: none retires
+//!  key file made ─▶ row: it is the primary, the others retire ─▶ each node, rule and discovery sealed anew
+//!    ─▶ old files removed ─▶ row: none retires
 //! ```
 //!
 //! Until all of them are sealed anew both keys are there, so nothing is lost whenever this is killed; the next rotation
 //! goes on where it stood. Whoever seals a secret locks the row of keys in the transaction that writes it
 //! ([`sealing_key`]): what was sealed under the old key is committed before the row changes, and found by this.
 
-use super::inspection_rule;
 use super::vault::{Vault, VaultError, key_of};
+use super::{discovery, inspection_rule};
 use corten_model::ids::{InspectionRuleId, NodeId};
+use corten_store::metal::discovery::Discovery;
 use corten_store::metal::inspection_rule::InspectionRule;
 use corten_store::metal::node::Node;
 use corten_store::metal::vault_keys::{ID, VaultKeys};
@@ -105,6 +107,8 @@ pub struct Rotation<'a> {
 enum Left {
     Node(NodeId),
     Rule(InspectionRuleId),
+    /// The boot of an unknown server, by its MAC address.
+    Discovery(String),
 }
 
 impl<'a> Rotation<'a> {
@@ -147,6 +151,7 @@ impl<'a> Rotation<'a> {
             let changed = match left {
                 Left::Node(id) => self.seal_node(&mut tx, id).await?,
                 Left::Rule(id) => self.seal_rule(&mut tx, id).await?,
+                Left::Discovery(mac) => self.seal_discovery(&mut tx, mac).await?,
             };
             if changed {
                 tx.commit().await?;
@@ -175,10 +180,21 @@ impl<'a> Rotation<'a> {
         }
     }
 
+    async fn seal_discovery(&self, tx: &mut Tx, mac: String) -> Result<bool, Failure> {
+        match record::lock::<Discovery>(tx, mac).await? {
+            Some(mut boot) if !discovery::is_sealed_under(&self.key, &boot) => {
+                discovery::seal_anew(self.vault, &self.key, &mut boot).map_err(failed)?;
+                Ok(record::update(tx, &boot).await?)
+            }
+            _ => Ok(false),
+        }
+    }
+
     async fn find_left(&self) -> Result<Vec<Left>, Failure> {
         let mut tx = self.store.read().await?;
         let nodes: Vec<Node> = Query::new().all(&mut tx).await?;
         let rules: Vec<InspectionRule> = Query::new().all(&mut tx).await?;
+        let boots: Vec<Discovery> = Query::new().all(&mut tx).await?;
         let nodes = nodes
             .iter()
             .filter(|node| !is_sealed_under(&self.key, node))
@@ -187,7 +203,11 @@ impl<'a> Rotation<'a> {
             .iter()
             .filter(|rule| !inspection_rule::is_sealed_under(&self.key, rule))
             .map(|rule| Left::Rule(rule.id));
-        Ok(nodes.chain(rules).collect())
+        let boots = boots
+            .iter()
+            .filter(|boot| !discovery::is_sealed_under(&self.key, boot))
+            .map(|boot| Left::Discovery(boot.mac.clone()));
+        Ok(nodes.chain(rules).chain(boots).collect())
     }
 
     /// Removes the old keys, once [`Self::seal_next`] found nothing left, and says which key seals now.

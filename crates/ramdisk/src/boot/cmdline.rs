@@ -12,6 +12,7 @@
 //! | `corten.pin=sha256:…` | the SHA-256 of home's certificate, or of the authority that signed it |
 //! | `ipa-collect-lldp=1` | wait up to half a minute for the switch's announcement |
 //! | `corten.inspect=yes` | send the inventory before looking up |
+//! | `corten.discover=yes` | nobody enrolled this server: send the inventory, and switch it off |
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -52,6 +53,7 @@ pub struct BootOptions {
     pub boot_token: Option<String>,
     pub pin: Option<[u8; 32]>,
     pub inspect: bool,
+    pub discover: bool,
     pub lldp: bool,
 }
 
@@ -84,10 +86,12 @@ impl BootOptions {
                 rule: "give URLs that begin with https:// or http://",
             });
         }
+        let says_yes = |name: &str| value(name).as_deref() == Some("yes");
         let inspection_url = value("ipa-inspection-callback-url");
         Ok(Self {
             urls,
-            inspect: inspection_url.is_some() || value("corten.inspect").as_deref() == Some("yes"),
+            inspect: inspection_url.is_some() || says_yes("corten.inspect"),
+            discover: says_yes("corten.discover"),
             lldp: value("ipa-collect-lldp")
                 .is_some_and(|text| matches!(&*text, "1" | "true" | "True" | "yes")),
             inspection_url,
@@ -202,6 +206,9 @@ mod tests {
         assert_eq!(options.agent_token.as_deref(), Some("t"));
         assert_eq!(options.pin, Some([0xab; 32]));
         assert!(options.inspect && options.node.is_some());
+        assert!(!options.discover);
+        let unknown = BootOptions::parse("ipa-api-url=https://x corten.discover=yes").unwrap();
+        assert!(unknown.discover && unknown.node.is_none());
     }
 
     #[test]

@@ -11,8 +11,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Modules that no device asks for: software RAID.
-const ALWAYS: [&str; 3] = ["md_mod", "raid1", "raid0"];
+/// Modules that no device asks for: software RAID, and the way for programs to the management controller.
+const ALWAYS: [&str; 4] = ["md_mod", "raid1", "raid0", "ipmi_devintf"];
 /// When no device has appeared for so long, all are there. Disks behind a controller announce themselves one by one.
 const QUIET: Duration = Duration::from_millis(1500);
 /// linux/module.h: the file is compressed; the kernel unpacks it.

@@ -1,4 +1,5 @@
-//! What only the kernel can ask of a disk: discard, zero, NVMe's commands, ATA's identity. The crate's one unsafe file.
+//! What only the kernel can ask of a disk (discard, zero, NVMe's commands, ATA's identity) and of the management controller.
+//! The crate's one unsafe file.
 //!
 //! Each call hands the kernel a structure of the size that its request number encodes, and memory that outlives the call.
 #![allow(unsafe_code)]
@@ -148,3 +149,106 @@ unsafe impl ioctl::Ioctl for Positive<'_> {
 }
 
 const _: () = assert!(size_of::<AdminCommand>() == 72);
+
+// linux/ipmi.h
+const IPMI_SEND_COMMAND: ioctl::Opcode = 0x8028_690d;
+const IPMI_RECEIVE_TRUNCATED: ioctl::Opcode = 0xc030_690b;
+const IPMI_SYSTEM_INTERFACE: i32 = 0x0c;
+const IPMI_BMC_CHANNEL: i16 = 0xf;
+
+/// `struct ipmi_system_interface_addr`.
+#[repr(C)]
+struct IpmiAddress {
+    kind: i32,
+    channel: i16,
+    lun: u8,
+}
+
+/// `struct ipmi_msg`.
+#[repr(C)]
+struct IpmiMessage {
+    function: u8,
+    command: u8,
+    length: u16,
+    data: *mut u8,
+}
+
+/// `struct ipmi_req`.
+#[repr(C)]
+struct IpmiRequest {
+    address: *const IpmiAddress,
+    address_length: u32,
+    id: i64,
+    message: IpmiMessage,
+}
+
+/// `struct ipmi_recv`.
+#[repr(C)]
+struct IpmiReceived {
+    kind: i32,
+    address: *mut u32,
+    address_length: u32,
+    id: i64,
+    message: IpmiMessage,
+}
+
+const _: () = assert!(size_of::<IpmiRequest>() == 40 && size_of::<IpmiReceived>() == 48);
+
+/// Sends a command to the server's own management controller.
+pub fn ipmi_send(device: &File, function: u8, command: u8, data: &[u8]) -> Result<(), Errno> {
+    let address = IpmiAddress {
+        kind: IPMI_SYSTEM_INTERFACE,
+        channel: IPMI_BMC_CHANNEL,
+        lun: 0,
+    };
+    let request = IpmiRequest {
+        address: &raw const address,
+        address_length: size_of::<IpmiAddress>() as u32,
+        id: 1,
+        message: IpmiMessage {
+            function,
+            command,
+            length: data.len() as u16,
+            data: data.as_ptr().cast_mut(),
+        },
+    };
+    // SAFETY: the request number says 40 bytes, which is this structure's size; the kernel copies the address and the data,
+    // which outlive the call, and writes to neither.
+    unsafe {
+        ioctl::ioctl(
+            device,
+            Setter::<IPMI_SEND_COMMAND, IpmiRequest>::new(request),
+        )
+    }
+}
+
+/// An answer that has come, as far as `answer` has room: its length. It begins with the completion code.
+pub fn ipmi_receive(device: &File, answer: &mut [u8]) -> Result<usize, Errno> {
+    // `IPMI_MAX_ADDR_SIZE` is 32.
+    let mut address = [0_u32; 8];
+    let mut received = IpmiReceived {
+        kind: 0,
+        address: address.as_mut_ptr(),
+        address_length: size_of_val(&address) as u32,
+        id: 0,
+        message: IpmiMessage {
+            function: 0,
+            command: 0,
+            length: answer.len() as u16,
+            data: answer.as_mut_ptr(),
+        },
+    };
+    // SAFETY: the request number says 48 bytes, which is this structure's size; the kernel writes at most as many bytes behind
+    // its pointers as it is told there are, and both outlive the call.
+    let outcome = unsafe {
+        ioctl::ioctl(
+            device,
+            Updater::<IPMI_RECEIVE_TRUNCATED, IpmiReceived>::new(&mut received),
+        )
+    };
+    match outcome {
+        // The rest was cut off.
+        Err(Errno::MSGSIZE) => Ok(answer.len()),
+        outcome => outcome.map(|()| usize::from(received.message.length)),
+    }
+}

@@ -11,8 +11,8 @@ pub use log::send_log;
 
 use crate::boot::BootOptions;
 use crate::protocol::{
-    API_VERSION, API_VERSION_HEADER, BOOT_TOKEN_HEADER, Inspected, Inspection, LookupAnswer,
-    TOKEN_ALREADY_GIVEN,
+    API_VERSION, API_VERSION_HEADER, BOOT_TOKEN_HEADER, INSPECTION_API_VERSION, Inspected,
+    Inspection, LookupAnswer, TOKEN_ALREADY_GIVEN,
 };
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use std::time::Duration;
@@ -30,6 +30,11 @@ pub enum HomeError {
          server. Boot the server again through the control plane"
     )]
     Refused { status: StatusCode, text: String },
+    #[error(
+        "the control plane does not take this server for enrolment ({status}: {text}). Nothing was changed on it, and it can \
+         be switched off"
+    )]
+    NotOffered { status: StatusCode, text: String },
     #[error("the control plane gave this server no token; another boot of it has one")]
     NoToken,
     #[error("home's URL {0} needs https or no pin: a pin says nothing about http")]
@@ -89,8 +94,12 @@ impl Home {
     }
 
     fn headers(&self, request: RequestBuilder) -> RequestBuilder {
+        self.headers_of(API_VERSION, request)
+    }
+
+    fn headers_of(&self, version: &str, request: RequestBuilder) -> RequestBuilder {
         let request = request
-            .header(API_VERSION_HEADER, API_VERSION)
+            .header(API_VERSION_HEADER, version)
             .header("accept", "application/json");
         match &self.boot_token {
             Some(token) => request.header(BOOT_TOKEN_HEADER, token),
@@ -115,7 +124,7 @@ impl Home {
                     .collect(),
             };
             for url in urls {
-                let request = self.headers(self.client.post(&url)).json(inspection);
+                let request = self.inventory(&url, inspection);
                 match answer(request, &[StatusCode::OK, StatusCode::ACCEPTED]).await {
                     Ok(response) => {
                         return Ok(response
@@ -134,6 +143,45 @@ impl Home {
             pause = LONGEST_PAUSE.min(pause * 2);
         }
         Ok(None)
+    }
+
+    fn inventory(&self, url: &str, inspection: &Inspection) -> RequestBuilder {
+        let request = self.client.post(url);
+        self.headers_of(INSPECTION_API_VERSION, request)
+            .json(inspection)
+    }
+
+    /// Offers this server for enrolment until it is taken, or refused for good. The answer is the node that it is.
+    pub async fn offer(&self, inspection: &Inspection) -> Result<Uuid, HomeError> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            for url in &self.urls {
+                let url = format!("{url}/v1/continue_inspection");
+                match self.offer_once(&url, inspection).await {
+                    Ok(node) => return Ok(node),
+                    Err(Failed::Ended(error)) => return Err(error),
+                    Err(Failed::Retry(why)) => tracing::warn!("not offered at {url} yet: {why}"),
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+    }
+
+    async fn offer_once(&self, url: &str, inspection: &Inspection) -> Result<Uuid, Failed> {
+        let response = send(self.inventory(url, inspection)).await?;
+        let status = response.status();
+        if status == StatusCode::ACCEPTED {
+            let inspected = response.json::<Inspected>().await;
+            let node = inspected.ok().and_then(|answer| answer.uuid);
+            return node.ok_or_else(|| Failed::Retry("the answer names no node".to_owned()));
+        }
+        let text = beginning(response).await;
+        Err(if is_worth_another_try(status) {
+            Failed::Retry(format!("{status}: {text}"))
+        } else {
+            Failed::Ended(HomeError::NotOffered { status, text })
+        })
     }
 
     /// Asks which node this is until the control plane knows.
@@ -209,27 +257,38 @@ pub fn client(pin: Option<[u8; 32]>, patience: Option<Duration>) -> Result<Clien
 
 /// Sends a request and sorts its answers: good, refused for good, or worth another try.
 async fn answer(request: RequestBuilder, good: &[StatusCode]) -> Result<Response, Failed> {
-    let response = request
-        .send()
-        .await
-        .map_err(|error| Failed::Retry(crate::journal::chain(&error)))?;
+    let response = send(request).await?;
     let status = response.status();
     if good.contains(&status) {
         return Ok(response);
     }
-    let text: String = response
-        .text()
-        .await
-        .unwrap_or_default()
-        .chars()
-        .take(300)
-        .collect();
+    let text = beginning(response).await;
     Err(match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             Failed::Ended(HomeError::Refused { status, text })
         }
         _ => Failed::Retry(format!("{status}: {text}")),
     })
+}
+
+async fn send(request: RequestBuilder) -> Result<Response, Failed> {
+    let sent = request.send().await;
+    sent.map_err(|error| Failed::Retry(crate::journal::chain(&error)))
+}
+
+/// What an answer says, as far as it fits on a console.
+async fn beginning(response: Response) -> String {
+    let text = response.text().await.unwrap_or_default();
+    text.chars().take(300).collect()
+}
+
+/// Whether an offer that was answered so may be taken later: when there is room, or when somebody else is done.
+fn is_worth_another_try(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+        )
 }
 
 #[cfg(test)]

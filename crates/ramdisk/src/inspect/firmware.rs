@@ -5,6 +5,11 @@ use crate::protocol::inventory::{Bmc, Firmware, SystemVendor, Tpm};
 
 const MEMORY_DEVICE: u8 = 17;
 const IPMI_DEVICE: u8 = 38;
+const CONTROLLER_HOST_INTERFACE: u8 = 42;
+/// Of a controller's host interface: a network card.
+const NETWORK_INTERFACE: u8 = 0x40;
+/// Of a protocol record: Redfish over IP (DSP0270, section 8.2).
+const REDFISH_OVER_IP: u8 = 4;
 /// "See the extended size": in MB, at another offset.
 const EXTENDED: u16 = 0x7fff;
 
@@ -13,6 +18,7 @@ pub fn system_vendor(sysfs: &Sysfs) -> SystemVendor {
     SystemVendor {
         product_name: dmi("product_name"),
         serial_number: dmi("product_serial"),
+        uuid: dmi("product_uuid"),
         manufacturer: dmi("sys_vendor"),
         firmware: Some(Firmware {
             vendor: dmi("bios_vendor"),
@@ -93,6 +99,29 @@ impl Tables {
             ipmi_version: format!("{}.{}", version >> 4, version & 0xf),
         })
     }
+
+    /// Whether the management controller speaks Redfish, to the server itself by a network card between them.
+    pub fn has_redfish_interface(&self) -> bool {
+        self.of_kind(CONTROLLER_HOST_INTERFACE)
+            .any(|structure| speaks_redfish(structure).unwrap_or(false))
+    }
+}
+
+/// The kind of interface, what is particular to it, and a list of protocols, each part with its length before it; none for
+/// what breaks off.
+fn speaks_redfish(structure: &[u8]) -> Option<bool> {
+    let particular = usize::from(*structure.get(5)?);
+    let (count, mut protocols) = structure.get(6 + particular..)?.split_first()?;
+    for _ in 0..*count {
+        let [kind, length, rest @ ..] = protocols else {
+            return None;
+        };
+        if *kind == REDFISH_OVER_IP {
+            return Some(structure[4] == NETWORK_INTERFACE);
+        }
+        protocols = rest.get(usize::from(*length)..)?;
+    }
+    Some(false)
 }
 
 fn module_mb(structure: &[u8]) -> Option<u64> {
@@ -131,6 +160,7 @@ mod tests {
             structure(17, 40, &[(12, &[0xff, 0x7f]), (28, &[0, 0, 1, 0])], b"\0\0"),
             structure(17, 40, &[], b"\0\0"),
             structure(38, 18, &[(4, &[1]), (5, &[0x20])], b"\0\0"),
+            structure(42, 14, &[(4, &[0x40, 2, 4, 0, 2, 1, 1, 0, 4, 0])], b"\0\0"),
             structure(127, 4, &[], b"\0\0"),
         ]
         .concat();
@@ -141,8 +171,18 @@ mod tests {
             (bmc.interface.as_str(), bmc.ipmi_version.as_str()),
             ("KCS", "2.0")
         );
+        assert!(tables.has_redfish_interface());
         for length in 0..table.len() {
-            Tables::parse(&table[..length]);
+            Tables::parse(&table[..length]).has_redfish_interface();
+        }
+        for other in [
+            &[0x40, 0, 0][..],
+            &[0x40, 0, 1, 1, 0],
+            &[0x40, 9, 1, 4, 0],
+            &[2, 0, 1, 4, 0],
+        ] {
+            let table = structure(42, 4 + other.len(), &[(4, other)], b"\0\0");
+            assert!(!Tables::parse(&table).has_redfish_interface(), "{other:?}");
         }
         assert!(Tables::default().bmc().is_none());
     }

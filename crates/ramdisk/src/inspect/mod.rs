@@ -1,5 +1,6 @@
-//! What the server is made of, read from `/sys`, `/proc` and the firmware's tables.
+//! What the server is made of, read from `/sys`, `/proc`, the firmware's tables and its management controller.
 
+mod bmc;
 mod cpu;
 mod firmware;
 pub mod lldp;
@@ -21,6 +22,8 @@ pub fn inspect(sysfs: &Sysfs, network: Option<&Network>) -> Inspection {
         Vec::new()
     });
     let smbios = firmware::Tables::read(sysfs);
+    let controller = smbios.bmc();
+    let lan = controller.as_ref().and_then(|_| bmc::lan());
     let proc = |name: &str| std::fs::read_to_string(format!("/proc/{name}")).unwrap_or_default();
     let inventory = Inventory {
         cpu: cpu::parse(&proc("cpuinfo"), std::env::consts::ARCH),
@@ -36,10 +39,11 @@ pub fn inspect(sysfs: &Sysfs, network: Option<&Network>) -> Inspection {
             pxe_interface: network.map(|network| network.mac.clone()),
         },
         hostname: None,
-        bmc_address: None,
+        bmc_address: lan.as_ref().map(|lan| lan.address.to_string()),
         bmc_v6address: None,
-        bmc_mac: None,
-        bmc: smbios.bmc(),
+        bmc_mac: lan.and_then(|lan| lan.mac),
+        bmc: controller,
+        bmc_redfish: smbios.has_redfish_interface(),
         tpm: firmware::tpm(sysfs),
     };
     Inspection {

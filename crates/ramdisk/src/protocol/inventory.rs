@@ -32,6 +32,9 @@ pub struct Inventory {
     pub bmc_mac: Option<String>,
     /// The management controller as the server's own firmware describes it. Ours.
     pub bmc: Option<Bmc>,
+    /// The firmware's tables name a way to the management controller over Redfish (SMBIOS type 42). Ours.
+    #[serde(default)]
+    pub bmc_redfish: bool,
     /// Ours.
     pub tpm: Option<Tpm>,
 }
@@ -94,6 +97,8 @@ pub struct Interface {
 pub struct SystemVendor {
     pub product_name: Option<String>,
     pub serial_number: Option<String>,
+    /// The server's own id (SMBIOS type 1), which a maker may have left blank. Ours.
+    pub uuid: Option<String>,
     pub manufacturer: Option<String>,
     pub firmware: Option<Firmware>,
 }

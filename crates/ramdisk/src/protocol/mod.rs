@@ -6,7 +6,7 @@
 //! | --- | --- | --- |
 //! | `GET /v1/lookup?addresses=MAC,…&node_uuid=…` | | [`LookupAnswer`] |
 //! | `POST /v1/heartbeat/{uuid}` | [`Heartbeat`] | 202 |
-//! | `POST /v1/continue_inspection` | [`Inspection`] | [`Inspected`] |
+//! | `POST /v1/continue_inspection` | [`Inspection`] | 202, [`Inspected`] |
 //! | `POST /v1/ramdisk_log/{uuid}` (ours) | [`LogLine`]s | 204 |
 //!
 //! From control plane to ramdisk, at the heartbeat's `callback_url`: `POST /v1/commands/?wait=…&agent_token=…` with a
@@ -14,6 +14,7 @@
 //!
 //! Ours beside the stock agent's:
 //! - the header [`BOOT_TOKEN_HEADER`] on lookup and inspection: the one-time token that came with the boot;
+//! - in the inventory `system_vendor.uuid`, `bmc`, `bmc_redfish` and `tpm`;
 //! - the log, with the header [`AGENT_TOKEN_HEADER`];
 //! - `mark` and `epoch` in a command, so that one whose answer was lost is not carried out twice, and none of a worker
 //!   that was overtaken is carried out at all;
@@ -35,12 +36,15 @@ pub use step::{Step, StepList};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Carries the one-time token that a server was booted with; it is good for one lookup.
+/// Carries the one-time token that a server was booted with; it is good for one lookup or, where nobody enrolled the server,
+/// for one offer.
 pub const BOOT_TOKEN_HEADER: &str = "x-corten-boot-token";
 /// Carries the token that the lookup answered with.
 pub const AGENT_TOKEN_HEADER: &str = "x-corten-agent-token";
 /// The version of the bare-metal API that the ramdisk speaks (`agent_verify_ca` came with it).
 pub const API_VERSION: &str = "1.68";
+/// The one that brought `POST /v1/continue_inspection`.
+pub const INSPECTION_API_VERSION: &str = "1.84";
 pub const API_VERSION_HEADER: &str = "x-openstack-ironic-api-version";
 /// Where the ramdisk's own API listens, as the stock agent's does.
 pub const AGENT_PORT: u16 = 9999;

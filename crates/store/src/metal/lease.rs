@@ -1,8 +1,9 @@
 //! The addresses of network cards on their provisioning network.
 
 use crate::db::Tx;
-use crate::error::Result;
+use crate::error::{Result, classify};
 use crate::record::{Query, Record, Value};
+use crate::sql;
 use corten_model::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -42,4 +43,17 @@ pub async fn of_node(tx: &mut Tx, node: NodeId) -> Result<Vec<MetalLease>> {
 /// All of one network.
 pub async fn of_network(tx: &mut Tx, network: &str) -> Result<Vec<MetalLease>> {
     Query::new().equals("network", network).all(tx).await
+}
+
+/// Lets one transaction at a time decide about the addresses of a network: others wait here until it ends.
+pub async fn serialize(tx: &mut Tx, network: &str) -> Result<()> {
+    sql::query(
+        "INSERT INTO metal_segments (id, generation) VALUES ($1, 1) \
+         ON CONFLICT (id) DO UPDATE SET generation = metal_segments.generation + 1",
+    )
+    .bind(network.to_owned())
+    .execute(tx.conn())
+    .await
+    .map_err(classify("metal_segments", "locking a provisioning network"))?;
+    Ok(())
 }

@@ -1,11 +1,11 @@
 //! What the ramdisk on a server asks and tells: `/lookup` and `/heartbeat`, and on the listener of provisioning networks
-//! also its log and the image that it is to write. It has no token of identity's; a node that expects no ramdisk does not
-//! exist for it.
+//! also its log, the image that it is to write, and the inventory of a server that nobody enrolled. It has no token of
+//! identity's; a node that expects no ramdisk does not exist for it.
 
 use super::kit::{Values, ident, links};
 use super::version::{Since, Version};
 use crate::app::App;
-use crate::body::Body;
+use crate::body::{self, Body};
 use crate::params::{BaseUrl, Params};
 use crate::problem::Answer;
 use axum::extract::{Path, State};
@@ -15,6 +15,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use corten_model::refusal::Refusal;
 use corten_operations::metal::agent::{self, Beat, Found, HEARTBEAT_SECS};
+use corten_operations::metal::discovery::offer;
+use corten_operations::metal::discovery::report::{Facts, Report};
 use corten_operations::metal::{Ident, deploy_image, port};
 use corten_ramdisk::protocol::{AGENT_TOKEN_HEADER, BOOT_TOKEN_HEADER, LogLine};
 use serde_json::{Map, Value, json};
@@ -33,6 +35,7 @@ pub fn routes() -> Router<App> {
 /// What only a ramdisk on a provisioning network finds.
 pub(super) fn routes_on_site() -> Router<App> {
     routes()
+        .route("/continue_inspection", post(continue_inspection))
         .route("/ramdisk_log/{node}", post(log))
         .route("/ramdisk_image/{node}/{image}/{secret}", get(image))
 }
@@ -113,6 +116,24 @@ async fn beat(
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
+}
+
+/// What an unknown server is made of: it is offered for enrolment. The token is that of its boot, which is ours: who was not
+/// booted here offers nothing.
+async fn continue_inspection(
+    State(app): State<App>,
+    _: Since<84>,
+    headers: HeaderMap,
+    Body(mut body): Body<Map<String, Value>>,
+) -> Answer<(StatusCode, Json<Value>)> {
+    let inventory = body
+        .remove("inventory")
+        .ok_or_else(|| Refusal::invalid("Mandatory field missing: 'inventory'."))?;
+    let facts: Facts = body::read(inventory.clone())?;
+    let report = Report::new(facts, inventory, body)?;
+    let token = text(&headers, BOOT_TOKEN_HEADER);
+    let node = offer::make(&app.cx, token, report).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({"uuid": node}))))
 }
 
 /// Lines of a ramdisk's log, which become lines of ours.

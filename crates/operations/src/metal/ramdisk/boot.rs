@@ -144,17 +144,8 @@ pub fn boot(
     let Some(token) = machine::secret(cx, node, TOKEN)? else {
         return Ok(None);
     };
-    let settings = &cx.settings.provisioning;
-    let mut line = format!(
-        "{} ipa-api-url={} BOOTIF=01-{} corten.node={} corten.token={token}",
-        settings.kernel_arguments,
-        network::home(cx, network),
-        lease.mac.replace(':', "-"),
-        node.id,
-    );
-    if let Some(pin) = cx.metal.pin.get() {
-        let _ = write!(line, " corten.pin=sha256:{pin}");
-    }
+    let whose = format!("corten.node={}", node.id);
+    let mut line = line(cx, network, &lease.mac, &whose, &token);
     if fixed {
         let gateway = network.gateway.map(|gateway| gateway.to_string());
         let dns = network.name_servers.first();
@@ -167,15 +158,46 @@ pub fn boot(
             dns.map_or_else(String::new, |dns| format!(":{dns}")),
         );
     }
+    let secure_boot = node.secure_boot.unwrap_or(false);
+    of_line(cx, &line, secure_boot).map(Some)
+}
+
+/// The kernel's command line of a boot on this card, with the word that says whose boot it is.
+pub(in crate::metal) fn line(
+    cx: &Context,
+    network: &ProvisioningNetwork,
+    mac: &str,
+    whose: &str,
+    token: &str,
+) -> String {
+    let mut line = format!(
+        "{} ipa-api-url={} BOOTIF=01-{} {whose} corten.token={token}",
+        cx.settings.provisioning.kernel_arguments,
+        network::home(cx, network),
+        mac.replace(':', "-"),
+    );
+    if let Some(pin) = cx.metal.pin.get() {
+        let _ = write!(line, " corten.pin=sha256:{pin}");
+    }
+    line
+}
+
+/// The ramdisk, with this command line.
+pub(in crate::metal) fn of_line(
+    cx: &Context,
+    line: &str,
+    secure_boot: bool,
+) -> Result<Boot, Refusal> {
+    let settings = &cx.settings.provisioning;
     let command_line: CommandLine = line
         .parse()
         .map_err(|error| Refusal::conflict(format!("provisioning.kernel_arguments: {error}")))?;
-    Ok(Some(Boot {
+    Ok(Boot {
         kernel: settings.kernel.clone(),
         ramdisk: settings.ramdisk.clone(),
         command_line,
-        secure_boot: node.secure_boot.unwrap_or(false),
-    }))
+        secure_boot,
+    })
 }
 
 pub fn mac_of(lease: &MetalLease) -> Option<Mac> {

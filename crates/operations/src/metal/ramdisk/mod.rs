@@ -30,6 +30,7 @@ use super::driver::FAKE;
 use crate::context::Context;
 use corten_model::refusal::Refusal;
 use corten_store::metal::node::Node;
+use std::path::Path;
 
 /// Has a simulated server booted into a ramdisk all the same, for tests of the boot itself.
 const FAKE_RAMDISK: &str = "fake_ramdisk";
@@ -50,6 +51,13 @@ fn check_power(node: &Node) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What of the ramdisk is not there.
+pub(super) fn missing_file(cx: &Context) -> Option<&Path> {
+    let settings = &cx.settings.provisioning;
+    let files = [settings.kernel.as_path(), settings.ramdisk.as_path()];
+    files.into_iter().find(|file| !file.is_file())
+}
+
 /// Refuses what needs a ramdisk where none can be booted.
 pub fn check_ready(cx: &Context, node: &Node, verb: &str) -> Result<(), Refusal> {
     if !boots(node) {
@@ -60,11 +68,7 @@ pub fn check_ready(cx: &Context, node: &Node, verb: &str) -> Result<(), Refusal>
         return Ok(());
     }
     let network = network::of_node(cx, node)?;
-    let settings = &cx.settings.provisioning;
-    let missing = [&settings.kernel, &settings.ramdisk]
-        .into_iter()
-        .find(|file| !file.is_file());
-    match missing {
+    match missing_file(cx) {
         Some(file) => Err(Refusal::conflict(format!(
             "The target '{verb}' boots node {} on the network {} into the ramdisk, but there is no file {}: build it with \
              `make ramdisk` and set provisioning.kernel and provisioning.ramdisk.",

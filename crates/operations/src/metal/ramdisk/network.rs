@@ -4,10 +4,11 @@ use crate::context::Context;
 use crate::settings::ProvisioningNetwork;
 use corten_model::refusal::Refusal;
 use corten_netboot::Lease;
+use corten_store::metal::discovery::{self, Discovery};
 use corten_store::metal::lease::{self, MetalLease};
 use corten_store::metal::node::Node;
 use corten_store::metal::port;
-use corten_store::{Failure, Tx, record};
+use corten_store::{Failure, Query, Tx, record};
 use ipnet::Ipv4Net;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -56,6 +57,12 @@ pub async fn lease_all(
     }) {
         record::delete::<MetalLease>(tx, stale.mac).await?;
     }
+    // A card that was discovered is nobody's no more.
+    let macs = cards.iter().map(|card| card.address.as_str());
+    Query::<Discovery>::new()
+        .any_of("id", macs)
+        .delete(tx)
+        .await?;
     let mut taken: Option<BTreeSet<Ipv4Addr>> = None;
     for card in cards {
         if leases.iter().any(|lease| lease.mac == card.address) {
@@ -63,11 +70,7 @@ pub async fn lease_all(
         }
         let taken = match &mut taken {
             Some(taken) => taken,
-            None => {
-                let all = lease::of_network(tx, &network.name).await?;
-                let addresses = all.into_iter().map(|lease| lease.address);
-                taken.insert(addresses.chain([network.address.addr()]).collect())
-            }
+            None => taken.insert(taken_on(tx, network).await?),
         };
         let address = free(network, taken).ok_or_else(|| {
             Refusal::conflict(format!(
@@ -88,7 +91,23 @@ pub async fn lease_all(
     Ok(leases)
 }
 
-fn free(network: &ProvisioningNetwork, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
+/// The addresses of a network that somebody has, for one transaction at a time.
+pub(in crate::metal) async fn taken_on(
+    tx: &mut Tx,
+    network: &ProvisioningNetwork,
+) -> Result<BTreeSet<Ipv4Addr>, Failure> {
+    lease::serialize(tx, &network.name).await?;
+    let leases = lease::of_network(tx, &network.name).await?;
+    let discoveries = discovery::of_network(tx, &network.name).await?;
+    let leased = leases.into_iter().map(|lease| lease.address);
+    let lent = discoveries.into_iter().map(|boot| boot.address);
+    Ok(leased.chain(lent).chain([network.address.addr()]).collect())
+}
+
+pub(in crate::metal) fn free(
+    network: &ProvisioningNetwork,
+    taken: &BTreeSet<Ipv4Addr>,
+) -> Option<Ipv4Addr> {
     let range = network.first.to_bits()..=network.last.to_bits();
     range
         .map(Ipv4Addr::from_bits)
