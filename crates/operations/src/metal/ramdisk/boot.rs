@@ -1,6 +1,6 @@
 //! One boot into the ramdisk: by which way, and with what.
 
-use super::{boots, check_power, network, timeline};
+use super::{boots, check_power, files, network, timeline};
 use crate::context::Context;
 use crate::metal::driver::{FAKE, IPMI};
 use crate::metal::{agent, machine, rotate_key};
@@ -67,6 +67,7 @@ pub async fn plan(
         None
     };
     if node.driver != FAKE {
+        files::check(tx, cx, node).await?;
         let network = network::of_node(cx, node)?;
         if network::lease_all(tx, network, node).await?.is_empty() {
             return Err(Refusal::conflict(format!(
@@ -144,10 +145,11 @@ pub fn boot(
     let Some(token) = machine::secret(cx, node, TOKEN)? else {
         return Ok(None);
     };
-    let settings = &cx.settings.provisioning;
+    let [kernel, ramdisk] = files::of_node(cx, node)?;
+    // The stock agent shows the token of the boot as its own.
     let mut line = format!(
-        "{} ipa-api-url={} BOOTIF=01-{} corten.node={} corten.token={token}",
-        settings.kernel_arguments,
+        "{} ipa-api-url={} BOOTIF=01-{} corten.node={} corten.token={token} ipa-agent-token={token}",
+        files::arguments(cx, node)?,
         network::home(cx, network),
         lease.mac.replace(':', "-"),
         node.id,
@@ -167,12 +169,15 @@ pub fn boot(
             dns.map_or_else(String::new, |dns| format!(":{dns}")),
         );
     }
-    let command_line: CommandLine = line
-        .parse()
-        .map_err(|error| Refusal::conflict(format!("provisioning.kernel_arguments: {error}")))?;
+    let command_line: CommandLine = line.parse().map_err(|error| {
+        Refusal::conflict(format!(
+            "provisioning.kernel_arguments, or driver_info/{}: {error}",
+            files::ARGUMENTS
+        ))
+    })?;
     Ok(Some(Boot {
-        kernel: settings.kernel.clone(),
-        ramdisk: settings.ramdisk.clone(),
+        kernel,
+        ramdisk,
         command_line,
         secure_boot: node.secure_boot.unwrap_or(false),
     }))

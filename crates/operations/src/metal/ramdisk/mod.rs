@@ -14,15 +14,19 @@
 //! | [`leave`] | from a ramdisk that works to a server that is off and will boot from its disk |
 //! | [`network`] | the provisioning network of a node, and its addresses there |
 //! | [`directory`] | what the boot server answers, from the rows |
+//! | [`files`] | which kernel and ramdisk a node is booted with |
+//! | [`stock`] | what OpenStack's own agent reads of a node |
 //! | [`timeline`] | the early signs of each boot |
 //!
 //! Simulated servers need no boot: whoever works on them is inside at once.
 
 pub mod boot;
 pub mod directory;
+pub mod files;
 pub mod leave;
 pub mod network;
 pub mod orders;
+pub mod stock;
 pub mod timeline;
 pub mod visit;
 
@@ -60,14 +64,15 @@ pub fn check_ready(cx: &Context, node: &Node, verb: &str) -> Result<(), Refusal>
         return Ok(());
     }
     let network = network::of_node(cx, node)?;
-    let settings = &cx.settings.provisioning;
-    let missing = [&settings.kernel, &settings.ramdisk]
+    files::arguments(cx, node)?;
+    let missing = files::of_node(cx, node)?
         .into_iter()
         .find(|file| !file.is_file());
     match missing {
         Some(file) => Err(Refusal::conflict(format!(
             "The target '{verb}' boots node {} on the network {} into the ramdisk, but there is no file {}: build it with \
-             `make ramdisk` and set provisioning.kernel and provisioning.ramdisk.",
+             `make ramdisk` and set provisioning.kernel and provisioning.ramdisk, or the node's driver_info/deploy_kernel and \
+             deploy_ramdisk.",
             node.id,
             network.name,
             file.display()
