@@ -9,7 +9,7 @@ export CORTEN_DATA CORTEN_LISTEN
 corten := target/release/corten
 
 .DEFAULT_GOAL := help
-.PHONY: help up down destroy deps build ramdisk demo-metal test test-guests test-redfish lint docs bench tempest
+.PHONY: help up down destroy deps build ramdisk demo-metal test test-guests test-stock-agent test-redfish lint docs bench tempest
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -52,6 +52,12 @@ test: ## run everything that must hold: lints and all tests
 test-guests: ## install Debian, boot it on a network and log in, which takes minutes without KVM
 	@scripts/deps build run test
 	@cargo test -p corten --test debian_guest -- --ignored
+
+test-stock-agent: ## have OpenStack's ironic-python-agent wipe and deploy a server; CORTEN_STOCK_FIRMWARE=bios takes PXE
+	@scripts/deps build run test
+	@scripts/venv
+	@PATH="$$PWD/.venv/bin:$$PATH" cargo test -p corten --test metal -- --ignored --nocapture --exact \
+	    the_stock_agent_of_openstack_wipes_a_server_and_deploys_it
 
 test-redfish: ## have DMTF's validators judge the simulated Redfish service
 	@scripts/redfish-validator

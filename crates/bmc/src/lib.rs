@@ -46,7 +46,7 @@ mod settle;
 mod tls;
 
 pub use address::{Address, Credentials, IpmiAddress, Limits, RedfishAddress, Trust};
-pub use agent::RemoteAgent;
+pub use agent::{RemoteAgent, StockAgent};
 pub use bios::{AttributeValue, Attributes, BiosSettings};
 pub use bmc::{Bmc, Indicator, SecureBoot, SerialStream, open};
 pub use boot::{Boot, BootDevice, BootMode, Effect, Lasting};

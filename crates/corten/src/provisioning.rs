@@ -10,13 +10,17 @@ use corten_operations::Context;
 use corten_operations::metal::ramdisk::directory::Rows;
 use corten_operations::metal::ramdisk::timeline;
 use corten_operations::settings::ProvisioningNetwork;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -44,10 +48,9 @@ pub async fn serve(
     if settings.networks.is_empty() {
         return Ok(Vec::new());
     }
-    let certificate = Certificate::open(&config.identity.key_directory.join("metal"))
-        .context("cannot open the certificate that ramdisks believe")?;
-    let _ = cx.metal.pin.set(certificate.pin());
-    let tls = Arc::new(certificate.server()?);
+    let authority = Authority::open(&config.identity.key_directory.join("metal"))
+        .context("cannot open the authority that ramdisks believe")?;
+    let _ = cx.metal.pin.set(authority.pin());
     let loaders = Loaders::load(&LoaderPaths::debian()).context("cannot boot servers")?;
     let mut servers = Vec::new();
     for network in &settings.networks {
@@ -65,7 +68,7 @@ pub async fn serve(
             .with_context(|| format!("cannot listen for ramdisks on {door}"))?;
         tokio::spawn(let_in(
             listener,
-            tls.clone(),
+            Arc::new(authority.server(network.address.addr())?),
             baremetal::for_agents(app.clone()),
         ));
         tracing::info!(network = network.name, interface = network.interface, %door, discover = network.discover, "servers may boot");
@@ -152,16 +155,17 @@ impl axum::serve::Listener for Door {
     }
 }
 
-/// The control plane's certificate and key, for ramdisks alone: they believe it by its SHA-256.
-struct Certificate {
+/// The authority of the control plane's certificates, for ramdisks alone: they believe it by its SHA-256. Each door has a
+/// certificate of its own, made anew at each start, since the stock agent compares it with the address that it calls.
+struct Authority {
     pem: String,
     der: CertificateDer<'static>,
 }
 
-impl Certificate {
+impl Authority {
     /// From this directory, made if there is none. Replicas share it.
     fn open(directory: &Path) -> anyhow::Result<Self> {
-        let path = directory.join("provisioning.pem");
+        let path = directory.join("provisioning-authority.pem");
         if !path.exists() {
             fs::create_dir_all(directory)?;
             make(&path)?;
@@ -177,20 +181,36 @@ impl Certificate {
         hex::encode(Sha256::digest(self.der.as_ref()))
     }
 
-    fn server(&self) -> anyhow::Result<ServerConfig> {
+    /// What a door at this address shows.
+    fn server(&self, address: Ipv4Addr) -> anyhow::Result<ServerConfig> {
         let key = PrivateKeyDer::from_pem_slice(self.pem.as_bytes())
-            .context("there is no key beside the certificate")?;
+            .context("there is no key beside the authority")?;
+        let key = KeyPair::try_from(&key)?;
+        let issuer = Issuer::from_ca_cert_der(&self.der, key)?;
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new([NAME.to_owned(), address.to_string()])?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let shown = params.signed_by(&key, &issuer)?.der().clone();
+        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes())?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         Ok(ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_single_cert(vec![self.der.clone()], key)?)
+            .with_single_cert(vec![shown, self.der.clone()], key)?)
     }
 }
 
 /// Another process that makes one at the same time wins or loses whole.
 fn make(path: &Path) -> anyhow::Result<()> {
-    let made = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::default();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "Corten provisioning");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let made = params.self_signed(&key)?;
     let partial = path.with_extension(format!("partial-{}", std::process::id()));
     let mut file = fs::OpenOptions::new()
         .write(true)
@@ -198,12 +218,7 @@ fn make(path: &Path) -> anyhow::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&partial)?;
-    write!(
-        file,
-        "{}{}",
-        made.cert.pem(),
-        made.signing_key.serialize_pem()
-    )?;
+    write!(file, "{}{}", made.pem(), key.serialize_pem())?;
     file.sync_all()?;
     let linked = fs::hard_link(&partial, path);
     fs::remove_file(&partial)?;
@@ -218,18 +233,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_is_made_once_and_only_its_owner_reads_it() {
+    fn an_authority_is_made_once_and_only_its_owner_reads_it() {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let at = directory.path().join("metal");
-        let pin = Certificate::open(&at).unwrap().pin();
+        let pin = Authority::open(&at).unwrap().pin();
         assert_eq!(pin.len(), 64);
-        let again = Certificate::open(&at).unwrap();
+        let again = Authority::open(&at).unwrap();
         assert_eq!(again.pin(), pin);
-        again.server().unwrap();
-        let mode = fs::metadata(at.join("provisioning.pem"))
+        let mode = fs::metadata(at.join("provisioning-authority.pem"))
             .unwrap()
             .permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);
+    }
+
+    /// As the stock agent compares it, which knows the authority as a file and calls an address.
+    #[tokio::test]
+    async fn a_door_is_believed_at_its_address_and_by_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::open(directory.path()).unwrap();
+        let here = Ipv4Addr::LOCALHOST;
+        let listener = TcpListener::bind((here, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = Router::new().route("/", axum::routing::get(async || "in"));
+        let tls = Arc::new(authority.server(here).unwrap());
+        tokio::spawn(let_in(listener, tls, routes));
+        let believed = reqwest::Certificate::from_der(&authority.der).unwrap();
+        let client = |believed| {
+            reqwest::Client::builder()
+                .tls_certs_only([believed])
+                .resolve(NAME, address)
+                .no_proxy()
+                .build()
+                .unwrap()
+        };
+        let get = async |client: reqwest::Client, host: &str| {
+            let url = format!("https://{host}:{}/", address.port());
+            client.get(url).send().await?.text().await
+        };
+        for host in ["127.0.0.1", NAME] {
+            let said = get(client(believed.clone()), host).await.unwrap();
+            assert_eq!(said, "in");
+        }
+        let elsewhere = tempfile::tempdir().unwrap();
+        let other = Authority::open(elsewhere.path()).unwrap().der;
+        let other = reqwest::Certificate::from_der(&other).unwrap();
+        assert!(get(client(other), "127.0.0.1").await.is_err());
     }
 }

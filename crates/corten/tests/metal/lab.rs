@@ -47,9 +47,8 @@ impl System {
     }
 }
 
-/// Builds what is booted while packages can be downloaded.
-async fn prepare_images(system: System) {
-    ramdisk().await;
+/// Builds what is put on servers while packages can be downloaded.
+async fn prepare_image(system: System) {
     IMAGE
         .get_or_init(async || {
             let directory = tempfile::tempdir().unwrap();
@@ -69,10 +68,24 @@ pub async fn add_image(cloud: &Cloud, system: System) -> String {
         .await
 }
 
-/// Runs a test in a new namespace with the bridge `br0`, where the control plane has the address 10.77.0.1.
+/// Runs a test in a new namespace with the bridge `br0`, where the control plane has the address 10.77.0.1, with our own
+/// ramdisk at hand.
 pub fn in_lab<F: Future<Output = ()>>(system: System, test: impl FnOnce() -> F) {
+    let make = async {
+        ramdisk().await;
+    };
+    in_lab_after(system, make, test);
+}
+
+/// The same, with another ramdisk: what makes it is run while packages can be downloaded.
+pub fn in_lab_after<F: Future<Output = ()>>(
+    system: System,
+    make: impl Future<Output = ()>,
+    test: impl FnOnce() -> F,
+) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(prepare_images(system));
+    runtime.block_on(make);
+    runtime.block_on(prepare_image(system));
     drop(runtime);
     let name = format!("corten-metal-{}", std::process::id());
     let _lab = Namespace(name.clone());
@@ -119,13 +132,18 @@ pub async fn cloud() -> Cloud {
 /// The same, with more said of that network.
 pub async fn cloud_with(more: &str) -> Cloud {
     let built = ramdisk().await;
+    cloud_that_boots(&built.kernel, &built.initrd, more).await
+}
+
+/// One whose servers boot this, unless they are told otherwise.
+pub async fn cloud_that_boots(kernel: &Path, initrd: &Path, more: &str) -> Cloud {
     Cloud::start(&format!(
         "[host]\nenabled = false\n[network]\nenabled = false\n[sim]\nhosts = 1\n[provisioning]\nkernel = \"{}\"\nramdisk = \"{}\"\n\
          kernel_arguments = \"console=ttyS0,115200 quiet loglevel=3 panic=10 cryptomgr.notests\"\n\
          [[provisioning.networks]]\nname = \"lab\"\ninterface = \"br0\"\naddress = \"10.77.0.1/24\"\n\
          first = \"10.77.0.50\"\nlast = \"10.77.0.99\"\n{more}\n",
-        built.kernel.display(),
-        built.initrd.display()
+        kernel.display(),
+        initrd.display()
     ))
     .await
 }

@@ -25,6 +25,7 @@ mod ramdisk_image;
 #[path = "../../../bmc/tests/common/relay.rs"]
 mod relay;
 mod server;
+mod stock;
 #[path = "../common/stock_client.rs"]
 mod stock_client;
 
@@ -234,4 +235,16 @@ fn demo() {
         _ => System::Debian,
     };
     in_lab(system, || demo::run(system));
+}
+
+/// One server, wiped and given a system by OpenStack's own agent: `make test-stock-agent`. `CORTEN_STOCK_FIRMWARE=bios` has it
+/// boot by PXE on BIOS, in place of virtual media on UEFI.
+#[test]
+#[ignore = "Python in a ramdisk takes minutes without KVM; run by 'make test-stock-agent'"]
+fn the_stock_agent_of_openstack_wipes_a_server_and_deploys_it() {
+    let firmware = match std::env::var("CORTEN_STOCK_FIRMWARE").as_deref() {
+        Ok("bios") => Firmware::Bios,
+        _ => Firmware::Uefi,
+    };
+    lab::in_lab_after(System::Tiny, stock::build(), || stock::run(firmware));
 }

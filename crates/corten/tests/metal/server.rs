@@ -19,6 +19,8 @@ use tempfile::TempDir;
 /// What it takes of the disk is what is written to it alone.
 const DISK_BYTES: u64 = 5 << 30;
 const POWER_LIMIT: Duration = Duration::from_secs(60);
+/// Our own ramdisk needs far less.
+const MEMORY_MIB: u32 = 1024;
 /// Whose machines libvirt runs.
 const NOBODY: u32 = 65534;
 
@@ -63,10 +65,20 @@ fn begin(number: u8, on_disk: &str) -> (TempDir, String, String) {
 impl Server {
     /// Behind `sushy-emulator`.
     pub async fn start(number: u8, firmware: Firmware, on_disk: &str) -> Self {
+        Self::with_memory(number, firmware, on_disk, MEMORY_MIB).await
+    }
+
+    /// The same, with so much memory.
+    pub async fn with_memory(
+        number: u8,
+        firmware: Firmware,
+        on_disk: &str,
+        memory_mib: u32,
+    ) -> Self {
         let (directory, tap, mac) = begin(number, on_disk);
         let root = directory.path();
         let uuid = format!("c7a5fdbd-edaf-4455-926a-0000000000{number:02}");
-        let domain = domain(root, &uuid, &mac, &tap, firmware);
+        let domain = domain(root, &uuid, &mac, &tap, firmware, memory_mib);
         let bmc = Bmc::Redfish {
             emulated: Emulated::start(root, &domain).await,
             system: format!("/redfish/v1/Systems/{uuid}"),
@@ -177,7 +189,14 @@ impl Drop for Server {
     }
 }
 
-fn domain(root: &Path, uuid: &str, mac: &str, tap: &str, firmware: Firmware) -> String {
+fn domain(
+    root: &Path,
+    uuid: &str,
+    mac: &str,
+    tap: &str,
+    firmware: Firmware,
+    memory_mib: u32,
+) -> String {
     let home = root.join("home");
     let home = home.display();
     let loader = match firmware {
@@ -200,7 +219,7 @@ fn domain(root: &Path, uuid: &str, mac: &str, tap: &str, firmware: Firmware) -> 
     };
     format!(
         "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
-<name>server</name><uuid>{uuid}</uuid><memory unit='MiB'>1024</memory><vcpu>1</vcpu>
+<name>server</name><uuid>{uuid}</uuid><memory unit='MiB'>{memory_mib}</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='q35'>hvm</type>{loader}<boot dev='hd'/></os>
 <features><acpi/><smm state='on'/></features><on_reboot>restart</on_reboot>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>

@@ -1,10 +1,18 @@
-//! The ramdisk on a server: it looks up which node it runs on, is told its token once, and sends heartbeats with it.
+//! The ramdisk on a server: it looks up which node it runs on, and sends heartbeats with a token.
+//!
+//! ```text
+//!  ours:   lookup with the boot's token ─▶ told a token of its own, once ─▶ heartbeats with that
+//!  stock:  lookup without ─▶ told the node's id, no more ─▶ heartbeat with the boot's token, which becomes its own
+//! ```
+//!
+//! Either way the token that a server was booted with is good for one use, and nothing is done for who does not have it.
 
 use super::access::{self, Ident};
 use super::driver::FAKE;
 use super::ramdisk::{self, timeline};
 use super::rotate_key;
 use crate::context::Context;
+use corten_model::ids::NodeId;
 use corten_model::lifecycle::node::{NodeStateKind, ProvisionState};
 use corten_model::refusal::Refusal;
 use corten_store::metal::lease;
@@ -61,13 +69,8 @@ pub async fn lookup(
     id: Option<&str>,
     boot_token: Option<&str>,
 ) -> Result<Found, Failure> {
-    let nobody = || Refusal::not_found("No node with these addresses expects a ramdisk.");
     let mut tx = cx.store.write().await?;
-    let found = match id {
-        Some(id) => access::find::<Node>(&mut tx, &Ident::id(id)).await?,
-        None => by_address(&mut tx, addresses).await?,
-    };
-    let node = found.filter(expects_a_ramdisk).ok_or_else(nobody)?;
+    let node = expecting(&mut tx, addresses, id).await?;
     let mut node = record::lock::<Node>(&mut tx, node.id)
         .await?
         .ok_or_else(nobody)?;
@@ -85,6 +88,7 @@ pub async fn lookup(
             url: None,
             certificate: None,
             version: None,
+            stock: false,
             seen_at: None,
         });
         record::update(&mut tx, &node).await?;
@@ -94,6 +98,38 @@ pub async fn lookup(
     };
     tx.commit().await?;
     Ok(Found { node, token })
+}
+
+fn nobody() -> Refusal {
+    Refusal::not_found("No node with these addresses expects a ramdisk.")
+}
+
+async fn expecting(tx: &mut Tx, addresses: &[String], id: Option<&str>) -> Result<Node, Failure> {
+    let found = match id {
+        Some(id) => access::find::<Node>(tx, &Ident::id(id)).await?,
+        None => by_address(tx, addresses).await?,
+    };
+    Ok(found.filter(expects_a_ramdisk).ok_or_else(nobody)?)
+}
+
+/// Which node a stock agent runs on, which shows no token yet. It may learn the id and no more, and only while it may be about
+/// to call, or works there: it looks up again before it writes an image.
+pub async fn awaited(
+    cx: &Context,
+    addresses: &[String],
+    id: Option<&str>,
+) -> Result<NodeId, Failure> {
+    let node = expecting(&mut cx.store.read().await?, addresses, id).await?;
+    let awaited = node.boot.as_ref();
+    let awaited = awaited.is_some_and(|boot| boot.token_sha256.is_some());
+    let works = node.agent.as_ref().is_some_and(|agent| agent.stock);
+    if awaited || works {
+        return Ok(node.id);
+    }
+    Err(Refusal::forbidden(
+        "No ramdisk is awaited that could ask without its boot's token. Boot the server through the control plane.",
+    )
+    .into())
 }
 
 async fn by_address(tx: &mut Tx, addresses: &[String]) -> Result<Option<Node>, Failure> {
@@ -152,10 +188,21 @@ pub async fn heartbeat(cx: &Context, ident: &Ident, beat: Beat) -> Result<(), Fa
     let mut node = record::lock::<Node>(&mut tx, node.id)
         .await?
         .ok_or_else(|| access::missing::<Node>(&ident.text))?;
-    if !has_token(&node, &token) {
+    let stock = has_boot_token(&node, &token);
+    if !stock && !has_token(&node, &token) {
         return Err(Refusal::invalid("Invalid or missing agent token received.").into());
     }
     check_url(&mut tx, &node, &url).await?;
+    if stock && certificate.is_none() {
+        return Err(Refusal::invalid(
+            "The agent sent no agent_verify_ca, so nobody knows that it is the one that is called back: leave enable_auto_tls \
+             of ironic-python-agent as it is.",
+        )
+        .into());
+    }
+    if stock {
+        welcome(&mut tx, cx, &mut node, &token).await?;
+    }
     let now = cx.now();
     let mut first = false;
     if let Some(agent) = &mut node.agent {
@@ -174,6 +221,38 @@ pub async fn heartbeat(cx: &Context, ident: &Ident, beat: Beat) -> Result<(), Fa
     }
     tx.commit().await?;
     Ok(())
+}
+
+/// Whether this is the token of a node's boot, not used yet: a stock agent has it from the kernel's command line.
+fn has_boot_token(node: &Node, token: &str) -> bool {
+    let boot = node.boot.as_ref().filter(|_| expects_a_ramdisk(node));
+    boot.and_then(|boot| boot.token_sha256.as_deref())
+        .is_some_and(|wanted| same(wanted, &digest(token)))
+}
+
+/// A stock agent has shown the token of its boot, which is used up by this and its own from now on.
+async fn welcome(tx: &mut Tx, cx: &Context, node: &mut Node, token: &str) -> Result<(), Failure> {
+    take_boot_token(node, Some(token))?;
+    rotate_key::seal(tx, &cx.metal.vault, node, TOKEN, token).await?;
+    node.agent = Some(Agent {
+        token_sha256: digest(token),
+        url: None,
+        certificate: None,
+        version: None,
+        stock: true,
+        seen_at: None,
+    });
+    let detail = "a stock agent, whose one-time token was right";
+    Ok(timeline::note(tx, node.id, cx.now(), timeline::CALLED, detail).await?)
+}
+
+/// The stock agent ends when a rescue begins, and who is rescued reads its token in the kernel's command line: it is good for
+/// nothing any more.
+pub fn dismiss_stock(node: &mut Node) {
+    if node.agent.as_ref().is_some_and(|agent| agent.stock) {
+        node.agent = None;
+        node.secrets.remove(TOKEN);
+    }
 }
 
 /// Whether this is the token of the ramdisk that runs on a node.

@@ -119,8 +119,10 @@ impl DeployNode {
         let mut tx = cx.commit().await?;
         let mut node = work::lock(&mut tx, node.id).await?;
         if boots(&node) {
-            let bytes = report.details["downloaded_bytes"].as_u64().unwrap_or(0);
-            let detail = format!("image {id}, {bytes} bytes, checksum right");
+            // The stock agent does not tell how many they were.
+            let bytes = report.details["downloaded_bytes"].as_u64();
+            let bytes = bytes.map_or_else(String::new, |bytes| format!("{bytes} bytes, "));
+            let detail = format!("image {id}, {bytes}checksum right");
             timeline::note(&mut tx, node.id, cx.now(), "written", detail).await?;
         }
         self.go_on(tx, cx, &mut node).await

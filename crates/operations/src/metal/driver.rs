@@ -94,6 +94,20 @@ const DRIVERS: &[Driver] = &[
                 "Whose certificate is believed: true (the system's authorities, the default), false (anybody's), the \
                  SHA-256 of the one certificate, or authorities in PEM. Optional.",
             ),
+            (
+                "deploy_kernel",
+                "The kernel that the node is booted with in place of the settings' own: an image's UUID, or a file:// URL beside the \
+                 ramdisk of the settings. With deploy_ramdisk. Optional.",
+            ),
+            (
+                "deploy_ramdisk",
+                "The ramdisk that goes with deploy_kernel. Optional.",
+            ),
+            (
+                "kernel_append_params",
+                "More words for the kernel's command line, in place of provisioning.kernel_arguments, which %default% stands for. \
+                 Optional.",
+            ),
         ],
     },
     Driver {
@@ -127,6 +141,20 @@ const DRIVERS: &[Driver] = &[
             (
                 "ipmi_cipher_suite",
                 "The only cipher suite to use. Optional: by default 17, and 3 where the BMC has no 17.",
+            ),
+            (
+                "deploy_kernel",
+                "The kernel that the node is booted with in place of the settings' own: an image's UUID, or a file:// URL beside the \
+                 ramdisk of the settings. With deploy_ramdisk. Optional.",
+            ),
+            (
+                "deploy_ramdisk",
+                "The ramdisk that goes with deploy_kernel. Optional.",
+            ),
+            (
+                "kernel_append_params",
+                "More words for the kernel's command line, in place of provisioning.kernel_arguments, which %default% stands for. \
+                 Optional.",
             ),
         ],
     },

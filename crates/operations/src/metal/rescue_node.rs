@@ -7,7 +7,7 @@
 
 use super::ramdisk::visit::Visit;
 use super::ramdisk::{boots, leave, orders, visit};
-use super::{machine, work};
+use super::{agent, machine, work};
 use crate::context::Context;
 use async_trait::async_trait;
 use corten_bmc::{PowerAction, Task};
@@ -88,6 +88,7 @@ impl RescueNode {
         let mut tx = cx.commit().await?;
         let mut node = work::lock(&mut tx, node.id).await?;
         node.power.seen = Some(PowerSeen::On);
+        agent::dismiss_stock(&mut node);
         visit::resume(&mut tx, cx, &mut node, "the rescue system is open").await?;
         work::succeed(tx, cx, &mut node, NodeEvent::Done).await
     }

@@ -2,7 +2,7 @@
 
 use super::{ENDED, agent, locked, machine, ramdisk};
 use crate::context::Context;
-use corten_bmc::{Inside, Machine, PowerAction, PowerState, RemoteAgent, change_power};
+use corten_bmc::{Inside, Machine, PowerAction, PowerState, RemoteAgent, StockAgent, change_power};
 use corten_engine::{
     Committed, GiveUp, Place, StepCx, StepError, StepTx, Subject, Submission, Workflow, submit,
 };
@@ -110,24 +110,32 @@ pub fn reach_inside(cx: &Context, node: &Node) -> Result<Arc<dyn Inside>, StepEr
     let machine = reach(cx, node)?;
     match machine.inside {
         Some(inside) => Ok(inside),
-        None => Ok(Arc::new(ramdisk_of(cx, node)?)),
+        None => ramdisk_of(cx, node),
     }
 }
 
-fn ramdisk_of(cx: &Context, node: &Node) -> Result<RemoteAgent, StepError> {
+fn ramdisk_of(cx: &Context, node: &Node) -> Result<Arc<dyn Inside>, StepError> {
     let failed = |refusal: Refusal| StepError::Fail(refusal.message);
     let token = machine::secret(cx, node, agent::TOKEN).map_err(failed)?;
-    let called = node
-        .agent
-        .as_ref()
-        .map(|agent| (&agent.url, &agent.certificate));
-    let (Some((Some(url), Some(certificate))), Some(token)) = (called, token) else {
-        return Err(StepError::Fail(format!(
+    let nobody = || {
+        StepError::Fail(format!(
             "No ramdisk runs on node {}: nothing can be done from within.",
             node.id
-        )));
+        ))
     };
-    RemoteAgent::new(url, certificate, token.into()).map_err(machine::step_error)
+    let agent = node.agent.as_ref().ok_or_else(nobody)?;
+    let (Some(url), Some(certificate), Some(token)) = (&agent.url, &agent.certificate, token)
+    else {
+        return Err(nobody());
+    };
+    let token = token.into();
+    if agent.stock {
+        let seen = ramdisk::stock::node_as_it_reads(node);
+        let agent = StockAgent::new(url, certificate, token, seen, agent.version.as_deref());
+        return Ok(Arc::new(agent.map_err(machine::step_error)?));
+    }
+    let agent = RemoteAgent::new(url, certificate, token).map_err(machine::step_error)?;
+    Ok(Arc::new(agent))
 }
 
 /// Moves a node as the life cycle says for this event.

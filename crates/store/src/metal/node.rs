@@ -164,6 +164,9 @@ pub struct Agent {
     #[serde(default)]
     pub certificate: Option<String>,
     pub version: Option<String>,
+    /// It is OpenStack's own, which showed the boot's token at its first heartbeat; ours shows it at lookup.
+    #[serde(default)]
+    pub stock: bool,
     pub seen_at: Option<Timestamp>,
 }
 

@@ -70,6 +70,8 @@ pub fn routes() -> Router<App> {
 pub fn for_agents(app: App) -> Router {
     let v1 = ramdisk::routes_on_site().layer(from_fn(version::negotiate));
     let router = Router::new()
+        // The stock agent asks here which microversion it may use.
+        .route("/", get(root_document))
         .nest("/v1", v1)
         .fallback(|| async { StatusCode::NOT_FOUND });
     rendered_by(router, body)

@@ -18,7 +18,9 @@ use corten_operations::metal::agent::{self, Beat, Found, HEARTBEAT_SECS};
 use corten_operations::metal::discovery::offer;
 use corten_operations::metal::discovery::report::{Facts, Report};
 use corten_operations::metal::{Ident, deploy_image, port};
-use corten_ramdisk::protocol::{AGENT_TOKEN_HEADER, BOOT_TOKEN_HEADER, LogLine};
+use corten_ramdisk::protocol::{
+    AGENT_TOKEN_HEADER, BOOT_TOKEN_HEADER, LogLine, TOKEN_ALREADY_GIVEN,
+};
 use serde_json::{Map, Value, json};
 use tokio_util::io::ReaderStream;
 
@@ -26,18 +28,50 @@ use tokio_util::io::ReaderStream;
 const CHUNK_BYTES: usize = 1 << 20;
 
 pub fn routes() -> Router<App> {
+    heartbeats().route("/lookup", get(lookup))
+}
+
+fn heartbeats() -> Router<App> {
     Router::new()
-        .route("/lookup", get(lookup))
         .route("/heartbeat", post(heartbeat_without_path))
         .route("/heartbeat/{node}", post(heartbeat))
 }
 
 /// What only a ramdisk on a provisioning network finds.
 pub(super) fn routes_on_site() -> Router<App> {
-    routes()
+    heartbeats()
+        .route("/lookup", get(lookup_on_site))
         .route("/continue_inspection", post(continue_inspection))
         .route("/ramdisk_log/{node}", post(log))
         .route("/ramdisk_image/{node}/{image}/{secret}", get(image))
+}
+
+/// Who asks: the addresses of its network cards, and the node's id if it knows it.
+fn asker(params: &Params) -> Result<(Vec<String>, Option<&str>), Refusal> {
+    let addresses = params.get("addresses").unwrap_or_default();
+    // Cards that are no Ethernet cards have addresses of other forms.
+    let addresses: Vec<String> = addresses
+        .split(',')
+        .filter_map(|address| port::mac(address.trim()).ok())
+        .collect();
+    let id = params.get("node_uuid");
+    if addresses.is_empty() && id.is_none() {
+        return Err(Refusal::not_found(
+            "Neither addresses nor node_uuid say which node it is.",
+        ));
+    }
+    Ok((addresses, id))
+}
+
+fn lookup_answer(node: Value, token: &str) -> Json<Value> {
+    Json(json!({
+        "node": node,
+        "config": {
+            "heartbeat_timeout": HEARTBEAT_SECS,
+            "agent_token": token,
+            "agent_token_required": true,
+        },
+    }))
 }
 
 async fn lookup(
@@ -47,37 +81,39 @@ async fn lookup(
     headers: HeaderMap,
     params: Params,
 ) -> Answer<Json<Value>> {
-    let addresses = params.get("addresses").unwrap_or_default();
-    // Cards that are no Ethernet cards have addresses of other forms.
-    let addresses: Vec<String> = addresses
-        .split(',')
-        .filter_map(|address| port::mac(address.trim()).ok())
-        .collect();
-    let id = params.get("node_uuid");
-    if addresses.is_empty() && id.is_none() {
-        return Err(
-            Refusal::not_found("Neither addresses nor node_uuid say which node it is.").into(),
-        );
-    }
+    let (addresses, id) = asker(&params)?;
     let boot_token = text(&headers, BOOT_TOKEN_HEADER);
     let Found { node, token } = agent::lookup(&app.cx, &addresses, id, boot_token).await?;
     // Told once: whoever asks again is somebody else, or has lost it.
-    let token = token.unwrap_or_else(|| "******".to_owned());
-    let steps = &node.steps;
-    Ok(Json(json!({
-        "node": {
-            "uuid": node.id,
-            "properties": node.properties,
-            "instance_info": node.instance_info,
-            "driver_internal_info": {"agent_secret_token": token, "steps": steps},
-            "links": links(&base, &format!("nodes/{}", node.id)),
-        },
-        "config": {
-            "heartbeat_timeout": HEARTBEAT_SECS,
-            "agent_token": token,
-            "agent_token_required": true,
-        },
-    })))
+    let token = token.unwrap_or_else(|| TOKEN_ALREADY_GIVEN.to_owned());
+    let shown = json!({
+        "uuid": node.id,
+        "properties": node.properties,
+        "instance_info": node.instance_info,
+        "driver_internal_info": {"agent_secret_token": token, "steps": node.steps},
+        "links": links(&base, &format!("nodes/{}", node.id)),
+    });
+    Ok(lookup_answer(shown, &token))
+}
+
+/// The same on a provisioning network, where the stock agent asks too: without our header, and with the boot's token as its
+/// own, which it shows in its heartbeats.
+async fn lookup_on_site(
+    State(app): State<App>,
+    since: Since<22>,
+    base: BaseUrl,
+    headers: HeaderMap,
+    params: Params,
+) -> Answer<Json<Value>> {
+    if headers.contains_key(BOOT_TOKEN_HEADER) {
+        return lookup(State(app), since, base, headers, params).await;
+    }
+    let (addresses, id) = asker(&params)?;
+    let node = agent::awaited(&app.cx, &addresses, id).await?;
+    // What the stock agent cannot do without. All that it is to do comes with commands.
+    let shown =
+        json!({"uuid": node, "properties": {}, "instance_info": {}, "driver_internal_info": {}});
+    Ok(lookup_answer(shown, TOKEN_ALREADY_GIVEN))
 }
 
 async fn beat(

@@ -5,7 +5,7 @@
 
 use super::{Standing, TOKEN, boot_limit, exists, is_full, standing};
 use crate::context::Context;
-use crate::metal::ramdisk::{self, boot, network};
+use crate::metal::ramdisk::{boot, files, network};
 use crate::metal::{agent, rotate_key};
 use crate::settings::ProvisioningNetwork;
 use corten_model::ids::NodeId;
@@ -56,11 +56,12 @@ pub async fn answer(
     };
     let mut lease = network::told(network, row.address, None);
     lease.duration = boot_limit(cx) * 2;
-    let line = boot::line(cx, network, &mac, "corten.discover=yes", &token);
+    let words = &cx.settings.provisioning.kernel_arguments;
+    let line = boot::line(cx, network, words, &mac, "corten.discover=yes", &token);
     Ok(Told::Boot(Box::new(Answer {
         node: row.node_id,
         lease,
-        boot: Some(boot::of_line(cx, &line, false)?),
+        boot: Some(boot::of_line(files::of_settings(cx), &line, false)?),
     })))
 }
 
@@ -91,7 +92,7 @@ enum Begun {
 }
 
 async fn begin(cx: &Context, network: &ProvisioningNetwork, mac: &str) -> Result<Begun, Failure> {
-    if let Some(file) = ramdisk::missing_file(cx) {
+    if let Some(file) = files::missing(files::of_settings(cx)) {
         return Ok(Begun::NoRoom(format!(
             "there is no file {}: build the ramdisk with `make ramdisk` and set provisioning.kernel and provisioning.ramdisk",
             file.display()

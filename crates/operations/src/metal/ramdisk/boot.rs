@@ -1,6 +1,6 @@
 //! One boot into the ramdisk: by which way, and with what.
 
-use super::{boots, check_power, network, timeline};
+use super::{boots, check_power, files, network, timeline};
 use crate::context::Context;
 use crate::metal::driver::{FAKE, IPMI};
 use crate::metal::{agent, machine, rotate_key};
@@ -16,6 +16,7 @@ use corten_store::metal::node::{BootMethod, Node, RamdiskBoot};
 use corten_store::metal::port;
 use corten_store::{Failure, Tx};
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 /// The one-time token of a boot, sealed.
 const TOKEN: &str = "boot/token";
@@ -67,6 +68,7 @@ pub async fn plan(
         None
     };
     if node.driver != FAKE {
+        files::check(tx, cx, node).await?;
         let network = network::of_node(cx, node)?;
         if network::lease_all(tx, network, node).await?.is_empty() {
             return Err(Refusal::conflict(format!(
@@ -144,8 +146,10 @@ pub fn boot(
     let Some(token) = machine::secret(cx, node, TOKEN)? else {
         return Ok(None);
     };
-    let whose = format!("corten.node={}", node.id);
-    let mut line = line(cx, network, &lease.mac, &whose, &token);
+    // The stock agent shows the token of the boot as its own.
+    let whose = format!("corten.node={} ipa-agent-token={token}", node.id);
+    let words = files::arguments(cx, node)?;
+    let mut line = line(cx, network, &words, &lease.mac, &whose, &token);
     if fixed {
         let gateway = network.gateway.map(|gateway| gateway.to_string());
         let dns = network.name_servers.first();
@@ -159,20 +163,20 @@ pub fn boot(
         );
     }
     let secure_boot = node.secure_boot.unwrap_or(false);
-    of_line(cx, &line, secure_boot).map(Some)
+    of_line(files::of_node(cx, node)?, &line, secure_boot).map(Some)
 }
 
-/// The kernel's command line of a boot on this card, with the word that says whose boot it is.
+/// The kernel's command line of a boot on this card, with the words that say whose boot it is.
 pub(in crate::metal) fn line(
     cx: &Context,
     network: &ProvisioningNetwork,
+    words: &str,
     mac: &str,
     whose: &str,
     token: &str,
 ) -> String {
     let mut line = format!(
-        "{} ipa-api-url={} BOOTIF=01-{} {whose} corten.token={token}",
-        cx.settings.provisioning.kernel_arguments,
+        "{words} ipa-api-url={} BOOTIF=01-{} {whose} corten.token={token}",
         network::home(cx, network),
         mac.replace(':', "-"),
     );
@@ -182,19 +186,21 @@ pub(in crate::metal) fn line(
     line
 }
 
-/// The ramdisk, with this command line.
+/// A kernel and its ramdisk, with this command line.
 pub(in crate::metal) fn of_line(
-    cx: &Context,
+    [kernel, ramdisk]: [PathBuf; 2],
     line: &str,
     secure_boot: bool,
 ) -> Result<Boot, Refusal> {
-    let settings = &cx.settings.provisioning;
-    let command_line: CommandLine = line
-        .parse()
-        .map_err(|error| Refusal::conflict(format!("provisioning.kernel_arguments: {error}")))?;
+    let command_line: CommandLine = line.parse().map_err(|error| {
+        Refusal::conflict(format!(
+            "provisioning.kernel_arguments, or driver_info/{}: {error}",
+            files::ARGUMENTS
+        ))
+    })?;
     Ok(Boot {
-        kernel: settings.kernel.clone(),
-        ramdisk: settings.ramdisk.clone(),
+        kernel,
+        ramdisk,
         command_line,
         secure_boot,
     })

@@ -14,15 +14,19 @@
 //! | [`leave`] | from a ramdisk that works to a server that is off and will boot from its disk |
 //! | [`network`] | the provisioning network of a node, and its addresses there |
 //! | [`directory`] | what the boot server answers, from the rows |
+//! | [`files`] | which kernel and ramdisk a node is booted with |
+//! | [`stock`] | what OpenStack's own agent reads of a node |
 //! | [`timeline`] | the early signs of each boot |
 //!
 //! Simulated servers need no boot: whoever works on them is inside at once.
 
 pub mod boot;
 pub mod directory;
+pub mod files;
 pub mod leave;
 pub mod network;
 pub mod orders;
+pub mod stock;
 pub mod timeline;
 pub mod visit;
 
@@ -30,7 +34,6 @@ use super::driver::FAKE;
 use crate::context::Context;
 use corten_model::refusal::Refusal;
 use corten_store::metal::node::Node;
-use std::path::Path;
 
 /// Has a simulated server booted into a ramdisk all the same, for tests of the boot itself.
 const FAKE_RAMDISK: &str = "fake_ramdisk";
@@ -51,13 +54,6 @@ fn check_power(node: &Node) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What of the ramdisk is not there.
-pub(super) fn missing_file(cx: &Context) -> Option<&Path> {
-    let settings = &cx.settings.provisioning;
-    let files = [settings.kernel.as_path(), settings.ramdisk.as_path()];
-    files.into_iter().find(|file| !file.is_file())
-}
-
 /// Refuses what needs a ramdisk where none can be booted.
 pub fn check_ready(cx: &Context, node: &Node, verb: &str) -> Result<(), Refusal> {
     if !boots(node) {
@@ -68,10 +64,12 @@ pub fn check_ready(cx: &Context, node: &Node, verb: &str) -> Result<(), Refusal>
         return Ok(());
     }
     let network = network::of_node(cx, node)?;
-    match missing_file(cx) {
+    files::arguments(cx, node)?;
+    match files::missing(files::of_node(cx, node)?) {
         Some(file) => Err(Refusal::conflict(format!(
             "The target '{verb}' boots node {} on the network {} into the ramdisk, but there is no file {}: build it with \
-             `make ramdisk` and set provisioning.kernel and provisioning.ramdisk.",
+             `make ramdisk` and set provisioning.kernel and provisioning.ramdisk, or the node's driver_info/deploy_kernel and \
+             deploy_ramdisk.",
             node.id,
             network.name,
             file.display()

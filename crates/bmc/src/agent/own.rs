@@ -1,66 +1,22 @@
-//! The ramdisk on a server, as the control plane asks it: the hands within a real machine.
-//!
-//! The ramdisk runs one command at a time and keeps the results until it is booted again. Each command carries the mark of
-//! the work it is for, so asking again after a lost answer finds the work that was begun.
+//! Our own ramdisk. It runs one command at a time and keeps the results until it is booted again. Each command carries the
+//! mark of the work it is for, so asking again after a lost answer finds the work that was begun.
 
-use crate::address::Trust;
+use super::wire::Wire;
 use crate::error::BmcError;
 use crate::inside::{Image, Inside, Order, Progress, Report, Task, Wiped};
-use crate::tls;
 use async_trait::async_trait;
-use corten_ramdisk::protocol::{
-    CommandFailure, CommandRequest, CommandResult, CommandStatus, EraseMethod, EraseRecord,
-};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use corten_ramdisk::protocol::{CommandRequest, CommandStatus, EraseMethod, EraseRecord};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use sha_crypt::{ROUNDS_DEFAULT, Sha512Params, sha512_simple};
-use sha2::{Digest, Sha256};
-use std::time::Duration;
-use url::Url;
-
-const CONNECT: Duration = Duration::from_secs(5);
-const REQUEST: Duration = Duration::from_secs(30);
 
 /// The ramdisk's own API.
-pub struct RemoteAgent {
-    name: String,
-    commands: Url,
-    client: reqwest::Client,
-    token: SecretString,
-}
+pub struct RemoteAgent(Wire);
 
 impl RemoteAgent {
     /// The ramdisk at this URL, which shows this certificate (PEM) and takes this token.
     pub fn new(url: &str, certificate: &str, token: SecretString) -> Result<Self, BmcError> {
-        let invalid = |rule, value: &str| BmcError::Invalid {
-            rule,
-            value: value.to_owned(),
-            fix: "boot the server into the ramdisk again".to_owned(),
-        };
-        let commands = Url::parse(url)
-            .and_then(|url| url.join("/v1/commands/"))
-            .map_err(|_| invalid("the ramdisk is reached at a URL", url))?;
-        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes())
-            .map_err(|_| invalid("the ramdisk's certificate is PEM", certificate))?;
-        let pin = Trust::Pinned(Sha256::digest(certificate.as_ref()).into());
-        let mut client = reqwest::Client::builder()
-            .no_proxy()
-            .connect_timeout(CONNECT)
-            .timeout(REQUEST);
-        if let Some(config) = tls::config(&pin)? {
-            client = client.tls_backend_preconfigured(config);
-        }
-        let client = client
-            .build()
-            .map_err(|error| invalid("an HTTP client can be made", &error.to_string()))?;
-        Ok(Self {
-            name: format!("the ramdisk at {url}"),
-            commands,
-            client,
-            token,
-        })
+        Wire::new(url, certificate, token).map(Self)
     }
 
     /// Begins a command, or finds the one with this mark.
@@ -81,88 +37,15 @@ impl RemoteAgent {
             mark: Some(mark),
             epoch: Some(order.epoch),
         };
-        let mut url = self.commands.clone();
-        url.query_pairs_mut()
-            .append_pair("agent_token", self.token.expose_secret());
-        let sent = self.client.post(url).json(&request).send().await;
-        let answer = sent.map_err(|error| self.unreached(name, error))?;
-        let status = answer.status();
-        let bytes = answer
-            .bytes()
-            .await
-            .map_err(|error| self.unreached(name, error))?;
-        match status.as_u16() {
-            200..300 => {}
-            409 => {
-                return Err(BmcError::Busy {
-                    bmc: self.name.clone(),
-                    request: name.to_owned(),
-                    after: None,
-                });
-            }
-            number => return Err(self.refused(name, number, &bytes)),
-        }
-        let result: CommandResult =
-            serde_json::from_slice(&bytes).map_err(|error| BmcError::Odd {
-                bmc: self.name.clone(),
-                request: name.to_owned(),
-                expected: "the result of a command".to_owned(),
-                found: error.to_string(),
-            })?;
-        match result.command_status {
+        let told = self.0.run(&request).await?;
+        match told.command_status {
             CommandStatus::Running => Ok(None),
-            CommandStatus::Succeeded => Ok(Some(result.command_result.unwrap_or_default())),
+            CommandStatus::Succeeded => Ok(Some(told.command_result.unwrap_or_default())),
             CommandStatus::Failed | CommandStatus::VersionMismatch => {
-                Err(self.failed(name, result.command_error))
+                let message = told.command_error.as_ref();
+                let message = message.and_then(|error| error["message"].as_str());
+                Err(self.0.task_failed(name, message.unwrap_or_default()))
             }
-        }
-    }
-
-    fn unreached(&self, request: &str, error: reqwest::Error) -> BmcError {
-        // The URL holds the token.
-        let error = error.without_url();
-        if error.is_timeout() && !error.is_connect() {
-            return BmcError::TimedOut {
-                bmc: self.name.clone(),
-                request: request.to_owned(),
-                limit: REQUEST,
-            };
-        }
-        BmcError::Unreachable {
-            bmc: self.name.clone(),
-            reason: error.to_string(),
-        }
-    }
-
-    fn refused(&self, request: &str, status: u16, body: &[u8]) -> BmcError {
-        let body: Value = serde_json::from_slice(body).unwrap_or_default();
-        let message = body["faultstring"].as_str().unwrap_or("no reason is given");
-        let (bmc, request, status) = (self.name.clone(), request.to_owned(), Some(status));
-        let message = message.to_owned();
-        if status >= Some(500) {
-            BmcError::Failed {
-                bmc,
-                request,
-                status,
-                message,
-            }
-        } else {
-            BmcError::Refused {
-                bmc,
-                request,
-                status,
-                message,
-            }
-        }
-    }
-
-    fn failed(&self, task: &str, failure: Option<CommandFailure>) -> BmcError {
-        let message = failure.map(|failure| failure.message).unwrap_or_default();
-        BmcError::TaskFailed {
-            bmc: self.name.clone(),
-            task: task.to_owned(),
-            state: "failed".to_owned(),
-            message,
         }
     }
 
@@ -180,7 +63,7 @@ impl RemoteAgent {
         };
         let records: Vec<EraseRecord> =
             serde_json::from_value(details.clone()).map_err(|error| BmcError::Odd {
-                bmc: self.name.clone(),
+                bmc: self.0.name.clone(),
                 request: "erase_devices".to_owned(),
                 expected: "a record for each disk".to_owned(),
                 found: error.to_string(),
@@ -196,12 +79,8 @@ impl RemoteAgent {
     fn wiped(&self, record: &EraseRecord) -> Result<Wiped, BmcError> {
         let method = record.attempts.last().map(|attempt| attempt.method);
         let (true, Some(method)) = (record.erased(), method) else {
-            return Err(BmcError::TaskFailed {
-                bmc: self.name.clone(),
-                task: "erase_devices".to_owned(),
-                state: "failed".to_owned(),
-                message: format!("the disk {} is not erased", record.device),
-            });
+            let message = format!("the disk {} is not erased", record.device);
+            return Err(self.0.task_failed("erase_devices", message));
         };
         let named = record.serial.as_ref().or(record.wwn.as_ref());
         Ok(Wiped {
@@ -272,7 +151,7 @@ impl Inside for RemoteAgent {
             }
             Task::Rescue { password } => {
                 let params =
-                    json!({"rescue_password": hashed(&self.name, password)?, "hashed": true});
+                    json!({"rescue_password": hashed(&self.0.name, password)?, "hashed": true});
                 let opened = self.command(order, mark, "rescue.finalize_rescue", params);
                 opened.await?.map(report)
             }
@@ -290,7 +169,7 @@ impl Inside for RemoteAgent {
 }
 
 /// As crypt(3) has it: the ramdisk, and whoever reads its memory, sees no password.
-fn hashed(bmc: &str, password: &SecretString) -> Result<String, BmcError> {
+pub fn hashed(bmc: &str, password: &SecretString) -> Result<String, BmcError> {
     let cost = Sha512Params::new(ROUNDS_DEFAULT);
     let hash = cost.and_then(|cost| sha512_simple(password.expose_secret(), &cost));
     hash.map_err(|error| BmcError::Failed {
