@@ -57,6 +57,11 @@ pub fn lan() -> Option<Lan> {
     }
 }
 
+/// The kernel makes the device some time after its driver was loaded, and tells nobody here.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "looks again until the device is there, or the time is over"
+)]
 fn open() -> io::Result<File> {
     let until = Instant::now() + DEVICE_PATIENCE;
     loop {
