@@ -165,8 +165,9 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// What is due after so much time is read.
+/// What is due after so much time is read. A node that is being read still would be left out.
 async fn pass(cloud: &Cloud, watch: &Arc<Watch>, secs: u64) {
+    until("idle", async || watch.is_idle()).await;
     cloud.clock.advance(Duration::from_secs(secs));
     watch.round().await.unwrap().join_all().await;
 }

@@ -19,6 +19,8 @@ const REFUSED_PERIODS: u32 = 30;
 pub(super) struct Followed {
     /// One reading at a time.
     pub(super) being_read: bool,
+    /// The node was to be looked after while it was being read, and is when that ends.
+    pub(super) once_more: bool,
     power_at: Option<Timestamp>,
     sensors_at: Option<Timestamp>,
     /// Readings in a row that got no answer.

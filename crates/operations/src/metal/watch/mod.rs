@@ -32,7 +32,7 @@ use reading::{Due, Reading, Stream};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
@@ -91,6 +91,7 @@ pub async fn watch(cx: Arc<Context>, conductor: String) {
                 Some(id) => watch.changed(id).await,
                 None => continue,
             },
+            () = watch.once_more.notified() => watch.look_once_more().await,
         };
         match begun {
             // A BMC that hangs holds nobody up: what it is asked in this round goes on beside the next one.
@@ -117,6 +118,8 @@ pub struct Watch {
     /// One for each stream of events that may be open.
     places: Arc<Semaphore>,
     followed: Mutex<HashMap<NodeId, Followed>>,
+    /// A reading ended of a node that is to be looked after once more.
+    once_more: Notify,
 }
 
 /// A place for a stream of events that is open, or about to be.
@@ -141,6 +144,7 @@ impl Watch {
             turns,
             places,
             followed: Mutex::default(),
+            once_more: Notify::new(),
         }
     }
 
@@ -188,6 +192,20 @@ impl Watch {
         Ok(readings)
     }
 
+    /// The same for those that were changed while they were being read.
+    async fn look_once_more(self: &Arc<Self>) -> Result<JoinSet<()>, Failure> {
+        let mut ids = Vec::new();
+        for (id, followed) in self.followed().iter_mut() {
+            if !followed.being_read && std::mem::take(&mut followed.once_more) {
+                ids.push(*id);
+            }
+        }
+        for id in ids {
+            self.changed(id).await?.detach_all();
+        }
+        Ok(JoinSet::new())
+    }
+
     /// What is due of a node, which counts as being read from now on, with the place for a stream that is to be opened.
     fn begin(
         &self,
@@ -206,6 +224,7 @@ impl Watch {
         }
         let followed = all.entry(node.id).or_default();
         followed.keep_in_step(node);
+        followed.once_more |= followed.being_read;
         if is_busy {
             return None;
         }
@@ -213,6 +232,11 @@ impl Watch {
         let settings = &self.cx.settings.metal;
         let due = followed.begin(node, settings, place.is_some(), self.cx.now())?;
         Some((due, place.filter(|_| due.stream)))
+    }
+
+    /// Whether no node is being read.
+    pub fn is_idle(&self) -> bool {
+        !self.followed().values().any(|followed| followed.being_read)
     }
 
     fn streams_open(&self) -> usize {
@@ -296,6 +320,9 @@ impl Drop for BeingRead<'_> {
     fn drop(&mut self) {
         if let Some(followed) = self.watch.followed().get_mut(&self.id) {
             followed.being_read = false;
+            if followed.once_more {
+                self.watch.once_more.notify_one();
+            }
         }
     }
 }
