@@ -107,11 +107,6 @@ impl Holder {
             let networks = side.services.keys().copied().collect();
             self.switch.keep_only(&side.ports, &networks).await?;
         }
-        for (physical_network, addresses) in &side.external {
-            self.switch
-                .external_bridge(physical_network, addresses)
-                .await?;
-        }
         for (network, service) in &side.services {
             self.serve(&mut state, *network, service).await?;
         }
@@ -120,6 +115,12 @@ impl Holder {
                 state.serving.remove(&network);
                 self.switch.unserve(network).await?;
             }
+        }
+        // Last: a card that the operator named and that cannot be taken costs no guest its metadata.
+        for (physical_network, addresses) in &side.external {
+            self.switch
+                .external_bridge(physical_network, addresses)
+                .await?;
         }
         state.held = Some(side);
         Ok(())
