@@ -84,6 +84,16 @@ pub struct Report {
     pub details: Value,
 }
 
+impl Report {
+    /// Of an order that erases nothing.
+    pub(crate) fn of(details: Value) -> Self {
+        Self {
+            wiped: Vec::new(),
+            details,
+        }
+    }
+}
+
 /// What became of one disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wiped {

@@ -3,25 +3,24 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use common::tls::TlsListener;
 use corten_bmc::{BmcError, Image, Inside, Order, Progress, Report, StockAgent, Task};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio::net::TcpListener;
 
 const TOKEN: &str = "the token of the boot";
 const MARK: &str = "8f0c/erase";
@@ -140,45 +139,17 @@ async fn run(
     Ok(Json(result))
 }
 
-struct TlsListener(TcpListener, TlsAcceptor);
-
-impl axum::serve::Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let (stream, peer) = self.0.accept().await.unwrap();
-            if let Ok(stream) = self.1.accept(stream).await {
-                return (stream, peer);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
-}
-
 /// An agent, and the way to it with this token.
 async fn agent_for(token: &str) -> (Arc<Agent>, StockAgent) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], key)
-        .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let agent = Arc::new(Agent::default());
     let router = Router::new()
         .route("/v1/commands/", get(list).post(run))
         .with_state(agent.clone());
-    let listener = TlsListener(listener, TlsAcceptor::from(Arc::new(config)));
+    let listener = TlsListener::new(listener, cert.der(), &signing_key);
     tokio::spawn(async move { axum::serve(listener, router).await });
     let node = json!({"uuid": "a-node", "properties": {}, "instance_info": {}});
     let way = StockAgent::new(&url, &cert.pem(), token.into(), node, Some("13.0.0")).unwrap();

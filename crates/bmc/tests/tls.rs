@@ -5,44 +5,20 @@
 mod common;
 
 use common::service::Service;
+use common::tls::TlsListener;
 use common::{limits, open_redfish};
 use corten_bmc::{BmcError, PowerState, RedfishAddress, Trust};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use std::net::SocketAddr;
-use std::sync::Arc;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio::net::TcpListener;
 
 /// An authority, and a BMC with a certificate of it.
 struct Lab {
     url: String,
     authority: String,
     certificate: CertificateDer<'static>,
-}
-
-struct TlsListener(TcpListener, TlsAcceptor);
-
-impl axum::serve::Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let (stream, peer) = self.0.accept().await.unwrap();
-            // A client that does not believe us goes away.
-            if let Ok(stream) = self.1.accept(stream).await {
-                return (stream, peer);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
 }
 
 impl Lab {
@@ -55,14 +31,6 @@ impl Lab {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &issuer).unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let documents = json!({
@@ -71,7 +39,7 @@ impl Lab {
             "/redfish/v1/Systems/1": {"Id": "1", "PowerState": "On"},
         });
         let router = Service::new(documents, url.clone()).router();
-        let listener = TlsListener(listener, TlsAcceptor::from(Arc::new(config)));
+        let listener = TlsListener::new(listener, certificate.der(), &key);
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self {
             url,

@@ -6,11 +6,8 @@ mod common;
 
 use common::Cloud;
 use corten_sim::SimMachines;
-use corten_sim::redfish::{RedfishService, Shape};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use corten_sim::redfish::{RedfishService, SelfSigned, Shape};
 use std::process::Output;
-use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
@@ -24,18 +21,10 @@ async fn rack(servers: usize) -> u16 {
         let id = format!("0000000{number}0000");
         service.add(&id, machines.get(&id), Shape::named("standard").unwrap());
     }
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
+    let shown = SelfSigned::new("127.0.0.1").unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move { service.serve_tls(listener, Arc::new(config)).await });
+    tokio::spawn(async move { service.serve_tls(listener, shown.config).await });
     port
 }
 

@@ -6,7 +6,7 @@
 mod common;
 
 use async_trait::async_trait;
-use common::client::{Says, answer_to, ask, boot_file, message, socket};
+use common::client::{Says, answer_to, ask, bios, boot_file, message, socket};
 use common::{HTTP, SERVER, inside, lease, namespace_file};
 use corten_model::ids::NodeId;
 use corten_model::mac::Mac;
@@ -56,15 +56,6 @@ fn system(mac: &str) -> Says {
     Says {
         mac: mac.to_owned(),
         vendor_class: "udhcp 1.35.0",
-        ..Says::default()
-    }
-}
-
-fn bios(mac: &str) -> Says {
-    Says {
-        mac: mac.to_owned(),
-        architecture: Some(0),
-        vendor_class: "PXEClient:Arch:00000:UNDI:002001",
         ..Says::default()
     }
 }

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::client::{Says, answer_to, ask, boot_file, message, socket, tftp};
+use common::client::{Says, answer_to, ask, bios, boot_file, message, socket, tftp};
 use common::{HTTP, Lab, SERVER, inside, run};
 use corten_netboot::{Boot, BootServer, BootStep, Config, LoaderPaths, Loaders, Sighting};
 use dhcproto::Encodable;
@@ -30,15 +30,6 @@ fn know(lab: &Lab) -> corten_model::ids::NodeId {
         secure_boot: false,
     };
     lab.know(KNOWN, "10.77.0.60/24", Some(boot))
-}
-
-fn bios(mac: &str) -> Says {
-    Says {
-        mac: mac.to_owned(),
-        architecture: Some(0),
-        vendor_class: "PXEClient:Arch:00000:UNDI:002001",
-        ..Says::default()
-    }
 }
 
 /// The offer that a client gets.

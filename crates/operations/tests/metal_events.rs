@@ -212,17 +212,22 @@ async fn the_health_that_an_event_is_about_is_read_with_the_sensors() {
     assert!(shown.sensors.of(SensorKind::Fan).next().is_some());
 }
 
-#[tokio::test]
-async fn a_node_is_read_a_tenth_as_often_while_its_stream_is_open_and_at_once_when_it_ends() {
+/// A cloud that reads each minute, and whose server has told by its stream that it was switched on: of the look at the stream's
+/// beginning nothing is left.
+async fn told_that_it_is_on() -> (Cloud, Server, Arc<Watch>) {
     let cloud = cloud(power_every(60)).await;
     let server = Server::enrol(&cloud).await;
     let watch = Arc::new(Watch::new(cloud.cx.clone(), None));
     pass(&cloud, &watch, 0).await;
     server.until_streams(1).await;
-    // Of the look at its beginning nothing is left.
     server.switch(PowerAction::On).await;
     server.until_power(&cloud, PowerSeen::On).await;
+    (cloud, server, watch)
+}
 
+#[tokio::test]
+async fn a_node_is_read_a_tenth_as_often_while_its_stream_is_open_and_at_once_when_it_ends() {
+    let (cloud, server, watch) = told_that_it_is_on().await;
     server.switch_in_silence(PowerAction::Off).await;
     for _ in 0..9 {
         pass(&cloud, &watch, 60).await;
@@ -240,14 +245,7 @@ async fn a_node_is_read_a_tenth_as_often_while_its_stream_is_open_and_at_once_wh
 
 #[tokio::test]
 async fn a_bmc_that_did_not_tell_of_a_change_is_read_as_often_as_one_without_a_stream() {
-    let cloud = cloud(power_every(60)).await;
-    let server = Server::enrol(&cloud).await;
-    let watch = Arc::new(Watch::new(cloud.cx.clone(), None));
-    pass(&cloud, &watch, 0).await;
-    server.until_streams(1).await;
-    server.switch(PowerAction::On).await;
-    server.until_power(&cloud, PowerSeen::On).await;
-
+    let (cloud, server, watch) = told_that_it_is_on().await;
     server.switch_in_silence(PowerAction::Off).await;
     pass(&cloud, &watch, 600).await;
     assert_eq!(server.power(&cloud).await, Some(PowerSeen::Off));

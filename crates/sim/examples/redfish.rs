@@ -4,11 +4,8 @@
 //! user is `admin`, the password `s3cret-horse`. With `mixed` as the shape each node has the next one.
 
 use corten_sim::SimMachines;
-use corten_sim::redfish::{RedfishService, Shape};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use corten_sim::redfish::{RedfishService, SelfSigned, Shape};
 use std::error::Error;
-use std::sync::Arc;
 use tokio::net::TcpListener;
 
 #[tokio::main]
@@ -33,20 +30,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("http://{at}");
         service.serve(listener).await?;
     } else {
-        let config = config(&at.ip().to_string())?;
+        let shown = SelfSigned::new(&at.ip().to_string())?;
         println!("https://{at}");
-        service.serve_tls(listener, Arc::new(config)).await?;
+        service.serve_tls(listener, shown.config).await?;
     }
     Ok(())
-}
-
-fn config(host: &str) -> Result<ServerConfig, Box<dyn Error>> {
-    let made = rcgen::generate_simple_self_signed(vec![host.to_owned()])?;
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)?;
-    Ok(config)
 }

@@ -11,11 +11,9 @@ use corten_bmc::{
     PowerAction, PowerState, RedfishAddress, Trust, open,
 };
 use corten_sim::SimMachines;
-use corten_sim::redfish::{RedfishService, Shape};
+use corten_sim::redfish::{RedfishService, SelfSigned, Shape};
 use futures_util::StreamExt;
 use reqwest::Method;
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -241,22 +239,14 @@ async fn a_wrong_password_gives_no_stream() {
 /// The stream is believed for the same reason as any answer.
 #[tokio::test]
 async fn a_stream_comes_over_the_pinned_certificate() {
-    let made = rcgen::generate_simple_self_signed(["bmc".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
+    let shown = SelfSigned::new("bmc").unwrap();
     let service = RedfishService::new(USERNAME, PASSWORD);
     let machine = SimMachines::default().get("1");
     service.add("1", machine, Shape::named("standard").unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let serving = service.clone();
-    tokio::spawn(async move { serving.serve_tls(listener, Arc::new(config)).await });
+    tokio::spawn(async move { serving.serve_tls(listener, shown.config).await });
     let trusting = |trust| -> Arc<dyn Bmc> {
         let address = RedfishAddress::new(&url).unwrap().with_trust(trust);
         let credentials = Credentials::new(USERNAME, PASSWORD);

@@ -12,11 +12,9 @@ use bmcs::asker::{Asker, SYSTEM, header, json_of, key_of};
 use bmcs::{PASSWORD, Rack, USERNAME, limits};
 use corten_bmc::{Address, Credentials, PowerState, RedfishAddress, Trust, open};
 use corten_sim::SimMachines;
-use corten_sim::redfish::{RedfishService, Shape};
+use corten_sim::redfish::{RedfishService, SelfSigned, Shape};
 use reqwest::Method;
-use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -495,20 +493,12 @@ async fn a_bmc_that_restarts_is_away_for_some_requests() {
 
 #[tokio::test]
 async fn the_service_speaks_tls() {
-    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
+    let shown = SelfSigned::new("127.0.0.1").unwrap();
     let service = RedfishService::new(USERNAME, PASSWORD);
     let node = service.add("1", SimMachines::default().get("1"), Shape::standard());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { service.serve_tls(listener, Arc::new(config)).await });
+    tokio::spawn(async move { service.serve_tls(listener, shown.config).await });
 
     let address = RedfishAddress::new(&url)
         .unwrap()
@@ -517,7 +507,7 @@ async fn the_service_speaks_tls() {
         let address = Address::Redfish(address.clone().with_trust(trust));
         open(address, Credentials::new(USERNAME, PASSWORD), limits()).unwrap()
     };
-    let bmc = trusting(Trust::Authority(made.cert.pem()));
+    let bmc = trusting(Trust::Authority(shown.pem));
     assert_eq!(bmc.power().await.unwrap(), PowerState::Off);
     let wrong = trusting(Trust::Pinned([7; 32]));
     assert!(

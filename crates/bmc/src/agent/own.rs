@@ -1,14 +1,14 @@
 //! Our own ramdisk. It runs one command at a time and keeps the results until it is booted again. Each command carries the
 //! mark of the work it is for, so asking again after a lost answer finds the work that was begun.
 
-use super::wire::Wire;
+use super::password::hashed;
+use super::wire::{Wire, Work};
 use crate::error::BmcError;
 use crate::inside::{Image, Inside, Order, Progress, Report, Task, Wiped};
 use async_trait::async_trait;
-use corten_ramdisk::protocol::{CommandRequest, CommandStatus, EraseMethod, EraseRecord};
-use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Map, Value, json};
-use sha_crypt::{ROUNDS_DEFAULT, Sha512Params, sha512_simple};
+use corten_ramdisk::protocol::{CommandStatus, EraseMethod, EraseRecord};
+use secrecy::SecretString;
+use serde_json::{Value, json};
 
 /// The ramdisk's own API.
 pub struct RemoteAgent(Wire);
@@ -27,24 +27,14 @@ impl RemoteAgent {
         name: &str,
         params: Value,
     ) -> Result<Option<Value>, BmcError> {
-        let params = match params {
-            Value::Object(params) => params,
-            _ => Map::new(),
-        };
-        let request = CommandRequest {
-            name: name.to_owned(),
-            params,
-            mark: Some(mark),
-            epoch: Some(order.epoch),
-        };
-        let told = self.0.run(&request).await?;
+        let epoch = order.epoch;
+        let told = self.0.run(name, params, Some(Work { mark, epoch }));
+        let told = told.await?;
         match told.command_status {
             CommandStatus::Running => Ok(None),
             CommandStatus::Succeeded => Ok(Some(told.command_result.unwrap_or_default())),
             CommandStatus::Failed | CommandStatus::VersionMismatch => {
-                let message = told.command_error.as_ref();
-                let message = message.and_then(|error| error["message"].as_str());
-                Err(self.0.task_failed(name, message.unwrap_or_default()))
+                Err(self.0.failed(name, told.command_error.as_ref()))
             }
         }
     }
@@ -123,10 +113,7 @@ impl RemoteAgent {
         let mark = format!("{}/loader", order.mark);
         let params = json!({"node": node});
         let checked = self.command(order, mark, "image.install_bootloader", params);
-        Ok(checked.await?.map(|_| Report {
-            wiped: Vec::new(),
-            details: details["record"].take(),
-        }))
+        Ok(checked.await?.map(|_| Report::of(details["record"].take())))
     }
 }
 
@@ -134,10 +121,6 @@ impl RemoteAgent {
 impl Inside for RemoteAgent {
     async fn work(&self, order: &Order) -> Result<Progress, BmcError> {
         let mark = order.mark.clone();
-        let report = |details| Report {
-            wiped: Vec::new(),
-            details,
-        };
         let done = match &order.task {
             Task::Erase => self.erase(order).await?,
             Task::Write(image) => self.write(order, image).await?,
@@ -147,37 +130,25 @@ impl Inside for RemoteAgent {
                 args,
             } => {
                 let step = json!({"step": step, "interface": interface, "args": args});
-                self.step(order, step).await?.map(report)
+                self.step(order, step).await?.map(Report::of)
             }
             Task::Rescue { password } => {
                 let params =
                     json!({"rescue_password": hashed(&self.0.name, password)?, "hashed": true});
                 let opened = self.command(order, mark, "rescue.finalize_rescue", params);
-                opened.await?.map(report)
+                opened.await?.map(Report::of)
             }
             Task::Settle => {
                 let settled = self.command(order, mark, "standby.sync", json!({}));
-                settled.await?.map(report)
+                settled.await?.map(Report::of)
             }
             Task::Inventory => {
                 let told = self.command(order, mark, "poll.get_hardware_info", json!({}));
-                told.await?.map(report)
+                told.await?.map(Report::of)
             }
         };
         Ok(done.map_or(Progress::Running, Progress::Done))
     }
-}
-
-/// As crypt(3) has it: the ramdisk, and whoever reads its memory, sees no password.
-pub fn hashed(bmc: &str, password: &SecretString) -> Result<String, BmcError> {
-    let cost = Sha512Params::new(ROUNDS_DEFAULT);
-    let hash = cost.and_then(|cost| sha512_simple(password.expose_secret(), &cost));
-    hash.map_err(|error| BmcError::Failed {
-        bmc: bmc.to_owned(),
-        request: "hashing the rescue password".to_owned(),
-        status: None,
-        message: format!("{error:?}"),
-    })
 }
 
 fn method_words(method: EraseMethod) -> &'static str {

@@ -10,12 +10,12 @@
 //! ```
 
 use super::evidence;
-use super::own::hashed;
+use super::password::hashed;
 use super::wire::{Told, Wire};
 use crate::error::BmcError;
 use crate::inside::{Image, Inside, Order, Progress, Report, Task, Wiped};
 use async_trait::async_trait;
-use corten_ramdisk::protocol::{CommandRequest, CommandStatus};
+use corten_ramdisk::protocol::CommandStatus;
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
@@ -53,17 +53,7 @@ impl StockAgent {
     }
 
     async fn send(&self, name: &str, params: Value) -> Result<Told, BmcError> {
-        let params = match params {
-            Value::Object(params) => params,
-            _ => Map::new(),
-        };
-        let request = CommandRequest {
-            name: name.to_owned(),
-            params,
-            mark: None,
-            epoch: None,
-        };
-        self.wire.run(&request).await
+        self.wire.run(name, params, None).await
     }
 
     /// The command whose result is ours, begun if there is none. `None`: it runs.
@@ -207,7 +197,7 @@ impl StockAgent {
         let since = |other, _: &Value| other > at;
         let params = || json!({"root_uuid": null});
         let loader = self.have(past, "image.install_bootloader", since, params);
-        Ok(loader.await?.map(|_| report(result)))
+        Ok(loader.await?.map(|_| Report::of(result)))
     }
 
     async fn any_step(
@@ -235,14 +225,7 @@ impl StockAgent {
             }
         }
         let ended = self.step(past, &order.mark, interface, step, &node);
-        Ok(ended.await?.map(|(_, result)| report(result)))
-    }
-}
-
-fn report(details: Value) -> Report {
-    Report {
-        wiped: Vec::new(),
-        details,
+        Ok(ended.await?.map(|(_, result)| Report::of(result)))
     }
 }
 
@@ -297,12 +280,14 @@ impl Inside for StockAgent {
             Task::Rescue { password } => {
                 let password = hashed(&self.wire.name, password)?;
                 let params = json!({"rescue_password": password, "hashed": true});
-                Some(report(self.must("rescue.finalize_rescue", params).await?))
+                Some(Report::of(
+                    self.must("rescue.finalize_rescue", params).await?,
+                ))
             }
-            Task::Settle => Some(report(self.must("standby.sync", json!({})).await?)),
+            Task::Settle => Some(Report::of(self.must("standby.sync", json!({})).await?)),
             Task::Inventory => {
                 let told = self.must("poll.get_hardware_info", json!({}));
-                Some(report(told.await?))
+                Some(Report::of(told.await?))
             }
         };
         Ok(done.map_or(Progress::Running, Progress::Done))

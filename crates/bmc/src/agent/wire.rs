@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 use url::Url;
@@ -34,6 +34,12 @@ pub struct Told {
     /// An object; the stock agent has several forms of it.
     pub command_error: Option<Value>,
     pub command_result: Option<Value>,
+}
+
+/// What a command is for, told to an agent that knows marks and epochs.
+pub struct Work {
+    pub mark: String,
+    pub epoch: i64,
 }
 
 #[derive(Deserialize)]
@@ -80,10 +86,25 @@ impl Wire {
         url
     }
 
-    /// Has a command begun, or finds the one with its mark where the agent knows marks.
-    pub async fn run(&self, request: &CommandRequest) -> Result<Told, BmcError> {
-        let post = self.client.post(self.url()).json(request);
-        self.answer(&request.name, post).await
+    /// Has a command begun, or finds the one with its mark where the agent knows marks. `params` is an object.
+    pub async fn run(
+        &self,
+        name: &str,
+        params: Value,
+        work: Option<Work>,
+    ) -> Result<Told, BmcError> {
+        let (mark, epoch) = work.map(|work| (work.mark, work.epoch)).unzip();
+        let request = CommandRequest {
+            name: name.to_owned(),
+            params: match params {
+                Value::Object(params) => params,
+                _ => Map::new(),
+            },
+            mark,
+            epoch,
+        };
+        let post = self.client.post(self.url()).json(&request);
+        self.answer(name, post).await
     }
 
     /// Every command since the boot, oldest first; one that waits for nobody is not listed before its end.

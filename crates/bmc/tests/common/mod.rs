@@ -14,6 +14,7 @@ pub mod relay;
 pub mod service;
 pub mod sim;
 pub mod sushy;
+pub mod tls;
 
 use corten_bmc::{Address, Bmc, Credentials, Limits, RedfishAddress, open};
 use std::sync::Arc;

@@ -15,15 +15,19 @@ pub struct Operator<'a> {
 }
 
 impl<'a> Operator<'a> {
-    /// Of a cloud that this server is offered to: waits until it is.
-    pub async fn is_offered(cloud: &'a Cloud, server: &'a Server) -> Self {
-        let admin = cloud.admin().await;
-        let mut operator = Self {
+    /// Of a node that is to be found or made.
+    async fn of(cloud: &'a Cloud, server: &'a Server) -> Self {
+        Self {
             cloud,
             server,
-            admin,
+            admin: cloud.admin().await,
             node: String::new(),
-        };
+        }
+    }
+
+    /// Of a cloud that this server is offered to: waits until it is.
+    pub async fn is_offered(cloud: &'a Cloud, server: &'a Server) -> Self {
+        let mut operator = Self::of(cloud, server).await;
         let offered = tokio::time::timeout(PATIENCE, async {
             loop {
                 let listed = operator.ask(Method::GET, "/nodes", None).await;
@@ -47,13 +51,7 @@ impl<'a> Operator<'a> {
 
     /// Enrols a server, and has its BMC verified.
     pub async fn enrol(cloud: &'a Cloud, server: &'a Server, name: &str, boot: &str) -> Self {
-        let admin = cloud.admin().await;
-        let mut operator = Self {
-            cloud,
-            server,
-            admin,
-            node: String::new(),
-        };
+        let mut operator = Self::of(cloud, server).await;
         let node = json!({
             "driver": server.driver(), "name": name, "driver_info": server.driver_info(),
             "boot_interface": boot, "resource_class": "bm.small", "properties": {"cpu_arch": "x86_64"},

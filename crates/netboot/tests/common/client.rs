@@ -21,6 +21,16 @@ pub struct Says {
     pub ipxe: &'static [u8],
 }
 
+/// A BIOS card that asks for PXE.
+pub fn bios(mac: &str) -> Says {
+    Says {
+        mac: mac.to_owned(),
+        architecture: Some(0),
+        vendor_class: "PXEClient:Arch:00000:UNDI:002001",
+        ..Says::default()
+    }
+}
+
 /// A UDP socket that needs no address, as firmware has none. To be made inside of a namespace.
 pub fn socket(interface: &str, port: u16) -> UdpSocket {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).unwrap();

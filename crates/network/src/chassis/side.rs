@@ -13,7 +13,8 @@ pub struct HostSide {
     pub ports: BTreeSet<PortId>,
     /// The networks that these are on, where they have a service.
     pub services: BTreeMap<NetworkId, NetworkService>,
-    /// By physical network: the gateways of its external networks, which the machine itself is.
+    /// The physical networks that it must reach, each with the gateways of its external networks, which the machine itself is
+    /// where no network card leads there.
     pub external: BTreeMap<String, Vec<IpNet>>,
 }
 

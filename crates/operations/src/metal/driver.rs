@@ -17,8 +17,37 @@ pub const IPMI: &str = "ipmi";
 pub struct Driver {
     pub name: &'static str,
     pub parts: &'static [Part],
+    /// Keys of `driver_info` with what they mean, of this driver alone.
+    own_properties: &'static [Property],
+}
+
+/// A key of `driver_info`, and what it means.
+pub type Property = (&'static str, &'static str);
+
+/// Of each driver that boots servers.
+const OF_BOOTS: &[Property] = &[
+    (
+        "deploy_kernel",
+        "The kernel that the node is booted with in place of the settings' own: an image's UUID, or a file:// URL beside the \
+         ramdisk of the settings. With deploy_ramdisk. Optional.",
+    ),
+    (
+        "deploy_ramdisk",
+        "The ramdisk that goes with deploy_kernel. Optional.",
+    ),
+    (
+        "kernel_append_params",
+        "More words for the kernel's command line, in place of provisioning.kernel_arguments, which %default% stands for. \
+         Optional.",
+    ),
+];
+
+impl Driver {
     /// Keys of `driver_info` with what they mean.
-    pub properties: &'static [(&'static str, &'static str)],
+    pub fn properties(&self) -> impl Iterator<Item = Property> {
+        let of_boots = if self.name == FAKE { &[] } else { OF_BOOTS };
+        self.own_properties.iter().chain(of_boots).copied()
+    }
 }
 
 /// One part of a driver: `power`, `boot`, …
@@ -53,7 +82,7 @@ const DRIVERS: &[Driver] = &[
             "storage": ["noop"];
             "vendor": ["fake", "no-vendor"];
         },
-        properties: &[(
+        own_properties: &[(
             "fake_note",
             "A word about the simulated server. Nothing reads it. Optional.",
         )],
@@ -75,7 +104,7 @@ const DRIVERS: &[Driver] = &[
             "storage": ["noop"];
             "vendor": ["no-vendor"];
         },
-        properties: &[
+        own_properties: &[
             (
                 "redfish_address",
                 "Where the BMC is: https://HOST[:PORT]. Without a scheme, https. Required.",
@@ -93,20 +122,6 @@ const DRIVERS: &[Driver] = &[
                 "redfish_verify_ca",
                 "Whose certificate is believed: true (the system's authorities, the default), false (anybody's), the \
                  SHA-256 of the one certificate, or authorities in PEM. Optional.",
-            ),
-            (
-                "deploy_kernel",
-                "The kernel that the node is booted with in place of the settings' own: an image's UUID, or a file:// URL beside the \
-                 ramdisk of the settings. With deploy_ramdisk. Optional.",
-            ),
-            (
-                "deploy_ramdisk",
-                "The ramdisk that goes with deploy_kernel. Optional.",
-            ),
-            (
-                "kernel_append_params",
-                "More words for the kernel's command line, in place of provisioning.kernel_arguments, which %default% stands for. \
-                 Optional.",
             ),
         ],
     },
@@ -127,7 +142,7 @@ const DRIVERS: &[Driver] = &[
             "storage": ["noop"];
             "vendor": ["no-vendor"];
         },
-        properties: &[
+        own_properties: &[
             (
                 "ipmi_address",
                 "The BMC's IP address or host name. Required.",
@@ -141,20 +156,6 @@ const DRIVERS: &[Driver] = &[
             (
                 "ipmi_cipher_suite",
                 "The only cipher suite to use. Optional: by default 17, and 3 where the BMC has no 17.",
-            ),
-            (
-                "deploy_kernel",
-                "The kernel that the node is booted with in place of the settings' own: an image's UUID, or a file:// URL beside the \
-                 ramdisk of the settings. With deploy_ramdisk. Optional.",
-            ),
-            (
-                "deploy_ramdisk",
-                "The ramdisk that goes with deploy_kernel. Optional.",
-            ),
-            (
-                "kernel_append_params",
-                "More words for the kernel's command line, in place of provisioning.kernel_arguments, which %default% stands for. \
-                 Optional.",
             ),
         ],
     },

@@ -41,9 +41,11 @@ pub async fn of(tx: &mut Tx, cx: &Context, host: &str) -> Result<HostSide, Failu
     };
     for network in &networks {
         let network: Option<Network> = record::get(tx, *network).await?;
-        let reached = network.and_then(|network| network.segment.into_physical_network());
+        let reached = network
+            .as_ref()
+            .and_then(|network| network.segment.physical_network());
         if let Some(physical_network) = reached {
-            external.entry(physical_network).or_default();
+            external.entry(physical_network.to_owned()).or_default();
         }
     }
     Ok(HostSide {
@@ -74,13 +76,12 @@ async fn external(tx: &mut Tx) -> Result<BTreeMap<String, Vec<IpNet>>, Failure> 
     let networks: Vec<Network> = Query::new().equals("external", true).all(tx).await?;
     let mut found: BTreeMap<String, Vec<IpNet>> = BTreeMap::new();
     for network in networks {
-        // A VLAN's gateway is the operator's router.
-        let is_flat = matches!(network.segment, Segment::Flat { .. });
-        let Some(physical_network) = network.segment.into_physical_network() else {
+        let Some(physical_network) = network.segment.physical_network() else {
             continue;
         };
-        let gateways = found.entry(physical_network).or_default();
-        if !is_flat {
+        let gateways = found.entry(physical_network.to_owned()).or_default();
+        // A VLAN's gateway is the operator's router.
+        if matches!(network.segment, Segment::Vlan { .. }) {
             continue;
         }
         for subnet in subnet::of_network(tx, network.id).await? {

@@ -52,6 +52,7 @@ mod update;
 pub use faults::{Fault, On};
 pub use node::RedfishNode;
 pub use shape::{NoSuchShape, Shape};
+pub use tls::SelfSigned;
 
 use crate::SimMachine;
 use accounts::Accounts;

@@ -2,6 +2,7 @@
 
 use axum::serve::Listener;
 use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +17,34 @@ use tokio_rustls::server::TlsStream;
 const WAITING: usize = 64;
 /// For one handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A certificate that nobody signed, as BMCs have it from their makers.
+pub struct SelfSigned {
+    pub config: Arc<ServerConfig>,
+    pub pem: String,
+}
+
+impl SelfSigned {
+    /// For this host name or address.
+    pub fn new(host: &str) -> io::Result<Self> {
+        let made =
+            rcgen::generate_simple_self_signed([host.to_owned()]).map_err(io::Error::other)?;
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der());
+        let key = key.map_err(io::Error::other)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| {
+                let builder = builder.with_no_client_auth();
+                builder.with_single_cert(vec![made.cert.der().clone()], key)
+            })
+            .map_err(io::Error::other)?;
+        Ok(Self {
+            config: Arc::new(config),
+            pem: made.cert.pem(),
+        })
+    }
+}
 
 /// Connections after their handshakes, which are done beside each other: one that is slow holds up no other.
 pub(super) struct TlsListener {

@@ -45,7 +45,8 @@ pub enum Segment {
 }
 
 impl Segment {
-    pub fn into_physical_network(self) -> Option<String> {
+    /// The outside that it is on; none in tunnels.
+    pub fn physical_network(&self) -> Option<&str> {
         match self {
             Self::Geneve { .. } => None,
             Self::Flat { physical_network }

@@ -112,10 +112,9 @@ async fn show(
     Ok(Json(view(version, &base, found, &hosts(&app).await?, true)))
 }
 
-fn described(list: &[(&str, &str)]) -> Json<Value> {
+fn described(list: impl Iterator<Item = driver::Property>) -> Json<Value> {
     let described: Map<String, Value> = list
-        .iter()
-        .map(|(name, text)| ((*name).to_owned(), (*text).into()))
+        .map(|(name, text)| (name.to_owned(), text.into()))
         .collect();
     Json(Value::Object(described))
 }
@@ -125,7 +124,8 @@ async fn properties(
     Caller(actor): Caller,
     Path(name): Path<String>,
 ) -> Answer<Json<Value>> {
-    Ok(described(driver::show(&app.cx, &actor, &name)?.properties))
+    let found = driver::show(&app.cx, &actor, &name)?;
+    Ok(described(found.properties()))
 }
 
 async fn logical_disk(
@@ -142,7 +142,7 @@ async fn logical_disk(
         ))
         .into());
     }
-    Ok(described(LOGICAL_DISK))
+    Ok(described(LOGICAL_DISK.iter().copied()))
 }
 
 async fn methods(
