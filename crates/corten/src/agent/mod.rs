@@ -8,18 +8,23 @@ use crate::{cloud, server};
 use anyhow::{Context as _, bail};
 use corten_agent::{Dialer, Holder, Holds, Identity, Invitation, Near, join};
 use corten_host::QemuHost;
+use corten_model::error_text;
 use corten_model::ids::HostId;
 use corten_network::chassis::Tunnel;
 use rand::Rng as _;
 use relay::RelayedServices;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A control plane that is not reached is looked for again after this, and then ever longer.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(15);
+
+/// For a control plane that starts at the same time as the machine that joins it. An invitation names one that was there,
+/// so that waiting longer would only hide a wrong address or a closed firewall.
+const JOIN_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What this machine knows of the cloud it belongs to.
 #[derive(Debug, Serialize, Deserialize)]
@@ -57,8 +62,9 @@ impl Membership {
     /// Joins the cloud that the invitation is of.
     async fn join(config: &Config, invitation: &Invitation) -> anyhow::Result<Self> {
         let identity = Self::identity(config);
+        let dialer = Dialer::new(invitation.address.clone(), identity.clone());
+        let own_address = reach(&dialer).await?;
         let admitted = join(invitation, &identity).await?;
-        let dialer = Dialer::new(invitation.address.clone(), identity);
         let control_plane = dialer.resolve().await?;
         let membership = Self {
             address: invitation.address.clone(),
@@ -67,7 +73,7 @@ impl Membership {
             southbound: admitted
                 .southbound_port
                 .map(|port| SocketAddr::new(control_plane.ip(), port)),
-            tunnel: Tunnel::at(dialer.own_address().await?).await?,
+            tunnel: Tunnel::at(own_address).await?,
         };
         cloud::write_private(
             &Self::path(config),
@@ -143,6 +149,23 @@ async fn open(config: &Config, membership: &Membership, dialer: Dialer) -> anyho
         .await
         .context("this machine cannot run guests")?;
     Ok(Near::new(Arc::new(hands), holds, config.data.join("spool")).await?)
+}
+
+/// Waits until the control plane lets connections in, and says by which address of this machine.
+async fn reach(dialer: &Dialer) -> anyhow::Result<IpAddr> {
+    let end = Instant::now() + JOIN_PATIENCE;
+    let mut pause = PAUSE_MIN;
+    loop {
+        match dialer.own_address().await {
+            Err(error) if Instant::now() + pause < end => {
+                let error = error_text(&error);
+                tracing::warn!(error, ?pause, "the control plane is not reached yet");
+            }
+            reached => return Ok(reached?),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
 }
 
 async fn stay_connected(dialer: &Dialer, near: &Near) {
