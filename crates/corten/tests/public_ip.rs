@@ -17,7 +17,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
 /// For a change of rules to be felt.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 /// A guest that may not answer has had its time.
 const SILENCE: Duration = Duration::from_secs(2);
 

@@ -3,11 +3,11 @@
 use crate::hardware::Hardware;
 use async_trait::async_trait;
 use corten_bmc::{
-    AttributeValue, BiosSettings, Bmc, BmcError, Boot, BootDevice, BootMode, Capabilities,
-    Capability, Drive, Effect, FirmwareItem, Health, Identity, Indicator, Inside, Inventory, Link,
-    LogEntry, Machine, Media, MediaKind, MediaSlot, NetworkCard, Oddity, Order, PowerAction,
-    PowerState, Processor, Progress, Report, SecureBoot, Sensor, SensorKind, Sensors, Task,
-    Thresholds, Wiped,
+    AttributeValue, Attributes, BiosSettings, Bmc, BmcError, Boot, BootDevice, BootMode,
+    Capabilities, Capability, Drive, Effect, FirmwareItem, FirmwareUpdate, Health, Identity,
+    Indicator, Inside, Inventory, Link, LogEntry, Machine, Media, MediaKind, MediaSlot,
+    NetworkCard, Oddity, Order, PowerAction, PowerState, Processor, Progress, Report, SecureBoot,
+    Sensor, SensorKind, Sensors, Task, TaskProgress, TaskRef, TaskState, Thresholds, Wiped,
 };
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
@@ -50,6 +50,8 @@ pub enum Touch {
     SetPower,
     SetBoot,
     Media,
+    Bios,
+    Firmware,
     Inventory,
     Sensors,
     Wipe,
@@ -69,6 +71,7 @@ struct State {
     hardware: Hardware,
     rescue: bool,
     steps: Vec<String>,
+    loses_settings: bool,
     epoch: i64,
     faults: BTreeMap<Touch, (u32, BmcError)>,
 }
@@ -93,6 +96,7 @@ impl SimMachine {
                 hardware: Hardware::new(bios, DISKS),
                 rescue: false,
                 steps: Vec::new(),
+                loses_settings: false,
                 epoch: 0,
                 faults: BTreeMap::new(),
             }),
@@ -135,6 +139,11 @@ impl SimMachine {
     /// The steps that were run, as `interface.step`, oldest first.
     pub fn steps(&self) -> Vec<String> {
         self.state().steps.clone()
+    }
+
+    /// From now on settings are taken and lost, as by a BIOS that refuses them at its boot.
+    pub fn lose_settings(&self) {
+        self.state().loses_settings = true;
     }
 
     fn touch(&self, touch: Touch) -> Result<MutexGuard<'_, State>, BmcError> {
@@ -252,8 +261,10 @@ impl Bmc for SimMachine {
             Capability::SecureBoot,
             Capability::VirtualMedia,
             Capability::BiosSettings,
+            Capability::BiosReset,
             Capability::Indicator,
             Capability::FirmwareInventory,
+            Capability::FirmwareUpdate,
         ]
         .into_iter()
         .collect())
@@ -330,10 +341,26 @@ impl Bmc for SimMachine {
     }
 
     async fn bios(&self) -> Result<BiosSettings, BmcError> {
+        let state = self.state();
         Ok(BiosSettings {
-            current: self.state().hardware.bios.clone(),
-            ..BiosSettings::default()
+            current: state.hardware.bios.clone(),
+            pending: state.hardware.bios_pending.clone(),
+            registry: None,
         })
+    }
+
+    async fn set_bios(&self, wanted: &Attributes) -> Result<Effect, BmcError> {
+        let mut state = self.touch(Touch::Bios)?;
+        if !state.loses_settings {
+            state.hardware.bios_pending.extend(wanted.clone());
+        }
+        Ok(Effect::NextBoot)
+    }
+
+    async fn reset_bios(&self) -> Result<(), BmcError> {
+        let mut state = self.touch(Touch::Bios)?;
+        state.hardware.bios_pending = state.hardware.bios_defaults.clone();
+        Ok(())
     }
 
     async fn inventory(&self) -> Result<Inventory, BmcError> {
@@ -375,13 +402,40 @@ impl Bmc for SimMachine {
     }
 
     async fn firmware(&self) -> Result<Vec<FirmwareItem>, BmcError> {
-        let item = |id: &str| FirmwareItem {
-            id: id.to_owned(),
-            name: Some(id.to_owned()),
-            version: Some("1.0".to_owned()),
-            updateable: Some(false),
-        };
-        Ok(vec![item("bmc"), item("bios")])
+        let state = self.state();
+        let items = state.hardware.firmware.iter();
+        let items = items.map(|(id, version)| FirmwareItem {
+            id: id.clone(),
+            name: Some(id.clone()),
+            version: Some(version.clone()),
+            updateable: Some(true),
+        });
+        Ok(items.collect())
+    }
+
+    /// The image is named by its version: `http://files/2.0.bin`. It holds from the next boot on.
+    async fn update_firmware(&self, update: &FirmwareUpdate) -> Result<Option<TaskRef>, BmcError> {
+        let mut state = self.touch(Touch::Firmware)?;
+        let name = update.image.path().rsplit('/').next().unwrap_or_default();
+        let version = name.trim_end_matches(".bin").to_owned();
+        let part = update.targets.first().map_or("bios", String::as_str);
+        let pending = &mut state.hardware.firmware_pending;
+        pending.insert(part.to_owned(), version);
+        Ok(Some(TaskRef(part.to_owned())))
+    }
+
+    async fn task(&self, task: &TaskRef) -> Result<TaskProgress, BmcError> {
+        let state = self.touch(Touch::Firmware)?;
+        let waits = state.hardware.firmware_pending.contains_key(&task.0);
+        Ok(TaskProgress {
+            state: if waits {
+                TaskState::NeedsBoot
+            } else {
+                TaskState::Completed
+            },
+            percent: None,
+            messages: Vec::new(),
+        })
     }
 
     async fn indicator(&self) -> Result<Indicator, BmcError> {

@@ -6,6 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::time::{Instant, interval};
 
+/// For a program to listen, on a machine where guests boot beside it.
+pub const START: Duration = Duration::from_secs(120);
+
 /// A program that runs while this lives.
 pub struct Running {
     child: Child,

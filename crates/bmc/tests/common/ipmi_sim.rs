@@ -1,12 +1,11 @@
 //! OpenIPMI's simulated BMC (`ipmi_sim`) in front of a machine of QEMU's: a script is its hands.
 
-use super::child::{Running, free_ports, wait_until};
+use super::child::{Running, START, free_ports, wait_until};
 use super::{PASSWORD, USERNAME};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 pub struct IpmiSim {
     pub port: u16,
@@ -42,7 +41,7 @@ impl IpmiSim {
         command.arg("-f").arg(at("emu.conf"));
         command.arg("-s").arg(at("state"));
         let mut bmc = Running::start(&mut command, &log);
-        wait_until("the BMC listens", Duration::from_secs(10), async || {
+        wait_until("the BMC listens", START, async || {
             bmc.assert_alive(&log);
             // Of this thread's namespace, which need not be the process's.
             let sockets = fs::read_to_string("/proc/thread-self/net/udp").unwrap();

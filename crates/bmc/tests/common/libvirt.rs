@@ -3,13 +3,12 @@
 //!
 //! libvirtd runs as an unprivileged user with its own directories, so it sees no other machine and needs no namespace.
 
-use super::child::{Running, free_ports, wait_until};
+use super::child::{Running, START, free_ports, wait_until};
 use super::{PASSWORD, USERNAME};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 const NOBODY: u32 = 65534;
 pub const OVMF: &str = "/usr/share/OVMF";
@@ -49,8 +48,7 @@ impl Emulated {
         let mut command = python(root, "sushy-emulator");
         command.arg("--config").arg(root.join("sushy.conf"));
         let mut emulator = Running::start(&mut command, &log);
-        let limit = Duration::from_secs(30);
-        wait_until("the emulator listens", limit, async || {
+        wait_until("the emulator listens", START, async || {
             emulator.assert_alive(&log);
             tokio::net::TcpStream::connect(("127.0.0.1", port))
                 .await
@@ -116,7 +114,7 @@ async fn start_libvirt(root: &Path) -> Running {
         .env("HOME", root.join("home"))
         .env("XDG_RUNTIME_DIR", root.join("run"));
     let mut libvirt = Running::start(&mut command, &log);
-    wait_until("libvirtd listens", Duration::from_secs(30), async || {
+    wait_until("libvirtd listens", START, async || {
         libvirt.assert_alive(&log);
         tokio::net::UnixStream::connect(root.join("run/libvirt/libvirt-sock"))
             .await

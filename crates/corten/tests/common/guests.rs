@@ -106,7 +106,7 @@ pub async fn greeted(owner: &Actor, id: &str) {
 pub async fn assert_nothing_left(admin: &Actor, data: &Path) {
     until(
         "the end of every guest's process",
-        Duration::from_secs(20),
+        Duration::from_secs(60),
         async || all(data).is_empty().then_some(()),
     )
     .await;

@@ -171,8 +171,9 @@ impl CleanNode {
         };
         let mut tx = cx.commit().await?;
         let mut node = work::lock(&mut tx, node.id).await?;
-        steps::finish(&mut tx, &mut node, &ran).await?;
-        if ran.hold {
+        let hold = ran.hold;
+        steps::finish(&mut tx, &mut node, ran).await?;
+        if hold {
             return work::hold(tx, cx, &mut node).await;
         }
         let next = if node.steps.is_empty() {

@@ -11,7 +11,7 @@
 use super::ramdisk::visit::Visit;
 use super::ramdisk::{boots, leave, orders, timeline, visit};
 use super::work::{self, Input};
-use super::{deploy_image, machine, steps};
+use super::{bmc_steps, deploy_image, machine, steps};
 use crate::context::Context;
 use async_trait::async_trait;
 use corten_bmc::{Boot, BootDevice, PowerAction, Task};
@@ -62,7 +62,12 @@ impl Workflow for DeployNode {
         match step {
             Step::Prepare => self.prepare(&node, cx).await,
             Step::Visit(visit) => {
-                let arrived = Step::Install;
+                // A boot that a step asked for comes after the image.
+                let arrived = if bmc_steps::was_booted(&node) {
+                    Step::Run
+                } else {
+                    Step::Install
+                };
                 visit::go(&self.0, cx, &node, visit, Step::Visit, arrived).await
             }
             Step::Install => self.install(&node, cx).await,
@@ -155,10 +160,11 @@ impl DeployNode {
         };
         let mut tx = cx.commit().await?;
         let mut node = work::lock(&mut tx, node.id).await?;
-        steps::finish(&mut tx, &mut node, &ran).await?;
+        let hold = ran.hold;
+        steps::finish(&mut tx, &mut node, ran).await?;
         // What was written to a wiped disk is not wiped.
         node.wiped = None;
-        if ran.hold {
+        if hold {
             return work::hold(tx, cx, &mut node).await;
         }
         self.go_on(tx, cx, &mut node).await

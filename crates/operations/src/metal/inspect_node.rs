@@ -9,14 +9,14 @@
 use super::ramdisk::visit::Visit;
 use super::ramdisk::{leave, orders, visit};
 use super::work::{self, Input};
-use super::{inspection_rule, machine, port};
+use super::{inspection_rule, machine, port, seen};
 use crate::context::Context;
 use async_trait::async_trait;
-use corten_bmc::{Bmc, BmcError, Inventory, Task};
+use corten_bmc::{Attributes, Bmc, BmcError, FirmwareItem, Inventory, Task};
 use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
 use corten_model::lifecycle::node::NodeEvent;
 use corten_model::time::Timestamp;
-use corten_store::metal::node::{BiosSetting, FirmwareComponent, Inspection, Node};
+use corten_store::metal::node::{Inspection, Node};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -44,8 +44,8 @@ pub fn from_within(node: &Node) -> bool {
 /// What a BMC told.
 struct Found {
     inventory: Inventory,
-    bios: Vec<(String, String)>,
-    firmware: Vec<(String, Option<String>)>,
+    bios: Attributes,
+    firmware: Vec<FirmwareItem>,
 }
 
 #[async_trait]
@@ -117,7 +117,7 @@ impl InspectNode {
             .iter()
             .map(|card| card.mac.clone());
         port::found(&mut tx, &node, macs.collect(), cx.now()).await?;
-        keep(&mut node, &found, cx.now());
+        keep(&mut node, found, cx.now());
         inspection_rule::apply(&self.0, &mut tx, &mut node, cx.now()).await?;
         work::succeed(tx, cx, &mut node, NodeEvent::Done).await
     }
@@ -146,18 +146,10 @@ impl InspectNode {
 async fn ask(bmc: &dyn Bmc) -> Result<Found, BmcError> {
     let inventory = bmc.inventory().await?;
     let bios = or_none(bmc.bios().await)?.unwrap_or_default();
-    let firmware = or_none(bmc.firmware().await)?.unwrap_or_default();
     Ok(Found {
         inventory,
-        bios: bios
-            .current
-            .into_iter()
-            .map(|(name, value)| (name, value.to_string()))
-            .collect(),
-        firmware: firmware
-            .into_iter()
-            .map(|item| (item.name.unwrap_or(item.id), item.version))
-            .collect(),
+        bios: bios.current,
+        firmware: or_none(bmc.firmware().await)?.unwrap_or_default(),
     })
 }
 
@@ -170,12 +162,8 @@ fn or_none<T>(answer: Result<T, BmcError>) -> Result<Option<T>, BmcError> {
     }
 }
 
-fn keep(node: &mut Node, found: &Found, now: Timestamp) {
-    let Found {
-        inventory,
-        bios,
-        firmware,
-    } = found;
+fn keep(node: &mut Node, found: Found, now: Timestamp) {
+    let inventory = &found.inventory;
     for (name, value) in properties(inventory) {
         node.properties.insert(name.to_owned(), value);
     }
@@ -185,30 +173,8 @@ fn keep(node: &mut Node, found: &Found, now: Timestamp) {
         inventory: Some(view(inventory)),
         plugin_data: Some(json!({"source": "bmc"})),
     };
-    node.bios = bios
-        .iter()
-        .map(|(name, value)| BiosSetting {
-            name: name.clone(),
-            value: Some(value.clone()),
-            seen_at: now,
-        })
-        .collect();
-    let before = std::mem::take(&mut node.firmware);
-    node.firmware = firmware
-        .iter()
-        .map(|(component, version)| {
-            let known = before.iter().find(|known| known.component == *component);
-            FirmwareComponent {
-                component: component.clone(),
-                initial_version: known
-                    .map_or(version.clone(), |known| known.initial_version.clone()),
-                current_version: version.clone(),
-                last_version_flashed: known.and_then(|known| known.last_version_flashed.clone()),
-                created_at: known.map_or(now, |known| known.created_at),
-                updated_at: known.map(|_| now),
-            }
-        })
-        .collect();
+    node.bios = seen::bios(found.bios, now);
+    node.firmware = seen::firmware(node, found.firmware, now);
 }
 
 fn architecture(word: &str) -> String {

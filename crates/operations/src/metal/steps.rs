@@ -1,9 +1,10 @@
 //! The steps that an operator asks for: reading them, choosing those of templates, and running one after the other.
 
+use super::bmc_steps::OF_BMC;
 use super::driver::FAKE;
 use super::ramdisk::orders::Pending;
 use super::ramdisk::{self, orders, timeline};
-use super::work;
+use super::{bmc_steps, work};
 use crate::context::Context;
 use corten_bmc::{PowerAction, Task};
 use corten_engine::{StepCx, StepError};
@@ -11,7 +12,7 @@ use corten_model::ids::{NodeId, WipeId};
 use corten_model::refusal::Refusal;
 use corten_store::metal::Object;
 use corten_store::metal::deploy_template::DeployTemplate;
-use corten_store::metal::node::{Node, Step};
+use corten_store::metal::node::{BiosSetting, FirmwareComponent, Node, Step};
 use corten_store::metal::runbook::Runbook;
 use corten_store::metal::wipe::{Wipe, WipedDisk};
 use corten_store::{Failure, Query, Tx, record};
@@ -79,9 +80,9 @@ pub fn interfaces() -> impl Iterator<Item = &'static str> {
 /// Refuses a step that a node's server does not have.
 pub fn check(node: &Node, steps: &[Step]) -> Result<(), Refusal> {
     let (known, common) = if node.driver == FAKE {
-        (SIMULATED, COMMON)
+        (SIMULATED.to_vec(), COMMON)
     } else {
-        (OF_RAMDISK, COMMON_INSIDE)
+        ([OF_RAMDISK, OF_BMC].concat(), COMMON_INSIDE)
     };
     for step in steps {
         let of_interface = known
@@ -115,8 +116,16 @@ pub fn check(node: &Node, steps: &[Step]) -> Result<(), Refusal> {
                 [of_interface.1, common].concat().join(", ")
             )));
         }
+        if is_of_bmc(node, step) {
+            bmc_steps::check(step)?;
+        }
     }
     Ok(())
+}
+
+/// Whether the BMC carries a step out; a simulated server without a ramdisk does it itself.
+fn is_of_bmc(node: &Node, step: &Step) -> bool {
+    ramdisk::boots(node) && bmc_steps::is_of_bmc(step)
 }
 
 /// The steps of the templates that an instance's traits name, the highest priority first.
@@ -139,6 +148,7 @@ pub async fn of_templates(tx: &mut Tx, node: &Node) -> Result<Vec<Step>, Failure
             step: step.step,
             args: step.args,
             priority: step.priority,
+            progress: None,
         })
         .collect();
     steps.sort_by_key(|step| std::cmp::Reverse(step.priority));
@@ -164,6 +174,7 @@ pub fn of_runbook(runbook: &Runbook, node: &Node) -> Result<Vec<Step>, Refusal> 
             step: step.step,
             args: step.args,
             priority: 0,
+            progress: None,
         })
         .collect())
 }
@@ -172,6 +183,9 @@ pub fn of_runbook(runbook: &Runbook, node: &Node) -> Result<Vec<Step>, Refusal> 
 #[derive(Debug, Default)]
 pub struct Ran {
     pub wipe: Option<Wipe>,
+    /// What the BMC shows now.
+    pub bios: Option<Vec<BiosSetting>>,
+    pub firmware: Option<Vec<FirmwareComponent>>,
     /// A person's consent is awaited.
     pub hold: bool,
 }
@@ -201,6 +215,9 @@ pub async fn run(
         work::switch(cx, node, action).await?;
         return Ok(Ok(Ran::default()));
     }
+    if is_of_bmc(node, step) {
+        return bmc_steps::run(cx, at, node, step).await;
+    }
     let task = if step.step == ERASE {
         Task::Erase
     } else {
@@ -216,7 +233,7 @@ pub async fn run(
     Ok(given.map(|report| Ran {
         wipe: (!report.wiped.is_empty())
             .then(|| proof(node.id, report.wiped, at.now(), at.origin())),
-        hold: false,
+        ..Ran::default()
     }))
 }
 
@@ -245,9 +262,15 @@ pub async fn prove(tx: &mut Tx, node: &mut Node, wipe: &Wipe) -> Result<(), Step
 }
 
 /// Writes what a step left, and takes it off the list.
-pub async fn finish(tx: &mut Tx, node: &mut Node, ran: &Ran) -> Result<(), StepError> {
+pub async fn finish(tx: &mut Tx, node: &mut Node, ran: Ran) -> Result<(), StepError> {
     if let Some(wipe) = &ran.wipe {
         prove(tx, node, wipe).await?;
+    }
+    if let Some(bios) = ran.bios {
+        node.bios = bios;
+    }
+    if let Some(firmware) = ran.firmware {
+        node.firmware = firmware;
     }
     if node.steps.is_empty() {
         return Ok(());

@@ -11,6 +11,7 @@ use corten_store::metal::node::{Node, SUBJECT, Step};
 use corten_store::metal::wipe::{self, Wipe};
 use corten_store::operations::{self, Filter};
 use corten_store::{record, transitions};
+use serde_json::json;
 use std::collections::BTreeMap;
 
 pub fn operator() -> Actor {
@@ -38,15 +39,22 @@ pub async fn enroll(cloud: &Cloud, booted: bool) -> NodeId {
 
 pub fn wish(verb: NodeVerb) -> Wish {
     let by_hand = matches!(verb, NodeVerb::Clean | NodeVerb::Service);
-    let step = |name: &str| Step {
+    let step = |name: &str, args: serde_json::Value| Step {
         interface: "bios".to_owned(),
         step: name.to_owned(),
-        args: serde_json::Map::new(),
+        args: args.as_object().cloned().unwrap(),
         priority: 0,
+        progress: None,
     };
     Wish {
         verb,
-        steps: by_hand.then(|| vec![step("factory_reset"), step("apply_configuration")]),
+        steps: by_hand.then(|| {
+            let off = json!({"settings": [{"name": "ProcVirtualization", "value": "Disabled"}]});
+            vec![
+                step("factory_reset", json!({})),
+                step("apply_configuration", off),
+            ]
+        }),
         runbook: None,
         config_drive: None,
         rescue_password: (verb == NodeVerb::Rescue).then(|| "secret".to_owned()),

@@ -1,0 +1,218 @@
+//! Steps that a server's BMC carries out over boots, as cleaning, deployment and service have them: BIOS settings and firmware.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
+
+use corten_bmc::BmcError;
+use corten_model::ids::NodeId;
+use corten_model::lifecycle::node::{NodeVerb, ProvisionState};
+use corten_model::time::Timestamp;
+use corten_operations::metal::Ident;
+use corten_operations::metal::provision::{self, Wish};
+use corten_sim::Touch;
+use corten_store::metal::boot_sign;
+use corten_store::metal::node::{Node, Step};
+use harness::Cloud;
+use harness::metal::{after, assert_sound, node_of, operator, wish};
+use serde_json::{Value, json};
+
+use NodeVerb::{Active, Clean, Manage, Provide};
+
+fn with_step(verb: NodeVerb, interface: &str, name: &str, args: Value) -> Wish {
+    let step = Step {
+        interface: interface.to_owned(),
+        step: name.to_owned(),
+        args: args.as_object().cloned().unwrap(),
+        priority: 50,
+        progress: None,
+    };
+    Wish {
+        steps: Some(vec![step]),
+        ..wish(verb)
+    }
+}
+
+fn virtualization(value: &str) -> Value {
+    json!({"settings": [{"name": "ProcVirtualization", "value": value}]})
+}
+
+async fn cleaned(cloud: &Cloud, id: NodeId, wish: Wish) -> Node {
+    provision::set(&cloud.cx, &operator(), &Ident::id(id), wish)
+        .await
+        .unwrap();
+    cloud.drain().await;
+    node_of(cloud, id).await
+}
+
+async fn count(cloud: &Cloud, id: NodeId, event: &str) -> usize {
+    let mut tx = cloud.cx.store.read().await.unwrap();
+    let signs = boot_sign::of_node(&mut tx, id, Timestamp::from_micros(0)).await;
+    let signs = signs.unwrap();
+    signs.iter().filter(|sign| sign.event == event).count()
+}
+
+#[tokio::test]
+async fn bios_settings_hold_after_the_boot_that_they_are_given() {
+    let cloud = Cloud::open().await;
+    let id = after(&cloud, true, &[Manage]).await;
+    let apply = || {
+        with_step(
+            Clean,
+            "bios",
+            "apply_configuration",
+            virtualization("Disabled"),
+        )
+    };
+    let node = cleaned(&cloud, id, apply()).await;
+    assert_eq!(
+        node.provision.state,
+        ProvisionState::Manageable,
+        "{:?}",
+        node.last_error
+    );
+    let shown = node
+        .bios
+        .iter()
+        .find(|setting| setting.name == "ProcVirtualization");
+    assert_eq!(shown.unwrap().value.as_deref(), Some("Disabled"));
+    assert_eq!(
+        count(&cloud, id, "boot planned").await,
+        2,
+        "the ramdisk, and again"
+    );
+    assert_sound(&cloud, id, "applied").await;
+
+    // What holds already takes no boot.
+    cleaned(&cloud, id, apply()).await;
+    assert_eq!(count(&cloud, id, "boot planned").await, 3);
+
+    let reset = with_step(Clean, "bios", "factory_reset", json!({}));
+    let node = cleaned(&cloud, id, reset).await;
+    let shown = node
+        .bios
+        .iter()
+        .find(|setting| setting.name == "ProcVirtualization");
+    assert_eq!(shown.unwrap().value.as_deref(), Some("Enabled"));
+}
+
+#[tokio::test]
+async fn settings_that_do_not_hold_end_the_cleaning_with_what_is_shown() {
+    let cloud = Cloud::open().await;
+    let id = after(&cloud, true, &[Manage]).await;
+    cloud.machines.get(&id.to_string()).lose_settings();
+    let apply = with_step(
+        Clean,
+        "bios",
+        "apply_configuration",
+        virtualization("Disabled"),
+    );
+    let node = cleaned(&cloud, id, apply).await;
+    assert_eq!(node.provision.state, ProvisionState::CleanFailed);
+    let why = node.last_error.unwrap();
+    for part in [
+        "ProcVirtualization = Disabled",
+        "not applied",
+        "it is Enabled",
+    ] {
+        assert!(why.contains(part), "{why}");
+    }
+    assert_eq!(
+        count(&cloud, id, "boot planned").await,
+        2,
+        "no more than once"
+    );
+    assert_sound(&cloud, id, "lost").await;
+}
+
+#[tokio::test]
+async fn firmware_is_installed_once_and_shown() {
+    let cloud = Cloud::open().await;
+    let id = after(&cloud, true, &[Manage]).await;
+    let images = json!({"settings": [
+        {"component": "bmc", "url": "http://files/2.1.bin"},
+        {"component": "bios", "url": "http://files/3.7.bin"},
+    ]});
+    // The BMC is away while it updates itself.
+    let away = BmcError::Unreachable {
+        bmc: "sim".to_owned(),
+        reason: "no route to host".to_owned(),
+    };
+    let machine = cloud.machines.get(&id.to_string());
+    machine.fail_next(Touch::Firmware, 1, away);
+    let update = with_step(Clean, "firmware", "update", images);
+    let node = cleaned(&cloud, id, update).await;
+    assert_eq!(
+        node.provision.state,
+        ProvisionState::Manageable,
+        "{:?}",
+        node.last_error
+    );
+    for (component, version) in [("bmc", "2.1"), ("bios", "3.7")] {
+        let shown = node
+            .firmware
+            .iter()
+            .find(|shown| shown.component == component);
+        let shown = shown.unwrap();
+        assert_eq!(shown.current_version.as_deref(), Some(version));
+        assert_eq!(shown.last_version_flashed.as_deref(), Some(version));
+    }
+    assert_eq!(count(&cloud, id, "boot planned").await, 2);
+    assert_sound(&cloud, id, "installed").await;
+}
+
+#[tokio::test]
+async fn a_component_that_no_bmc_has_is_told_with_those_it_has() {
+    let cloud = Cloud::open().await;
+    let id = after(&cloud, true, &[Manage]).await;
+    let images = json!({"settings": [{"component": "toaster", "url": "http://files/2.1.bin"}]});
+    let update = with_step(Clean, "firmware", "update", images);
+    let node = cleaned(&cloud, id, update).await;
+    assert_eq!(node.provision.state, ProvisionState::CleanFailed);
+    let why = node.last_error.unwrap();
+    assert!(why.contains("toaster") && why.contains("bios"), "{why}");
+}
+
+/// The boot that a setting needs brings no second writing of the image.
+#[tokio::test]
+async fn a_deployment_sets_the_bios_and_writes_once() {
+    let cloud = Cloud::open().await;
+    let id = after(&cloud, true, &[Manage, Provide]).await;
+    let deploy = with_step(
+        Active,
+        "bios",
+        "apply_configuration",
+        virtualization("Disabled"),
+    );
+    let node = cleaned(&cloud, id, deploy).await;
+    assert_eq!(
+        node.provision.state,
+        ProvisionState::Active,
+        "{:?}",
+        node.last_error
+    );
+    assert_eq!(count(&cloud, id, "written").await, 1);
+    let shown = node
+        .bios
+        .iter()
+        .find(|setting| setting.name == "ProcVirtualization");
+    assert_eq!(shown.unwrap().value.as_deref(), Some("Disabled"));
+    assert_sound(&cloud, id, "deployed").await;
+}
+
+#[tokio::test]
+async fn arguments_are_checked_before_anything_begins() {
+    let cloud = Cloud::open().await;
+    let id = after(&cloud, true, &[Manage]).await;
+    let wish = with_step(Clean, "bios", "apply_configuration", json!({}));
+    let refused = provision::set(&cloud.cx, &operator(), &Ident::id(id), wish).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(
+        refused.contains("bios.apply_configuration needs the argument settings"),
+        "{refused}"
+    );
+    assert_eq!(
+        node_of(&cloud, id).await.provision.state,
+        ProvisionState::Manageable
+    );
+}
