@@ -64,7 +64,7 @@ enum Command {
     },
     /// Log in to a server through its public IP.
     Ssh {
-        /// PROJECT/SERVER, for example `demo/first`.
+        /// PROJECT/SERVER, for example `demo/first`, or USER@PROJECT/SERVER where the image has another user than the tiny one's.
         server: String,
         /// What to run there; without it, a shell.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

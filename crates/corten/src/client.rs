@@ -1,5 +1,6 @@
 //! A small client of our own API, for `corten up`: it does what a user would do.
 
+use crate::process;
 use anyhow::{Context as _, bail};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -32,7 +33,13 @@ impl Client {
             .post(format!("{base}/identity/v3/auth/tokens"))
             .json(&body)
             .send()
-            .await?;
+            .await
+            .with_context(|| {
+                format!(
+                    "the control plane does not answer at {base}; `{} up` starts it",
+                    process::called()
+                )
+            })?;
         let response = refuse(response, "log in").await?;
         let token = response
             .headers()

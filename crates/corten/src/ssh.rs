@@ -1,4 +1,4 @@
-//! `corten ssh PROJECT/SERVER`: logs in to a server of a project whose password this machine keeps, with the key that
+//! `corten ssh [USER@]PROJECT/SERVER`: logs in to a server of a project whose password this machine keeps, with the key that
 //! `corten up` made, through the server's public IP.
 
 use crate::cli::Place;
@@ -6,16 +6,17 @@ use crate::client::Client;
 use crate::cloud::{self, Passwords};
 use crate::config::{self, Config};
 use crate::process;
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-/// The user of our own guest images.
-const LOGIN: &str = "corten";
+/// The user of the tiny image. Others have another: `debian` of debian-12.
+const USER: &str = "corten";
 
 /// Becomes an SSH client that is connected to the server.
 pub async fn run(place: &Place, server: &str, words: &[String]) -> anyhow::Result<()> {
     let config = config::load(place)?;
+    let (user, server) = server.split_once('@').unwrap_or((USER, server));
     let (project, name) = server
         .split_once('/')
         .with_context(|| format!("'{server}' is not PROJECT/SERVER, for example demo/first"))?;
@@ -34,18 +35,46 @@ pub async fn run(place: &Place, server: &str, words: &[String]) -> anyhow::Resul
             "the password of project '{other}' is not kept on this machine: use ssh with the server's public IP"
         ),
     };
-    let address = public_ip(&client, name).await?.with_context(|| {
-        format!(
-            "server '{name}' has no public IP: an administrator gives it one with 'openstack floating ip create' and \
-             'openstack server add floating ip'"
+    let way = way_in(&client, name).await?.map_err(|id| {
+        anyhow!(
+            "server '{name}' has no public IP: an administrator gives it one with 'openstack --os-cloud corten floating ip \
+             create --project {project} public' and 'openstack --os-cloud corten server add floating ip {id} ADDRESS'"
         )
     })?;
-    let error = ssh(&config, &address, words).exec();
+    let way = WayIn {
+        user: user.to_owned(),
+        ..way
+    };
+    let error = ssh(&config, &way, words).exec();
     Err(error).context("cannot run ssh: install the Debian package openssh-client")
 }
 
-/// The command that logs in at an address. Host keys are kept beside the cloud, not with the user's own.
-pub fn ssh(config: &Config, address: &str, words: &[String]) -> Command {
+/// How a server is reached.
+pub struct WayIn {
+    user: String,
+    server: String,
+    address: String,
+}
+
+impl WayIn {
+    /// With the user of the tiny image.
+    pub fn new(server: String, address: String) -> Self {
+        let user = USER.to_owned();
+        Self {
+            user,
+            server,
+            address,
+        }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+/// The command that logs in. Host keys are kept beside the cloud, not with the user's own, and by the server: its public IP
+/// may have been another's.
+pub fn ssh(config: &Config, way: &WayIn, words: &[String]) -> Command {
     let known = config.data.join("known_hosts");
     let mut command = Command::new("ssh");
     command
@@ -61,13 +90,14 @@ pub fn ssh(config: &Config, address: &str, words: &[String]) -> Command {
             "-o",
         ])
         .arg(format!("UserKnownHostsFile={}", known.display()))
-        .arg(format!("{LOGIN}@{address}"))
+        .args(["-o", &format!("HostKeyAlias={}", way.server)])
+        .arg(format!("{}@{}", way.user, way.address))
         .args(words);
     command
 }
 
-/// The first public IP that leads to a server, if one does.
-pub async fn public_ip(client: &Client, name: &str) -> anyhow::Result<Option<String>> {
+/// By the first public IP that leads to a server; if none does, the server's id.
+pub async fn way_in(client: &Client, name: &str) -> anyhow::Result<Result<WayIn, String>> {
     let found = client
         .get(&format!("/compute/v2.1/servers/detail?name=^{name}$"))
         .await?;
@@ -82,5 +112,10 @@ pub async fn public_ip(client: &Client, name: &str) -> anyhow::Result<Option<Str
         .flatten()
         .find(|address| address["OS-EXT-IPS:type"] == "floating");
     let address = floating.and_then(|address| address["addr"].as_str());
-    Ok(address.map(str::to_owned))
+    let server = server["id"].as_str().context("the answer has no id")?;
+    let server = server.to_owned();
+    Ok(match address.map(str::to_owned) {
+        Some(address) => Ok(WayIn::new(server, address)),
+        None => Err(server),
+    })
 }

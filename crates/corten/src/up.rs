@@ -4,6 +4,7 @@ use crate::cli::Place;
 use crate::client::{self, Client};
 use crate::cloud::{self, Passwords};
 use crate::config::{self, Config};
+use crate::ssh::WayIn;
 use crate::{first_network, networks, process, ssh};
 use anyhow::{Context as _, bail};
 use corten::images::{self, ConsoleProgress, TinyOptions};
@@ -16,6 +17,9 @@ use std::time::{Duration, Instant};
 
 /// What the tiny guest prints when it has reached userland.
 const USERLAND: &str = "reached userland";
+
+/// Stands in the data directory once the first instance was there, whatever became of it since.
+const FINISHED: &str = "first-instance";
 
 /// Where the instance is found that the first `up` makes.
 const FIRST: &str = "/compute/v2.1/servers?name=^first$";
@@ -44,10 +48,13 @@ impl Report {
     }
 }
 
-/// Starts the cloud and boots a first instance. On a running cloud it changes nothing.
+/// Starts the cloud and boots a first instance. On a running cloud it changes nothing, unless an earlier one was not finished.
 pub async fn up(place: &Place, bare: bool) -> anyhow::Result<()> {
     let config = config::load(place)?;
-    if let Some(pid) = process::running(&config.data) {
+    let finished = config.data.join(FINISHED);
+    if let Some(pid) = process::running(&config.data)
+        && (bare || finished.exists())
+    {
         say!(
             "The cloud is running already (pid {}); nothing was changed.",
             pid.as_raw_nonzero()
@@ -61,14 +68,24 @@ pub async fn up(place: &Place, bare: bool) -> anyhow::Result<()> {
     }
     let mut report = Report(Vec::new());
     cloud::private_dir(&config.data)?;
-    report
-        .step(
-            "Starting the control plane",
-            start(&config, place.config.as_deref()),
-        )
-        .await?;
+    if process::running(&config.data).is_some() {
+        say!(
+            "The control plane runs already, and its first instance was not finished: going on with it."
+        );
+    } else {
+        let starting = start(&config, place.config.as_deref());
+        report.step("Starting the control plane", starting).await?;
+    }
     if !bare {
-        first_instance(&config, &mut report).await?;
+        let first = first_instance(&config, &mut report).await;
+        first.with_context(|| {
+            format!(
+                "the control plane runs, but the instance 'first' is not finished; mend what is said here and run \
+                 `{} up` again",
+                process::called()
+            )
+        })?;
+        std::fs::write(&finished, "").context("cannot note that the first instance is there")?;
     }
     report.print();
     hints(&config);
@@ -160,8 +177,9 @@ async fn first_instance(config: &Config, report: &mut Report) -> anyhow::Result<
     if network.is_some() {
         let published = first_network::publish(&admin, &id);
         let address = report.step("Giving it a public IP", published).await?;
+        let way = WayIn::new(id.clone(), address);
         report
-            .step("Logging in by SSH", log_in(config, &address))
+            .step("Logging in by SSH", log_in(config, &way))
             .await?;
     }
     say!("\nInstance 'first' of project 'demo': {id}");
@@ -180,9 +198,12 @@ async fn tell_first(config: &Config) -> anyhow::Result<()> {
 
 /// How to log in to the first instance, if it has a public IP.
 async fn tell_public_ip(demo: &Client) -> anyhow::Result<()> {
-    if let Some(address) = ssh::public_ip(demo, "first").await? {
+    if let Ok(way) = ssh::way_in(demo, "first").await? {
         let corten = process::called();
-        say!("Its public IP is {address}; log in with: {corten} ssh demo/first");
+        say!(
+            "Its public IP is {}; log in with: {corten} ssh demo/first",
+            way.address()
+        );
     }
     Ok(())
 }
@@ -230,16 +251,37 @@ async fn make_key(demo: &Client, config: &Config) -> anyhow::Result<()> {
     if find_key(demo).await? {
         return Ok(());
     }
-    let made = demo
-        .post(
-            "/compute/v2.1/os-keypairs",
-            json!({"keypair": {"name": "demo"}}),
-        )
-        .await?;
+    let mut pair = json!({"name": "demo"});
+    let path = cloud::key_path(config);
+    if path.exists() {
+        // The only key of the guests that have it.
+        pair["public_key"] = json!(public_half(&path).await?);
+    }
+    let pairs = "/compute/v2.1/os-keypairs";
+    let made = demo.post(pairs, json!({ "keypair": pair })).await?;
+    if path.exists() {
+        return Ok(());
+    }
     let private = made["keypair"]["private_key"]
         .as_str()
         .context("the answer has no private key")?;
-    cloud::write_private(&cloud::key_path(config), private)
+    cloud::write_private(&path, private)
+}
+
+async fn public_half(key: &Path) -> anyhow::Result<String> {
+    let output = tokio::process::Command::new("ssh-keygen")
+        .arg("-yf")
+        .arg(key)
+        .output()
+        .await
+        .context("cannot run ssh-keygen: install the Debian package openssh-client")?;
+    if !output.status.success() {
+        bail!(
+            "{} holds no private key: put it back, or remove it to have a new one made",
+            key.display()
+        );
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
 async fn find_key(demo: &Client) -> anyhow::Result<bool> {
@@ -252,11 +294,11 @@ async fn find_key(demo: &Client) -> anyhow::Result<bool> {
 }
 
 /// Waits until the guest's SSH server lets us in with the key.
-async fn log_in(config: &Config, address: &str) -> anyhow::Result<()> {
+async fn log_in(config: &Config, way: &WayIn) -> anyhow::Result<()> {
     let patience = Instant::now() + Duration::from_secs(60);
     let words = ["true".to_owned()];
     loop {
-        let mut command = tokio::process::Command::from(ssh::ssh(config, address, &words));
+        let mut command = tokio::process::Command::from(ssh::ssh(config, way, &words));
         let output = command
             .output()
             .await
@@ -266,13 +308,17 @@ async fn log_in(config: &Config, address: &str) -> anyhow::Result<()> {
         }
         if Instant::now() > patience {
             bail!(
-                "cannot log in at {address}: {}",
+                "cannot log in at {}: {}",
+                way.address(),
                 String::from_utf8_lossy(&output.stderr).trim()
             );
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
+
+const NO_FLAVOR: &str = "there is no flavor 'm1.tiny': make it with `openstack --os-cloud corten flavor create --vcpus 1 \
+                         --ram 128 --disk 1 m1.tiny`";
 
 async fn create(demo: &Client, network: Option<&str>) -> anyhow::Result<String> {
     let image = find(demo, "/image/v2/images?name=tiny", "images")
@@ -287,7 +333,7 @@ async fn create(demo: &Client, network: Option<&str>) -> anyhow::Result<String> 
     let body = json!({"server": {
         "name": "first",
         "imageRef": id_of(&image)?,
-        "flavorRef": id_of(flavor.context("there is no flavor 'm1.tiny'")?)?,
+        "flavorRef": id_of(flavor.context(NO_FLAVOR)?)?,
         "key_name": "demo",
         "config_drive": true,
         "networks": network.map_or(json!("none"), |id| json!([{"uuid": id}])),
@@ -329,10 +375,11 @@ async fn userland(demo: &Client, id: &str) -> anyhow::Result<String> {
 }
 
 fn hints(config: &Config) {
-    let data = config.data.display();
+    let data = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
+    let data = data.display();
     let corten = process::called();
     say!(
-        "\nThe cloud answers at {}.\n\nNext, with the stock client (pip install python-openstackclient):\n  \
+        "\nThe cloud answers at {}.\n\nNext, with the stock client (`source scripts/client` in the source tree, or python-openstackclient from PyPI):\n  \
          export OS_CLIENT_CONFIG_FILE={data}/clouds.yaml\n  \
          openstack --os-cloud demo server list\n  \
          openstack --os-cloud demo console log show first\n  \
@@ -363,8 +410,7 @@ pub async fn destroy(place: &Place, yes: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     if !yes && !confirmed(&config)? {
-        say!("Nothing was removed.");
-        return Ok(());
+        bail!("nothing was removed: 'destroy' was not typed, and --yes was not given");
     }
     process::stop(&config.data).await?;
     remove_guests(&config)

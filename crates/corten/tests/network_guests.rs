@@ -32,7 +32,8 @@ use tokio::time::Instant;
 
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// Tells over and over that the other guest answers, and each change of its address in the second network.
+/// Tells over and over that the other guest answers, and each change of its address in the second network, of its way out and of
+/// its resolver.
 const CALLER: &str = r#"#!/bin/sh
 ping -q -c 1 -W 5 10.0.1.12 >/dev/null && echo "ping answered"
 echo "metadata: $(nc -w 5 169.254.169.254 80 </dev/null)"
@@ -44,8 +45,11 @@ while :; do
         echo "talk $count"
     fi
     second=$(ip -o -4 addr show | grep -o '10\.0\.2\.[0-9]*/24')
-    [ "${second:-none}" = "$before" ] || echo "second address ${second:-none}"
-    before=${second:-none}
+    out=$(ip route | sed -n 's/^default via \([0-9.]*\) .*/\1/p' | head -n 1)
+    names=$(sed -n 's/^nameserver //p' /etc/resolv.conf | head -n 1)
+    now="second address ${second:-none}, out by $out, names by $names"
+    [ "$now" = "$before" ] || echo "$now"
+    before=$now
     sleep 0.3
 done
 "#;
@@ -240,9 +244,9 @@ fn network(number: u8, group: SecurityGroupId, guests: &[(PortId, u8)]) -> (Netw
         subnets: vec![SubnetPlan {
             id: subnet,
             cidr: format!("10.0.{number}.0/24").parse().unwrap(),
-            gateway: None,
+            gateway: Some([10, 0, number, 1].into()),
             dhcp: true,
-            dns_servers: Vec::new(),
+            dns_servers: vec![[10, 0, number, 53].into()],
             host_routes: Vec::new(),
             ipv6: None,
             service_address: Some([10, 0, number, 2].into()),
@@ -332,13 +336,17 @@ async fn guests_talk_while_daemons_die_and_a_card_comes_and_goes() {
         nic: card,
     })
     .await;
-    lab.said(caller, "second address 10.0.2.11/24").await;
+    // The card that was there first stays the way out.
+    let way = "out by 10.0.1.1, names by 10.0.1.53";
+    lab.said(caller, &format!("second address 10.0.2.11/24, {way}"))
+        .await;
     lab.perform(Task::DetachNic {
         id: caller,
         port: second_port,
     })
     .await;
-    lab.said(caller, "second address none").await;
+    lab.said(caller, &format!("second address none, {way}"))
+        .await;
     lab.talks_on(caller).await;
     let figures = lab.host.diagnostics(caller).await.unwrap();
     assert!(

@@ -115,10 +115,10 @@ impl Policy {
     pub fn check(&self, actor: &Actor, action: Action, target: &Target) -> Result<(), Refusal> {
         match self.allows(actor, action, target) {
             Ok(true) => Ok(()),
-            Ok(false) => Err(refusal(actor, action)),
+            Ok(false) => Err(refusal(actor, action, target)),
             Err(error) => {
                 tracing::error!(%error, action = action.name, "a policy could not be decided; the request is refused");
-                Err(refusal(actor, action))
+                Err(refusal(actor, action, target))
             }
         }
     }
@@ -254,7 +254,7 @@ fn target_attributes(target: &Target) -> Attributes {
     attributes
 }
 
-fn refusal(actor: &Actor, action: Action) -> Refusal {
+fn refusal(actor: &Actor, action: Action, target: &Target) -> Refusal {
     let roles: Vec<&str> = actor.roles.iter().map(String::as_str).collect();
     let roles = if roles.is_empty() {
         "no role".to_owned()
@@ -267,8 +267,14 @@ fn refusal(actor: &Actor, action: Action) -> Refusal {
         Scope::Domain { id } => format!("domain {id}"),
         Scope::System => "the system".to_owned(),
     };
+    let elsewhere = match (&actor.scope, &target.project_id) {
+        (Scope::Project { id, .. }, Some(other)) if id != other => {
+            " What it is about belongs to another project."
+        }
+        _ => "",
+    };
     Refusal::forbidden(format!(
-        "You are not authorized to perform the requested action: {}. Its rule is {}; this token has {roles} on {scope}.",
+        "You are not authorized to perform the requested action: {}. Its rule is {}; this token has {roles} on {scope}.{elsewhere}",
         action.name,
         action.rule.as_str()
     ))

@@ -24,6 +24,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// So many networks are named when one must be chosen.
+const NAMED_MAX: usize = 5;
+
 /// What a create says about networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Networks {
@@ -148,13 +151,22 @@ impl Asker<'_> {
             .equals_or_is("project_id", self.project, shared)
             .all(tx)
             .await?;
-        let one = found.pop();
-        if found.is_empty() {
-            return Ok(one);
+        if found.len() <= 1 {
+            return Ok(found.pop());
         }
-        Err(Refusal::conflict(
-            "Multiple possible networks found, use a Network ID to be more specific.",
-        )
+        let named = found
+            .iter()
+            .take(NAMED_MAX)
+            .map(|network| format!("{} ({})", network.id, network.standard.name));
+        let named: Vec<_> = named.collect();
+        let more = match found.len().saturating_sub(NAMED_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Err(Refusal::conflict(format!(
+            "Multiple possible networks found, use a Network ID to be more specific: {}{more}.",
+            named.join(", ")
+        ))
         .named(rule::AMBIGUOUS)
         .into())
     }

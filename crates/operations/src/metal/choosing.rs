@@ -64,10 +64,15 @@ pub async fn choose(tx: &mut Tx, need: &Need) -> Result<Result<Node, String>, St
     } else {
         dropped.join("; ")
     };
+    let traits: Vec<&str> = need.traits.iter().map(String::as_str).collect();
+    let traits = if traits.is_empty() {
+        String::new()
+    } else {
+        format!(" and the traits {}", traits.join(", "))
+    };
     Ok(Err(format!(
-        "No node fits the resource class {} and the traits {:?}: {why}.",
+        "No node fits the resource class {}{traits}: {why}. A node is free once it is provided and carries no instance.",
         need.resource_class.as_deref().unwrap_or_default(),
-        need.traits
     )))
 }
 
@@ -80,14 +85,17 @@ fn misfit(node: &Node, need: &Need) -> Option<&'static str> {
     if !need.traits.is_subset(&node.traits) {
         return Some("without the traits");
     }
+    if node.instance_id.is_some() {
+        return Some("in use by an instance");
+    }
     if node.provision.state != ProvisionState::Available {
         return Some("not available");
     }
     if node.maintenance {
         return Some("in maintenance");
     }
-    if node.instance_id.is_some() || node.allocation_id.is_some() {
-        return Some("given already");
+    if node.allocation_id.is_some() {
+        return Some("allocated already");
     }
     if node.power.seen.is_none() {
         return Some("of unknown power");

@@ -131,7 +131,7 @@ pub async fn console_log(cx: &Context, instance: &Instance) -> Result<String, Fa
     match console::log(cx, &node).await {
         Some(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         None => Err(Refusal::not_implemented(format!(
-            "The console of instance {} lacks a serial line that is kept: its node has the console interface '{}', and only              '{}' (IPMI, serial over LAN) keeps one.",
+            "The console of instance {} lacks a serial line that is kept: its node has the console interface '{}', and only '{}' (IPMI, serial over LAN) keeps one.",
             instance.id,
             node.driver_part("console"),
             console::SOL

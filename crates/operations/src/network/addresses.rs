@@ -41,6 +41,16 @@ pub(crate) fn usable(cidr: IpNet) -> Range {
     }
 }
 
+/// The usable addresses of a prefix, in words: the first and the last.
+pub(crate) fn usable_in_words(cidr: IpNet) -> String {
+    let Range { start, end } = usable(cidr);
+    if start == end {
+        format!("{start} alone")
+    } else {
+        format!("{start} to {end}")
+    }
+}
+
 /// How many addresses a range has.
 pub(crate) fn size(range: Range) -> u128 {
     number(range.end) - number(range.start) + 1
@@ -108,6 +118,13 @@ mod tests {
             usable("2001:db8::/64".parse().unwrap()),
             range("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff")
         );
+    }
+
+    #[test]
+    fn the_usable_addresses_are_said_in_words() {
+        let said = |cidr: &str| usable_in_words(cidr.parse().unwrap());
+        assert_eq!(said("192.168.52.0/24"), "192.168.52.1 to 192.168.52.254");
+        assert_eq!(said("192.168.58.0/32"), "192.168.58.0 alone");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::router::{self, NewRouter};
 use super::router_gateway::WantedGateway;
 use super::router_interface::{self, Asked};
 use super::subnet::{self, NewSubnet};
-use super::{commit, subnet_pool};
+use super::{commit, port_removal, subnet_pool};
 use crate::context::Context;
 use corten_iam::action::network::NETWORKS_WRITE;
 use corten_iam::actor::Actor;
@@ -195,8 +195,10 @@ pub async fn delete(cx: &Arc<Context>, actor: &Actor, project: &ProjectId) -> Re
     if let Some(port) = ports.iter().find(|port| !is_ours(&port.device_owner)) {
         return Err(Refusal::conflict(format!(
             "Unable to complete operation on network {}. There are one or more ports still in use on the network, id \
-             for these ports is: {}.",
-            topology.network_id, port.id
+             for these ports is: {}. {}",
+            topology.network_id,
+            port.id,
+            port_removal::what_to_do(port)
         ))
         .named("NetworkInUse")
         .into());

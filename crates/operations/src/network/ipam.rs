@@ -1,7 +1,9 @@
 //! Which addresses a port gets. Each is a row that can exist once, written in the transaction that makes the port.
 
-use super::addresses::{address, autoconfigured, number, usable};
+use super::addresses::{address, autoconfigured, number, size, usable, usable_in_words};
 use super::invalid_input;
+use super::network::SERVICE_OWNER;
+use super::subnet_check::whole;
 use corten_model::ids::{NetworkId, SubnetId};
 use corten_model::refusal::Refusal;
 use corten_network::plan::Mac;
@@ -96,18 +98,14 @@ async fn exactly(
         let fixed = one(tx, port, subnets, *wish).await?;
         given.push(fixed);
     }
-    // Stations make these whether they were asked for or not.
-    let families: BTreeSet<bool> = given
-        .iter()
-        .map(|fixed| fixed.ip_address.is_ipv4())
-        .collect();
+    // Stations make these whether they were asked for or not. Only a port that shall have no address at all has none.
     let has = |id| given.iter().any(|fixed: &FixedIp| fixed.subnet_id == id);
     let own: Vec<_> = subnets
         .iter()
         .filter(|subnet| {
             subnet.is_autoconfigured()
                 && !has(subnet.id)
-                && families.contains(&false)
+                && !given.is_empty()
                 && !port.device_owner.starts_with("network:")
         })
         .collect();
@@ -154,12 +152,14 @@ async fn one(
             return Ok(own.ok_or_else(|| exhausted(port.network_id))?);
         }
         let found = next_free(tx, port, subnet).await?;
-        return Ok(found.ok_or_else(|| exhausted(port.network_id))?);
+        return Ok(found.ok_or_else(|| exhausted_in(port, subnet))?);
     };
     if !usable(subnet.cidr).contains(ip) {
         return Err(Refusal::invalid(format!(
-            "IP address {ip} is not a valid IP for the specified subnet: it is not a station's address of {}.",
-            subnet.cidr
+            "IP address {ip} is not a valid IP for the specified subnet. The usable addresses of {} are {}: ask for \
+             one of these, or for none in particular.",
+            subnet.cidr,
+            usable_in_words(subnet.cidr)
         ))
         .named("InvalidIpForSubnet")
         .into());
@@ -200,6 +200,46 @@ fn not_in_network(ip: IpAddr) -> Refusal {
 fn exhausted(network: NetworkId) -> Refusal {
     Refusal::conflict(format!(
         "No more IP addresses available on network {network}. Delete ports that are not needed, or add a subnet."
+    ))
+    .named("IpAddressGenerationFailure")
+}
+
+/// A subnet has no address left: what is the matter with it, if its pools never had one.
+fn exhausted_in(port: &Port, subnet: &Subnet) -> Refusal {
+    let network = port.network_id;
+    if !subnet.pools.is_empty() {
+        return exhausted(network);
+    }
+    let serves = port.device_owner == SERVICE_OWNER;
+    let whom = if serves {
+        "the port that serves DHCP"
+    } else {
+        "this port"
+    };
+    let without_dhcp = if serves {
+        ", a subnet without DHCP (`--no-dhcp`)"
+    } else {
+        ""
+    };
+    let room = match size(usable(subnet.cidr)) {
+        1 => "1 address".to_owned(),
+        several => format!("{several} addresses"),
+    };
+    let cidr = subnet.cidr;
+    let larger = if cidr.addr().is_ipv4() { 29 } else { 64 };
+    let why = match subnet.gateway {
+        Some(gateway) if whole(cidr, Some(gateway)).is_empty() => format!(
+            "The range of subnet {cidr} has room for {room}, which its gateway {gateway} takes, so {whom} gets none. \
+             Ask for a larger range (/{larger} or shorter){without_dhcp}, or a subnet without a gateway \
+             (`--gateway none`)."
+        ),
+        _ => format!(
+            "The range of subnet {cidr} has room for {room}, but the subnet has no allocation pool, so {whom} gets \
+             none. Ask for a subnet with a pool (`--allocation-pool start=FIRST,end=LAST`){without_dhcp}."
+        ),
+    };
+    Refusal::conflict(format!(
+        "No more IP addresses available on network {network}. {why}"
     ))
     .named("IpAddressGenerationFailure")
 }

@@ -4,7 +4,7 @@ use super::access::{self, Lendable, Narrow, list as visible, lock, missing, owne
 use super::domain_name::is_name;
 use super::rbac_policy::{self, EXTERNAL, SHARED, is_everyones};
 use super::segment::{self, Provider};
-use super::{commit, floating_ip, invalid_input, qos_policy, quota, subnet_check};
+use super::{commit, floating_ip, invalid_input, port_removal, qos_policy, quota, subnet_check};
 use crate::context::Context;
 use async_trait::async_trait;
 use corten_iam::action::network::{NETWORKS_OPERATE, NETWORKS_WRITE};
@@ -464,8 +464,9 @@ pub async fn delete(cx: &Arc<Context>, actor: &Actor, id: NetworkId) -> Result<(
     if let Some(port) = ports.iter().find(keeps) {
         return Err(Refusal::conflict(format!(
             "Unable to complete operation on network {id}. There are one or more ports still in use on the network, \
-             id for these ports is: {}.",
-            port.id
+             id for these ports is: {}. {}",
+            port.id,
+            port_removal::what_to_do(port)
         ))
         .named("NetworkInUse")
         .into());

@@ -62,3 +62,36 @@ pub(super) async fn refuse_if_needed(tx: &mut Tx, port: &Port) -> Result<(), Fai
     }
     Ok(())
 }
+
+/// How to have a port go from its network, for people whom it is in the way of.
+pub(super) fn what_to_do(port: &Port) -> String {
+    let (id, device) = (port.id, &port.device_id);
+    match port.device_owner.as_str() {
+        router::INTERFACE => format!(
+            "It is an interface of router {device}: remove it from the router first (`openstack router remove port \
+             {device} {id}`)."
+        ),
+        router::GATEWAY => format!(
+            "It is the external gateway of router {device}: clear that first (`openstack router unset \
+             --external-gateway {device}`)."
+        ),
+        FLOATING_OWNER => {
+            let address = port.addresses.first().map(|fixed| fixed.ip_address);
+            let which = address.map_or_else(|| device.clone(), |address| address.to_string());
+            format!(
+                "It holds floating IP {which}, which is in use: delete its port forwardings, if it has any, and then \
+                 the floating IP (`openstack floating ip delete {which}`)."
+            )
+        }
+        trunk::SUB_PORT_OWNER => {
+            "It is a subport of a trunk: remove it from the trunk (`openstack network trunk unset --subport`), and \
+             delete it first."
+                .to_owned()
+        }
+        owner if owner.starts_with("compute:") => format!(
+            "It is a port of server {device}: detach it (`openstack server remove port {device} {id}`) or delete the \
+             server first; delete the port too if it stays."
+        ),
+        _ => format!("Delete that port first (`openstack port delete {id}`)."),
+    }
+}

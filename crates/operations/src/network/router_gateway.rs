@@ -13,7 +13,7 @@ use corten_network::plan::Unit;
 use corten_store::network::network::Network;
 use corten_store::network::port::Port;
 use corten_store::network::router::{GATEWAY, Gateway, Router};
-use corten_store::network::{floating_ip, port_forwarding, subnet};
+use corten_store::network::subnet;
 use corten_store::{Failure, Tx, record};
 use std::sync::Arc;
 
@@ -128,12 +128,10 @@ async fn clear(cx: &Context, tx: &mut Tx, router: &mut Router) -> Result<Vec<Uni
     let Some(gateway) = router.gateway.take() else {
         return Ok(Vec::new());
     };
-    let is_needed = !floating_ip::of_router(tx, router.id).await?.is_empty()
-        || !port_forwarding::of_router(tx, router.id).await?.is_empty();
-    if is_needed {
+    if let Some(example) = interface::floating_example(tx, router.id, None).await? {
         return Err(Refusal::conflict(format!(
             "Gateway cannot be updated for router {}, since a gateway to external network {} is required by one or \
-             more floating IPs.",
+             more floating IPs, for example {example}",
             router.id, gateway.network_id
         ))
         .named("RouterExternalGatewayInUseByFloatingIp")

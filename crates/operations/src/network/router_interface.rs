@@ -11,6 +11,7 @@ use corten_iam::policy::Target;
 use corten_model::ids::{NetworkId, PortId, ProjectId, RouterId, SubnetId};
 use corten_model::refusal::Refusal;
 use corten_network::plan::Unit;
+use corten_store::network::floating_ip::FloatingIp;
 use corten_store::network::network::Network;
 use corten_store::network::port::Port;
 use corten_store::network::router::{INTERFACE, Router};
@@ -18,6 +19,7 @@ use corten_store::network::subnet::Subnet;
 use corten_store::network::{floating_ip, port as ports, port_forwarding};
 use corten_store::{Failure, Tx, record};
 use ipnet::IpNet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Which interface is meant.
@@ -364,22 +366,52 @@ async fn find(tx: &mut Tx, router: &Router, asked: Asked) -> Result<Port, Failur
 
 /// Floating IPs, forwardings and routes need the interface that they pass.
 async fn check_not_needed(tx: &mut Tx, router: &Router, subnet: &Subnet) -> Result<(), Failure> {
-    let floating = floating_ip::of_router(tx, router.id).await?;
-    let forwards = port_forwarding::of_router(tx, router.id).await?;
-    let targets = floating.iter().filter_map(|floating| floating.target);
-    let mut inside = targets
-        .map(|target| target.address)
-        .chain(forwards.iter().map(|forward| forward.internal_address));
-    if inside.any(|address| subnet.cidr.contains(&address)) {
+    if let Some(example) = floating_example(tx, router.id, Some(subnet.cidr)).await? {
         return Err(Refusal::conflict(format!(
             "Router interface for subnet {} on router {} cannot be deleted, as it is required by one or more floating \
-             IPs.",
+             IPs, for example {example}",
             subnet.id, router.id
         ))
         .named("RouterInterfaceInUseByFloatingIP")
         .into());
     }
     Ok(check_no_route(router, subnet)?)
+}
+
+/// One of the floating IPs that a router translates, of those that lead into this range if one is given, and what to do
+/// about it. None if there are none.
+pub(super) async fn floating_example(
+    tx: &mut Tx,
+    router: RouterId,
+    within: Option<IpNet>,
+) -> Result<Option<String>, Failure> {
+    let is_meant = |address: IpAddr| within.is_none_or(|range| range.contains(&address));
+    for floating in floating_ip::of_router(tx, router).await? {
+        if let Some(target) = floating.target
+            && is_meant(target.address)
+        {
+            return Ok(Some(format!(
+                "{0}, which leads to {1}. First disassociate each of them (`openstack floating ip unset --port {0}`), \
+                 or delete it.",
+                floating.address, target.address
+            )));
+        }
+    }
+    for forward in port_forwarding::of_router(tx, router).await? {
+        if is_meant(forward.internal_address) {
+            let floating = record::get::<FloatingIp>(tx, forward.floating_ip_id).await?;
+            let outside = floating.map_or_else(
+                || forward.floating_ip_id.to_string(),
+                |floating| floating.address.to_string(),
+            );
+            return Ok(Some(format!(
+                "{outside}, whose {} port {} is forwarded to {}. First delete each such forwarding (`openstack \
+                 floating ip port forwarding delete {outside} {}`).",
+                forward.protocol, forward.external_port, forward.internal_address, forward.id
+            )));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) fn check_no_route(router: &Router, subnet: &Subnet) -> Result<(), Refusal> {

@@ -11,7 +11,9 @@ use corten_model::refusal::Refusal;
 use corten_network::plan::Unit;
 use corten_store::network::Standard;
 use corten_store::network::address_group::AddressGroup;
-use corten_store::network::security_group::{Direction, Ethertype, Remote, Rule, SecurityGroup};
+use corten_store::network::security_group::{
+    Direction, Ethertype, Remote, Rule, SecurityGroup, rules_of,
+};
 use corten_store::{Error, Failure, Tx, record};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
@@ -138,17 +140,54 @@ async fn insert(cx: &Context, actor: &Actor, tx: &mut Tx, new: NewRule) -> Resul
         port_max,
         remote,
     };
-    record::insert(tx, &rule).await.map_err(|error| match error {
-        Error::Exists { .. } => Failure::from(
-            Refusal::conflict(format!(
-                "Security group rule already exists. Group {security_group_id} has one that says: {}.",
-                rule.meaning()
-            ))
-            .named("SecurityGroupRuleExists"),
-        ),
-        other => other.into(),
-    })?;
-    Ok(rule)
+    match record::insert(tx, &rule).await {
+        Ok(()) => Ok(rule),
+        Err(Error::Exists { .. }) => Err(repeated(tx, &rule).await?.into()),
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// The group has a rule that says the same.
+async fn repeated(tx: &mut Tx, rule: &Rule) -> Result<Refusal, Failure> {
+    let group = rule.security_group_id;
+    let present = rules_of(tx, group).await?;
+    let meaning = rule.meaning();
+    let same = present.iter().find(|other| other.meaning() == meaning);
+    let its_id = same.map_or_else(String::new, |same| format!(" Rule id is {}.", same.id));
+    Ok(Refusal::conflict(format!(
+        "Security group rule already exists.{its_id} Group {group} has one that says: {}. Use that one, or ask for one \
+         that differs.",
+        in_words(rule)
+    ))
+    .named("SecurityGroupRuleExists"))
+}
+
+/// What a rule says, for people.
+fn in_words(rule: &Rule) -> String {
+    let protocol = rule.protocol.as_deref().unwrap_or("any protocol");
+    let is_icmp = matches!(protocol_number(protocol), Some(1 | 58));
+    let ports = match (rule.port_min, rule.port_max) {
+        (None, None) => String::new(),
+        (Some(kind), None) if is_icmp => format!(", type {kind}"),
+        (Some(kind), Some(code)) if is_icmp => format!(", type {kind}, code {code}"),
+        (Some(min), Some(max)) => format!(", ports {min} to {max}"),
+        (Some(port), None) | (None, Some(port)) => format!(", port {port}"),
+    };
+    let remote = match &rule.remote {
+        Remote::Anyone => "anywhere".to_owned(),
+        Remote::Prefix(prefix) => prefix.to_string(),
+        Remote::Group(id) => format!("group {id}"),
+        Remote::AddressGroup(id) => format!("address group {id}"),
+    };
+    let way = match rule.direction {
+        Direction::Ingress => "from",
+        Direction::Egress => "to",
+    };
+    format!(
+        "{} {} {protocol}{ports}, {way} {remote}",
+        rule.direction.as_str(),
+        rule.ethertype.as_str()
+    )
 }
 
 /// Lower case; none for what stands for all.
@@ -353,6 +392,47 @@ mod tests {
         assert!(refused(Some("bogus"), None, None).contains("bogus not supported"));
         assert!(refused(None, Some(1), Some(2)).contains("Must also specify protocol"));
         assert!(refused(Some("icmpv6"), None, None).contains("Invalid ethertype"));
+    }
+
+    #[test]
+    fn a_rule_is_said_in_words() {
+        let now = corten_model::time::Timestamp::from_micros(0);
+        let rule = Rule {
+            id: SecurityGroupRuleId::random(),
+            standard: Standard::new("p".into(), String::new(), String::new(), now),
+            security_group_id: SecurityGroupId::random(),
+            direction: Direction::Ingress,
+            ethertype: Ethertype::IPv4,
+            protocol: Some("tcp".to_owned()),
+            port_min: Some(22),
+            port_max: Some(22),
+            remote: Remote::Prefix("0.0.0.0/0".parse().unwrap()),
+        };
+        assert_eq!(
+            in_words(&rule),
+            "ingress IPv4 tcp, ports 22 to 22, from 0.0.0.0/0"
+        );
+        let ping = Rule {
+            direction: Direction::Egress,
+            protocol: Some("icmp".to_owned()),
+            port_min: Some(8),
+            port_max: None,
+            remote: Remote::Anyone,
+            ..rule.clone()
+        };
+        assert_eq!(in_words(&ping), "egress IPv4 icmp, type 8, to anywhere");
+        let group = SecurityGroupId::random();
+        let all = Rule {
+            protocol: None,
+            port_min: None,
+            port_max: None,
+            remote: Remote::Group(group),
+            ..rule
+        };
+        assert_eq!(
+            in_words(&all),
+            format!("ingress IPv4 any protocol, from group {group}")
+        );
     }
 
     #[test]

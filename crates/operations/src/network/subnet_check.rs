@@ -1,6 +1,6 @@
 //! What makes a subnet a good one. The texts are Neutron's where clients look into them.
 
-use super::addresses::{number, size, usable, without};
+use super::addresses::{number, size, usable, usable_in_words, without};
 use super::invalid_input;
 use corten_model::refusal::Refusal;
 use corten_store::network::subnet::{Ipv6Mode, Range, Route, Subnet};
@@ -75,8 +75,10 @@ pub(super) fn gateway(subnet: &Subnet) -> Result<(), Refusal> {
     }
     if !is_link_local && !usable(subnet.cidr).contains(gateway) {
         return Err(invalid_input(format!(
-            "Gateway is not valid on subnet: {gateway} is not a station's address of {}",
-            subnet.cidr
+            "Gateway is not valid on subnet: {gateway} is not one of the usable addresses of {}, which are {}. Give \
+             one of these as the gateway, or none (`--gateway none`).",
+            subnet.cidr,
+            usable_in_words(subnet.cidr)
         )));
     }
     Ok(())

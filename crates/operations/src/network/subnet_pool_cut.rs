@@ -194,8 +194,45 @@ fn first_free(pool: &SubnetPool, taken: &[IpNet], length: u8) -> Result<IpNet, R
             }
         }
     }
-    Err(Refusal::conflict(
-        "Failed to allocate subnet: Insufficient prefix space to allocate subnet size in the pool.",
-    )
-    .named("SubnetAllocationError"))
+    Err(no_space(pool, length))
+}
+
+/// As many prefixes of a pool as a refusal names.
+const PREFIXES_NAMED: usize = 5;
+
+fn no_space(pool: &SubnetPool, length: u8) -> Refusal {
+    let name = match pool.standard.name.as_str() {
+        "" => pool.id.to_string(),
+        name => format!("{name} ({})", pool.id),
+    };
+    let named: Vec<String> = pool
+        .prefixes
+        .iter()
+        .take(PREFIXES_NAMED)
+        .map(ToString::to_string)
+        .collect();
+    let mut prefixes = named.join(", ");
+    let more = pool.prefixes.len() - named.len();
+    if more > 0 {
+        prefixes = format!("{prefixes} and {more} more");
+    }
+    let largest = pool.prefixes.iter().map(IpNet::prefix_len).min();
+    let (why, remedy) = match largest {
+        Some(largest) if largest > length => (
+            "none of them is that large",
+            format!("Ask for /{largest} or smaller (`--prefix-length {largest}`)"),
+        ),
+        _ => (
+            "no part of that size is free in them",
+            "Ask for a smaller subnet (a longer `--prefix-length`), delete subnets of the pool that are not needed"
+                .to_owned(),
+        ),
+    };
+    Refusal::conflict(format!(
+        "Failed to allocate subnet: Insufficient prefix space to allocate subnet size in the pool. A subnet of size \
+         /{length} was asked for from pool {name}, whose prefixes are {prefixes}: {why}. {remedy}, or add a prefix to \
+         the pool (`openstack subnet pool set --pool-prefix PREFIX {}`).",
+        pool.id
+    ))
+    .named("SubnetAllocationError")
 }

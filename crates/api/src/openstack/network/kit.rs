@@ -194,7 +194,8 @@ pub fn range(field: &str, text: &str) -> Result<IpNet, Refusal> {
     let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
     text.parse::<IpNet>().ok().or_else(alone).ok_or_else(|| {
         Refusal::invalid(format!(
-            "Invalid input for {field}. Reason: '{text}' is not a valid IP subnet."
+            "Invalid input for {field}. Reason: '{text}' is not a valid IP subnet. It is ADDRESS/PREFIX, as in 192.0.2.0/24 or \
+             2001:db8::/64, with a prefix of at most 32 for IPv4 and 128 for IPv6."
         ))
     })
 }
