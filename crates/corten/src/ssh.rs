@@ -16,10 +16,10 @@ const USER: &str = "corten";
 /// Becomes an SSH client that is connected to the server.
 pub async fn run(place: &Place, server: &str, words: &[String]) -> anyhow::Result<()> {
     let config = config::load(place)?;
-    let (user, server) = server.split_once('@').unwrap_or((USER, server));
     let (project, name) = server
         .split_once('/')
         .with_context(|| format!("'{server}' is not PROJECT/SERVER, for example demo/first"))?;
+    let (user, project) = project.split_once('@').unwrap_or((USER, project));
     if !config.data.join("clouds.yaml").exists() {
         bail!(
             "there is no cloud in {}: run '{} up' first",

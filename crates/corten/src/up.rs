@@ -48,46 +48,46 @@ impl Report {
     }
 }
 
-/// Starts the cloud and boots a first instance. On a running cloud it changes nothing, unless an earlier one was not finished.
+/// Starts the cloud and boots a first instance. Where there was one already, whatever became of it, none is made again.
 pub async fn up(place: &Place, bare: bool) -> anyhow::Result<()> {
     let config = config::load(place)?;
     let finished = config.data.join(FINISHED);
-    if let Some(pid) = process::running(&config.data)
-        && (bare || finished.exists())
-    {
-        say!(
-            "The cloud is running already (pid {}); nothing was changed.",
-            pid.as_raw_nonzero()
-        );
-        // An administrator may have removed it, or changed the password.
-        if let Err(error) = tell_first(&config).await {
-            say!("There is nothing to tell of the instance 'first': {error:#}.");
-        }
-        hints(&config);
-        return Ok(());
-    }
+    let first_is_due = !bare && !finished.exists();
+    let running = process::running(&config.data);
     let mut report = Report(Vec::new());
-    cloud::private_dir(&config.data)?;
-    if process::running(&config.data).is_some() {
-        say!(
-            "The control plane runs already, and its first instance was not finished: going on with it."
-        );
-    } else {
-        let starting = start(&config, place.config.as_deref());
-        report.step("Starting the control plane", starting).await?;
+    match running {
+        Some(pid) => say!(
+            "The cloud is running already (pid {}); {}.",
+            pid.as_raw_nonzero(),
+            if first_is_due {
+                "going on with its first instance"
+            } else {
+                "nothing was changed"
+            }
+        ),
+        None => {
+            cloud::private_dir(&config.data)?;
+            let starting = start(&config, place.config.as_deref());
+            report.step("Starting the control plane", starting).await?;
+        }
     }
-    if !bare {
+    if first_is_due {
         let first = first_instance(&config, &mut report).await;
         first.with_context(|| {
             format!(
-                "the control plane runs, but the instance 'first' is not finished; mend what is said here and run \
+                "the control plane runs, but the instance 'first' is not finished: mend what is said here and run \
                  `{} up` again",
                 process::called()
             )
         })?;
         std::fs::write(&finished, "").context("cannot note that the first instance is there")?;
+    } else if !bare && let Err(error) = tell_first(&config).await {
+        // An administrator may have removed it, or changed the password.
+        say!("There is nothing to tell of the instance 'first': {error:#}.");
     }
-    report.print();
+    if running.is_none() || first_is_due {
+        report.print();
+    }
     hints(&config);
     Ok(())
 }
@@ -130,9 +130,7 @@ async fn first_instance(config: &Config, report: &mut Report) -> anyhow::Result<
     report
         .step("Making the key pair 'demo'", make_key(&demo, config))
         .await?;
-    let existing = find(&demo, FIRST, "servers").await?;
-    let is_new = existing.is_none();
-    let network = if is_new && networks::possible(config) {
+    let network = if networks::possible(config) {
         let made = first_network::ensure(&admin, &demo, &config.settings.network);
         Some(
             report
@@ -142,38 +140,31 @@ async fn first_instance(config: &Config, report: &mut Report) -> anyhow::Result<
     } else {
         None
     };
-    let id = match existing {
+    let id = match find(&demo, FIRST, "servers").await? {
         Some(server) => {
             say!("  The instance 'first' is there already.");
-            id_of(&server)?
-        }
-        None => {
-            let id = report
-                .step(
-                    "Creating the instance 'first'",
-                    create(&demo, network.as_deref()),
-                )
-                .await?;
-            let log = report
-                .step(
-                    "Waiting for its guest to reach userland",
-                    userland(&demo, &id),
-                )
-                .await?;
-            say!("\nThe end of its console log:");
-            for line in log
-                .lines()
-                .rev()
-                .take(12)
-                .collect::<Vec<_>>()
-                .into_iter()
-                .rev()
-            {
-                say!("  │ {line}");
-            }
+            let id = id_of(&server)?;
+            until_active(&demo, &id).await?;
             id
         }
+        None => {
+            let created = create(&demo, network.as_deref());
+            report
+                .step("Creating the instance 'first'", created)
+                .await?
+        }
     };
+    let log = report
+        .step(
+            "Waiting for its guest to reach userland",
+            userland(&demo, &id),
+        )
+        .await?;
+    say!("\nThe end of its console log:");
+    let lines: Vec<_> = log.lines().collect();
+    for line in &lines[lines.len().saturating_sub(12)..] {
+        say!("  │ {line}");
+    }
     if network.is_some() {
         let published = first_network::publish(&admin, &id);
         let address = report.step("Giving it a public IP", published).await?;
@@ -241,47 +232,55 @@ fn id_of(value: &Value) -> anyhow::Result<String> {
 async fn upload(admin: &Client, image: &Path) -> anyhow::Result<()> {
     let body = json!({
         "name": "tiny", "disk_format": "qcow2", "container_format": "bare", "visibility": "public",
-        "min_ram": 64, "os_distro": "busybox",
+        "min_ram": 96, "os_distro": "busybox",
     });
     let created = admin.post("/image/v2/images", body).await?;
     admin.upload(&id_of(&created)?, image).await
 }
 
+/// The key pair 'demo', whose private half is a file here before anything is told of it.
 async fn make_key(demo: &Client, config: &Config) -> anyhow::Result<()> {
-    if find_key(demo).await? {
-        return Ok(());
-    }
-    let mut pair = json!({"name": "demo"});
     let path = cloud::key_path(config);
-    if path.exists() {
-        // The only key of the guests that have it.
-        pair["public_key"] = json!(public_half(&path).await?);
+    let is_known = find_key(demo).await?;
+    if !path.exists() {
+        if is_known {
+            bail!(
+                "there is a key pair 'demo', but not its private key {}: put it back, or delete the key pair with \
+                 `openstack --os-cloud demo keypair delete demo`",
+                path.display()
+            );
+        }
+        keygen(
+            &["-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f"],
+            &path,
+        )
+        .await?;
     }
-    let pairs = "/compute/v2.1/os-keypairs";
-    let made = demo.post(pairs, json!({ "keypair": pair })).await?;
-    if path.exists() {
+    if is_known {
         return Ok(());
     }
-    let private = made["keypair"]["private_key"]
-        .as_str()
-        .context("the answer has no private key")?;
-    cloud::write_private(&path, private)
+    let public = keygen(&["-y", "-f"], &path).await?;
+    let pair = json!({"keypair": {"name": "demo", "public_key": public.trim()}});
+    demo.post("/compute/v2.1/os-keypairs", pair).await?;
+    Ok(())
 }
 
-async fn public_half(key: &Path) -> anyhow::Result<String> {
+async fn keygen(arguments: &[&str], key: &Path) -> anyhow::Result<String> {
     let output = tokio::process::Command::new("ssh-keygen")
-        .arg("-yf")
+        .args(arguments)
         .arg(key)
+        .stdin(std::process::Stdio::null())
         .output()
         .await
         .context("cannot run ssh-keygen: install the Debian package openssh-client")?;
     if !output.status.success() {
         bail!(
-            "{} holds no private key: put it back, or remove it to have a new one made",
-            key.display()
+            "ssh-keygen does not take {}: {}",
+            key.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
         );
     }
-    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 async fn find_key(demo: &Client) -> anyhow::Result<bool> {
@@ -340,15 +339,23 @@ async fn create(demo: &Client, network: Option<&str>) -> anyhow::Result<String> 
     }});
     let created = demo.post("/compute/v2.1/servers", body).await?;
     let id = id_of(&created["server"])?;
+    until_active(demo, &id).await?;
+    Ok(id)
+}
+
+async fn until_active(demo: &Client, id: &str) -> anyhow::Result<()> {
     loop {
         let server = demo.get(&format!("/compute/v2.1/servers/{id}")).await?;
         match server["server"]["status"].as_str() {
-            Some("ACTIVE") => return Ok(id),
-            Some("ERROR") => bail!(
-                "the instance failed: {}",
+            Some("BUILD") => tokio::time::sleep(Duration::from_millis(20)).await,
+            Some("ACTIVE") => return Ok(()),
+            status => bail!(
+                "the instance 'first' is {}: {}; delete it with `openstack --os-cloud demo server delete first`",
+                status.unwrap_or("in no state"),
                 server["server"]["fault"]["message"]
+                    .as_str()
+                    .unwrap_or("it was changed by somebody")
             ),
-            _ => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
 }

@@ -269,7 +269,7 @@ fn refusal(actor: &Actor, action: Action, target: &Target) -> Refusal {
     };
     let elsewhere = match (&actor.scope, &target.project_id) {
         (Scope::Project { id, .. }, Some(other)) if id != other => {
-            " What it is about belongs to another project."
+            " The request is about another project than the token's."
         }
         _ => "",
     };

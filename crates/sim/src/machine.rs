@@ -4,10 +4,10 @@ use crate::hardware::Hardware;
 use async_trait::async_trait;
 use corten_bmc::{
     AttributeValue, Attributes, BiosSettings, Bmc, BmcError, Boot, BootDevice, BootMode,
-    Capabilities, Capability, Drive, Effect, FirmwareItem, FirmwareUpdate, Health, Identity,
-    Indicator, Inside, Inventory, Link, LogEntry, Machine, Media, MediaKind, MediaSlot,
-    NetworkCard, Oddity, Order, PowerAction, PowerState, Processor, Progress, Report, SecureBoot,
-    Sensor, SensorKind, Sensors, Task, TaskProgress, TaskRef, TaskState, Thresholds, Wiped,
+    Capabilities, Capability, Drive, Effect, FirmwareItem, Health, Identity, Indicator, Inside,
+    Inventory, Link, LogEntry, Machine, Media, MediaKind, MediaSlot, NetworkCard, Oddity, Order,
+    PowerAction, PowerState, Processor, Progress, Report, SecureBoot, Sensor, SensorKind, Sensors,
+    Task, Thresholds, Wiped,
 };
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
@@ -51,7 +51,6 @@ pub enum Touch {
     SetBoot,
     Media,
     Bios,
-    Firmware,
     Inventory,
     Sensors,
     Wipe,
@@ -84,6 +83,7 @@ impl SimMachine {
                 "ProcVirtualization",
                 AttributeValue::Text("Enabled".to_owned()),
             ),
+            ("AdminPassword", AttributeValue::Unset),
         ];
         let bios = bios
             .map(|(name, value)| (name.to_owned(), value))
@@ -264,7 +264,6 @@ impl Bmc for SimMachine {
             Capability::BiosReset,
             Capability::Indicator,
             Capability::FirmwareInventory,
-            Capability::FirmwareUpdate,
         ]
         .into_iter()
         .collect())
@@ -408,34 +407,9 @@ impl Bmc for SimMachine {
             id: id.clone(),
             name: Some(id.clone()),
             version: Some(version.clone()),
-            updateable: Some(true),
+            updateable: Some(false),
         });
         Ok(items.collect())
-    }
-
-    /// The image is named by its version: `http://files/2.0.bin`. It holds from the next boot on.
-    async fn update_firmware(&self, update: &FirmwareUpdate) -> Result<Option<TaskRef>, BmcError> {
-        let mut state = self.touch(Touch::Firmware)?;
-        let name = update.image.path().rsplit('/').next().unwrap_or_default();
-        let version = name.trim_end_matches(".bin").to_owned();
-        let part = update.targets.first().map_or("bios", String::as_str);
-        let pending = &mut state.hardware.firmware_pending;
-        pending.insert(part.to_owned(), version);
-        Ok(Some(TaskRef(part.to_owned())))
-    }
-
-    async fn task(&self, task: &TaskRef) -> Result<TaskProgress, BmcError> {
-        let state = self.touch(Touch::Firmware)?;
-        let waits = state.hardware.firmware_pending.contains_key(&task.0);
-        Ok(TaskProgress {
-            state: if waits {
-                TaskState::NeedsBoot
-            } else {
-                TaskState::Completed
-            },
-            percent: None,
-            messages: Vec::new(),
-        })
     }
 
     async fn indicator(&self) -> Result<Indicator, BmcError> {

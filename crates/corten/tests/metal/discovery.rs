@@ -35,7 +35,7 @@ async fn tells_what_it_is_made_of(operator: &Operator<'_>) {
     let expected = [
         ("cpus", json!(1)),
         ("cpu_arch", json!("x86_64")),
-        ("local_gb", json!(4)),
+        ("local_gb", json!(3)),
     ];
     for (key, value) in expected {
         assert_eq!(node["properties"][key], value, "{key}");

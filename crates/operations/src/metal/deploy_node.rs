@@ -11,7 +11,7 @@
 use super::ramdisk::visit::Visit;
 use super::ramdisk::{boots, leave, orders, timeline, visit};
 use super::work::{self, Input};
-use super::{bmc_steps, deploy_image, machine, steps};
+use super::{bios_steps, deploy_image, machine, steps};
 use crate::context::Context;
 use async_trait::async_trait;
 use corten_bmc::{Boot, BootDevice, PowerAction, Task};
@@ -63,7 +63,7 @@ impl Workflow for DeployNode {
             Step::Prepare => self.prepare(&node, cx).await,
             Step::Visit(visit) => {
                 // A boot that a step asked for comes after the image.
-                let arrived = if bmc_steps::was_booted(&node) {
+                let arrived = if bios_steps::was_booted(&node) {
                     Step::Run
                 } else {
                     Step::Install

@@ -12,7 +12,7 @@ pub mod adopt_node;
 pub mod agent;
 pub mod allocate_node;
 pub mod allocation;
-pub mod bmc_steps;
+pub mod bios_steps;
 pub mod chassis;
 pub mod choosing;
 pub mod clean_node;

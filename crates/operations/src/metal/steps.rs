@@ -1,10 +1,10 @@
 //! The steps that an operator asks for: reading them, choosing those of templates, and running one after the other.
 
-use super::bmc_steps::OF_BMC;
-use super::driver::FAKE;
+use super::bios_steps::OF_BMC;
+use super::driver::{FAKE, IPMI};
 use super::ramdisk::orders::Pending;
 use super::ramdisk::{self, orders, timeline};
-use super::{bmc_steps, work};
+use super::{bios_steps, work};
 use crate::context::Context;
 use corten_bmc::{PowerAction, Task};
 use corten_engine::{StepCx, StepError};
@@ -12,7 +12,7 @@ use corten_model::ids::{NodeId, WipeId};
 use corten_model::refusal::Refusal;
 use corten_store::metal::Object;
 use corten_store::metal::deploy_template::DeployTemplate;
-use corten_store::metal::node::{BiosSetting, FirmwareComponent, Node, Step};
+use corten_store::metal::node::{BiosSetting, Node, Step};
 use corten_store::metal::runbook::Runbook;
 use corten_store::metal::wipe::{Wipe, WipedDisk};
 use corten_store::{Failure, Query, Tx, record};
@@ -82,7 +82,8 @@ pub fn check(node: &Node, steps: &[Step]) -> Result<(), Refusal> {
     let (known, common) = if node.driver == FAKE {
         (SIMULATED.to_vec(), COMMON)
     } else {
-        ([OF_RAMDISK, OF_BMC].concat(), COMMON_INSIDE)
+        let of_bmc = if node.driver == IPMI { &[] } else { OF_BMC };
+        ([OF_RAMDISK, of_bmc].concat(), COMMON_INSIDE)
     };
     for step in steps {
         let of_interface = known
@@ -117,7 +118,7 @@ pub fn check(node: &Node, steps: &[Step]) -> Result<(), Refusal> {
             )));
         }
         if is_of_bmc(node, step) {
-            bmc_steps::check(step)?;
+            bios_steps::check(step)?;
         }
     }
     Ok(())
@@ -125,7 +126,7 @@ pub fn check(node: &Node, steps: &[Step]) -> Result<(), Refusal> {
 
 /// Whether the BMC carries a step out; a simulated server without a ramdisk does it itself.
 fn is_of_bmc(node: &Node, step: &Step) -> bool {
-    ramdisk::boots(node) && bmc_steps::is_of_bmc(step)
+    ramdisk::boots(node) && bios_steps::is_of_bmc(step)
 }
 
 /// The steps of the templates that an instance's traits name, the highest priority first.
@@ -148,7 +149,7 @@ pub async fn of_templates(tx: &mut Tx, node: &Node) -> Result<Vec<Step>, Failure
             step: step.step,
             args: step.args,
             priority: step.priority,
-            progress: None,
+            booted: false,
         })
         .collect();
     steps.sort_by_key(|step| std::cmp::Reverse(step.priority));
@@ -174,7 +175,7 @@ pub fn of_runbook(runbook: &Runbook, node: &Node) -> Result<Vec<Step>, Refusal> 
             step: step.step,
             args: step.args,
             priority: 0,
-            progress: None,
+            booted: false,
         })
         .collect())
 }
@@ -183,9 +184,8 @@ pub fn of_runbook(runbook: &Runbook, node: &Node) -> Result<Vec<Step>, Refusal> 
 #[derive(Debug, Default)]
 pub struct Ran {
     pub wipe: Option<Wipe>,
-    /// What the BMC shows now.
+    /// The BIOS settings that the BMC shows now.
     pub bios: Option<Vec<BiosSetting>>,
-    pub firmware: Option<Vec<FirmwareComponent>>,
     /// A person's consent is awaited.
     pub hold: bool,
 }
@@ -216,7 +216,7 @@ pub async fn run(
         return Ok(Ok(Ran::default()));
     }
     if is_of_bmc(node, step) {
-        return bmc_steps::run(cx, at, node, step).await;
+        return bios_steps::run(cx, at, node, step).await;
     }
     let task = if step.step == ERASE {
         Task::Erase
@@ -268,9 +268,6 @@ pub async fn finish(tx: &mut Tx, node: &mut Node, ran: Ran) -> Result<(), StepEr
     }
     if let Some(bios) = ran.bios {
         node.bios = bios;
-    }
-    if let Some(firmware) = ran.firmware {
-        node.firmware = firmware;
     }
     if node.steps.is_empty() {
         return Ok(());

@@ -128,7 +128,7 @@ async fn clear(cx: &Context, tx: &mut Tx, router: &mut Router) -> Result<Vec<Uni
     let Some(gateway) = router.gateway.take() else {
         return Ok(Vec::new());
     };
-    if let Some(example) = interface::floating_example(tx, router.id, None).await? {
+    if let Some(example) = interface::floating_example(tx, router, None).await? {
         return Err(Refusal::conflict(format!(
             "Gateway cannot be updated for router {}, since a gateway to external network {} is required by one or \
              more floating IPs, for example {example}",

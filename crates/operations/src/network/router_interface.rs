@@ -366,7 +366,7 @@ async fn find(tx: &mut Tx, router: &Router, asked: Asked) -> Result<Port, Failur
 
 /// Floating IPs, forwardings and routes need the interface that they pass.
 async fn check_not_needed(tx: &mut Tx, router: &Router, subnet: &Subnet) -> Result<(), Failure> {
-    if let Some(example) = floating_example(tx, router.id, Some(subnet.cidr)).await? {
+    if let Some(example) = floating_example(tx, router, Some(subnet.cidr)).await? {
         return Err(Refusal::conflict(format!(
             "Router interface for subnet {} on router {} cannot be deleted, as it is required by one or more floating \
              IPs, for example {example}",
@@ -379,37 +379,50 @@ async fn check_not_needed(tx: &mut Tx, router: &Router, subnet: &Subnet) -> Resu
 }
 
 /// One of the floating IPs that a router translates, of those that lead into this range if one is given, and what to do
-/// about it. None if there are none.
+/// about it. None if there are none. Of those of other projects no more is told than that there is one.
 pub(super) async fn floating_example(
     tx: &mut Tx,
-    router: RouterId,
+    router: &Router,
     within: Option<IpNet>,
 ) -> Result<Option<String>, Failure> {
+    const ANOTHERS: &str =
+        "one of another project. First have it disassociated by its project's administrator.";
     let is_meant = |address: IpAddr| within.is_none_or(|range| range.contains(&address));
-    for floating in floating_ip::of_router(tx, router).await? {
-        if let Some(target) = floating.target
-            && is_meant(target.address)
-        {
-            return Ok(Some(format!(
-                "{0}, which leads to {1}. First disassociate each of them (`openstack floating ip unset --port {0}`), \
-                 or delete it.",
+    let is_own = |floating: &FloatingIp| floating.standard.project_id == router.standard.project_id;
+    for floating in floating_ip::of_router(tx, router.id).await? {
+        let Some(target) = floating.target.as_ref() else {
+            continue;
+        };
+        if !is_meant(target.address) {
+            continue;
+        }
+        return Ok(Some(if is_own(&floating) {
+            format!(
+                "{0}, which leads to {1}. First have each disassociated (`openstack floating ip unset --port {0}`), or \
+                 deleted.",
                 floating.address, target.address
-            )));
-        }
+            )
+        } else {
+            ANOTHERS.to_owned()
+        }));
     }
-    for forward in port_forwarding::of_router(tx, router).await? {
-        if is_meant(forward.internal_address) {
-            let floating = record::get::<FloatingIp>(tx, forward.floating_ip_id).await?;
-            let outside = floating.map_or_else(
-                || forward.floating_ip_id.to_string(),
-                |floating| floating.address.to_string(),
-            );
-            return Ok(Some(format!(
-                "{outside}, whose {} port {} is forwarded to {}. First delete each such forwarding (`openstack \
-                 floating ip port forwarding delete {outside} {}`).",
-                forward.protocol, forward.external_port, forward.internal_address, forward.id
-            )));
+    for forward in port_forwarding::of_router(tx, router.id).await? {
+        if !is_meant(forward.internal_address) {
+            continue;
         }
+        let floating = record::get::<FloatingIp>(tx, forward.floating_ip_id).await?;
+        return Ok(Some(match floating.filter(is_own) {
+            Some(floating) => format!(
+                "{0}, whose {1} port {2} is forwarded to {3}. First delete each such forwarding (`openstack floating ip \
+                 port forwarding delete {0} {4}`).",
+                floating.address,
+                forward.protocol,
+                forward.external_port,
+                forward.internal_address,
+                forward.id
+            ),
+            None => ANOTHERS.to_owned(),
+        }));
     }
     Ok(None)
 }

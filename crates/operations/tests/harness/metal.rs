@@ -44,7 +44,7 @@ pub fn wish(verb: NodeVerb) -> Wish {
         step: name.to_owned(),
         args: args.as_object().cloned().unwrap(),
         priority: 0,
-        progress: None,
+        booted: false,
     };
     Wish {
         verb,

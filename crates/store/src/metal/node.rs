@@ -126,16 +126,8 @@ pub struct Step {
     pub step: String,
     pub args: Object,
     pub priority: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub progress: Option<StepProgress>,
-}
-
-/// How far a step is that a BMC carries out.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct StepProgress {
-    /// The BMC's task for each thing that it was told, where it gave one.
-    pub tasks: Vec<Option<String>>,
-    /// The server was booted, or will be next, for all that to hold.
+    /// The server was booted, or will be next, for what its BMC was told to hold.
+    #[serde(default)]
     pub booted: bool,
 }
 

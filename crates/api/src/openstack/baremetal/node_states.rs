@@ -239,7 +239,7 @@ fn steps(field: &str, value: Value) -> Result<Vec<Step>, Refusal> {
             step: step.step,
             args: step.args,
             priority: step.priority,
-            progress: None,
+            booted: false,
         })
         .collect())
 }

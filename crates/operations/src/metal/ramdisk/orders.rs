@@ -5,24 +5,21 @@ use crate::context::Context;
 use crate::metal::{machine, work};
 use corten_bmc::{BmcError, Order, Progress, Report, Task};
 use corten_engine::{Committed, Place, StepCx, StepError};
-use corten_store::Tx;
-use corten_store::metal::node::{Node, StepProgress};
+use corten_store::metal::node::Node;
 use serde::Serialize;
 use std::time::Duration;
 
 /// How often is looked how far the ramdisk is; the end of its work makes it call at once.
 const LOOK: Duration = Duration::from_secs(15);
 
-/// Why an order is not done.
+/// Why a piece of work is not done.
 pub enum Pending {
     /// At work, or busy with another order.
     Running(String),
     /// The ramdisk is gone: the server must be booted again.
     Lost(String),
-    /// The BMC works at the node's first step, which is so far now.
-    Begun(StepProgress, String),
-    /// What the BMC was told holds from the next boot on.
-    Boot(StepProgress, String),
+    /// What the BMC was told at the node's first step holds from the next boot on.
+    Boot(String),
 }
 
 /// Gives an order, or looks how far it is. `piece` names it within the operation.
@@ -82,29 +79,16 @@ pub async fn pend<S: Serialize>(
                 .await
         }
         Pending::Lost(why) => visit::again(cx, at, node, why, step).await,
-        Pending::Begun(progress, note) => {
+        Pending::Boot(why) => {
             let mut tx = at.commit().await?;
-            let mut node = so_far(&mut tx, node, progress).await?;
-            work::save(&mut tx, at, &mut node).await?;
-            tx.wait(at.now().plus(LOOK), Place::Control, same, note)
-                .await
-        }
-        Pending::Boot(progress, why) => {
-            let mut tx = at.commit().await?;
-            let mut node = so_far(&mut tx, node, progress).await?;
+            let mut node = work::lock(&mut tx, node.id).await?;
+            if let Some(step) = node.steps.first_mut() {
+                step.booted = true;
+            }
             visit::resume(&mut tx, at, &mut node, &why).await?;
             visit::begin(&mut tx, cx, &mut node, at.now()).await?;
             work::save(&mut tx, at, &mut node).await?;
             tx.next(Place::Control, step(visit::Visit::Off)).await
         }
     }
-}
-
-/// The node, whose first step is so far.
-async fn so_far(tx: &mut Tx, node: &Node, progress: StepProgress) -> Result<Node, StepError> {
-    let mut node = work::lock(tx, node.id).await?;
-    if let Some(step) = node.steps.first_mut() {
-        step.progress = Some(progress);
-    }
-    Ok(node)
 }

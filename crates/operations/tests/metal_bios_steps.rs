@@ -1,16 +1,14 @@
-//! Steps that a server's BMC carries out over boots, as cleaning, deployment and service have them: BIOS settings and firmware.
+//! Steps on BIOS settings, which a server's BMC carries out over a boot, in cleaning and deployment.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod harness;
 
-use corten_bmc::BmcError;
 use corten_model::ids::NodeId;
 use corten_model::lifecycle::node::{NodeVerb, ProvisionState};
 use corten_model::time::Timestamp;
 use corten_operations::metal::Ident;
 use corten_operations::metal::provision::{self, Wish};
-use corten_sim::Touch;
 use corten_store::metal::boot_sign;
 use corten_store::metal::node::{Node, Step};
 use harness::Cloud;
@@ -25,7 +23,7 @@ fn with_step(verb: NodeVerb, interface: &str, name: &str, args: Value) -> Wish {
         step: name.to_owned(),
         args: args.as_object().cloned().unwrap(),
         priority: 50,
-        progress: None,
+        booted: false,
     };
     Wish {
         steps: Some(vec![step]),
@@ -125,52 +123,24 @@ async fn settings_that_do_not_hold_end_the_cleaning_with_what_is_shown() {
     assert_sound(&cloud, id, "lost").await;
 }
 
+/// Arguments are kept and shown: a password must not be one.
 #[tokio::test]
-async fn firmware_is_installed_once_and_shown() {
+async fn a_setting_that_the_bmc_hides_is_refused_and_its_value_not_told() {
     let cloud = Cloud::open().await;
     let id = after(&cloud, true, &[Manage]).await;
-    let images = json!({"settings": [
-        {"component": "bmc", "url": "http://files/2.1.bin"},
-        {"component": "bios", "url": "http://files/3.7.bin"},
-    ]});
-    // The BMC is away while it updates itself.
-    let away = BmcError::Unreachable {
-        bmc: "sim".to_owned(),
-        reason: "no route to host".to_owned(),
-    };
-    let machine = cloud.machines.get(&id.to_string());
-    machine.fail_next(Touch::Firmware, 1, away);
-    let update = with_step(Clean, "firmware", "update", images);
-    let node = cleaned(&cloud, id, update).await;
-    assert_eq!(
-        node.provision.state,
-        ProvisionState::Manageable,
-        "{:?}",
-        node.last_error
-    );
-    for (component, version) in [("bmc", "2.1"), ("bios", "3.7")] {
-        let shown = node
-            .firmware
-            .iter()
-            .find(|shown| shown.component == component);
-        let shown = shown.unwrap();
-        assert_eq!(shown.current_version.as_deref(), Some(version));
-        assert_eq!(shown.last_version_flashed.as_deref(), Some(version));
-    }
-    assert_eq!(count(&cloud, id, "boot planned").await, 2);
-    assert_sound(&cloud, id, "installed").await;
-}
-
-#[tokio::test]
-async fn a_component_that_no_bmc_has_is_told_with_those_it_has() {
-    let cloud = Cloud::open().await;
-    let id = after(&cloud, true, &[Manage]).await;
-    let images = json!({"settings": [{"component": "toaster", "url": "http://files/2.1.bin"}]});
-    let update = with_step(Clean, "firmware", "update", images);
-    let node = cleaned(&cloud, id, update).await;
+    let secret = json!({"settings": [{"name": "AdminPassword", "value": "s3cret"}]});
+    let node = cleaned(
+        &cloud,
+        id,
+        with_step(Clean, "bios", "apply_configuration", secret),
+    )
+    .await;
     assert_eq!(node.provision.state, ProvisionState::CleanFailed);
     let why = node.last_error.unwrap();
-    assert!(why.contains("toaster") && why.contains("bios"), "{why}");
+    assert!(
+        why.contains("AdminPassword") && !why.contains("s3cret"),
+        "{why}"
+    );
 }
 
 /// The boot that a setting needs brings no second writing of the image.
