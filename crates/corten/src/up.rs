@@ -365,9 +365,16 @@ async fn userland(demo: &Client, id: &str) -> anyhow::Result<String> {
     let patience = Instant::now() + Duration::from_secs(180);
     loop {
         let body = json!({"os-getConsoleOutput": {}});
-        let answer = demo
-            .post(&format!("/compute/v2.1/servers/{id}/action"), body)
-            .await?;
+        let path = format!("/compute/v2.1/servers/{id}/action");
+        let answer = match demo.post(&path, body).await {
+            Ok(answer) => answer,
+            // Right after a start its host is not connected yet.
+            Err(_) if Instant::now() < patience => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let log = answer["output"].as_str().unwrap_or_default();
         if log.contains(USERLAND) {
             return Ok(log.to_owned());
