@@ -48,19 +48,15 @@ async fn let_in(demo: &Client) -> anyhow::Result<()> {
         .context("the project demo has no default security group")?;
     let path = format!("/network/v2.0/security-group-rules?security_group_id={group}");
     let present = demo.get(&path).await?;
-    let ssh = json!({"protocol": "tcp", "port_range_min": 22, "port_range_max": 22});
-    let with_family = |mut rule: Value, family: &str| {
-        rule["ethertype"] = json!(family);
-        rule
-    };
+    let ssh = |family: &str| json!({"ethertype": family, "protocol": "tcp", "port_range_min": 22, "port_range_max": 22});
     for (what, mut rule) in [
         ("pings", json!({"protocol": "icmp"})),
-        ("SSH", ssh.clone()),
+        ("SSH", ssh("IPv4")),
         (
             "IPv6 pings",
-            with_family(json!({"protocol": "ipv6-icmp"}), "IPv6"),
+            json!({"ethertype": "IPv6", "protocol": "ipv6-icmp"}),
         ),
-        ("IPv6 SSH", with_family(ssh, "IPv6")),
+        ("IPv6 SSH", ssh("IPv6")),
     ] {
         let rules = present["security_group_rules"].as_array();
         if rules.is_some_and(|rules| rules.iter().any(|rule| rule["description"] == what)) {

@@ -35,6 +35,13 @@ fn virtualization(value: &str) -> Value {
     json!({"settings": [{"name": "ProcVirtualization", "value": value}]})
 }
 
+/// What the node's row says of the setting.
+fn shown(node: &Node) -> &str {
+    let mut settings = node.bios.iter();
+    let setting = settings.find(|setting| setting.name == "ProcVirtualization");
+    setting.unwrap().value.as_deref().unwrap()
+}
+
 async fn cleaned(cloud: &Cloud, id: NodeId, wish: Wish) -> Node {
     provision::set(&cloud.cx, &operator(), &Ident::id(id), wish)
         .await
@@ -69,11 +76,7 @@ async fn bios_settings_hold_after_the_boot_that_they_are_given() {
         "{:?}",
         node.last_error
     );
-    let shown = node
-        .bios
-        .iter()
-        .find(|setting| setting.name == "ProcVirtualization");
-    assert_eq!(shown.unwrap().value.as_deref(), Some("Disabled"));
+    assert_eq!(shown(&node), "Disabled");
     assert_eq!(
         count(&cloud, id, "boot planned").await,
         2,
@@ -87,11 +90,7 @@ async fn bios_settings_hold_after_the_boot_that_they_are_given() {
 
     let reset = with_step(Clean, "bios", "factory_reset", json!({}));
     let node = cleaned(&cloud, id, reset).await;
-    let shown = node
-        .bios
-        .iter()
-        .find(|setting| setting.name == "ProcVirtualization");
-    assert_eq!(shown.unwrap().value.as_deref(), Some("Enabled"));
+    assert_eq!(shown(&node), "Enabled");
 }
 
 #[tokio::test]
@@ -162,11 +161,7 @@ async fn a_deployment_sets_the_bios_and_writes_once() {
         node.last_error
     );
     assert_eq!(count(&cloud, id, "written").await, 1);
-    let shown = node
-        .bios
-        .iter()
-        .find(|setting| setting.name == "ProcVirtualization");
-    assert_eq!(shown.unwrap().value.as_deref(), Some("Disabled"));
+    assert_eq!(shown(&node), "Disabled");
     assert_sound(&cloud, id, "deployed").await;
 }
 

@@ -33,7 +33,10 @@ enum Wish {
 
 /// Whether this is a step of the BMC's.
 pub fn is_of_bmc(step: &Step) -> bool {
-    step.interface == BIOS && matches!(step.step.as_str(), APPLY | RESET)
+    let is_it = |(interface, steps): &(&str, &[&str])| {
+        *interface == step.interface && steps.contains(&step.step.as_str())
+    };
+    OF_BMC.iter().any(is_it)
 }
 
 /// Whether the server was booted for the first of a node's steps, which has yet to be looked at.
@@ -114,11 +117,11 @@ async fn carry_out(
     let shown = bmc.bios().await?;
     let wanted = typed(wanted, &shown);
     check_not_hidden(bmc, &wanted, &shown)?;
-    if missing(&wanted, &shown.current).is_none() {
+    let Some((name, value)) = missing(&wanted, &shown.current) else {
         return Ok(Ok(shown.current));
-    }
+    };
     if booted {
-        return Err(not_applied(bmc, &wanted, &shown.current));
+        return Err(not_applied(bmc, name, value, shown.current.get(name)));
     }
     let mut then = shown.current;
     then.extend(shown.pending);
@@ -155,20 +158,18 @@ fn check_not_hidden(
     }
 }
 
-fn not_applied(bmc: &dyn Bmc, wanted: &Attributes, shown: &Attributes) -> BmcError {
-    let (name, value) = match missing(wanted, shown) {
-        Some((name, value)) => (name.as_str(), value.to_string()),
-        None => ("", String::new()),
-    };
-    let held = match shown.get(name) {
-        Some(held) => held.to_string(),
-        None => "not there".to_owned(),
-    };
+fn not_applied(
+    bmc: &dyn Bmc,
+    name: &str,
+    value: &AttributeValue,
+    shown: Option<&AttributeValue>,
+) -> BmcError {
+    let shown = shown.map_or_else(|| "not there".to_owned(), ToString::to_string);
     BmcError::TaskFailed {
         bmc: bmc.name().to_owned(),
         task: format!("the BIOS setting {name} = {value}"),
         state: "not applied".to_owned(),
-        message: format!("after a boot it is {held}"),
+        message: format!("after a boot it is {shown}"),
     }
 }
 
