@@ -1,7 +1,7 @@
 //! `/nodes/{node}/states`: where a node stands, and the verbs that move it.
 
 use super::kit::{Values, ident, ident_since};
-use super::node_view::{NODE, node_document};
+use super::node_view::{NODE, NodeView};
 use super::schema::Wanted;
 use super::version::Version;
 use crate::app::App;
@@ -64,9 +64,10 @@ async fn states(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let found = node::show(&app.cx, &actor, &ident_since(version, 5, &id)).await?;
-    let document = node_document(version, &base, &found, &Assignment::default());
     let wanted = Wanted::These(STATES.iter().map(|field| (*field).to_owned()).collect());
-    Ok(Json(Value::Object(NODE.view(version, document, &wanted))))
+    let nobody = Assignment::default();
+    let view = NodeView::new(version, &base, &found, &nobody);
+    Ok(Json(Value::Object(view.of(NODE.chosen(version, &wanted)))))
 }
 
 async fn no_such_state(Caller(_): Caller) -> StatusCode {

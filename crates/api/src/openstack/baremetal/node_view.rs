@@ -1,15 +1,17 @@
 //! A node as clients see it: its attributes with the microversion that brought each, and what is never shown.
 
-use super::kit::{date, document, links};
+use super::kit::{date, links};
 use super::schema::Schema;
 use super::version::Version;
 use corten_model::lifecycle::node::ProvisionState;
 use corten_operations::metal::conductor::Assignment;
-use corten_operations::metal::driver;
 use corten_operations::metal::machine::HIDDEN;
 use corten_operations::metal::node::Shown;
 use corten_store::metal::node::Node;
 use serde_json::{Map, Value, json};
+
+/// What only one node's own page shows.
+pub const PARTS: [&str; 4] = ["ports", "portgroups", "states", "volume"];
 
 pub const NODE: Schema = Schema {
     one: "node",
@@ -211,92 +213,129 @@ fn step_of(node: &Node, states: &[ProvisionState]) -> Value {
     }
 }
 
-/// What its owner says of a node.
-fn described(node: &Node) -> Value {
-    json!({
-        "uuid": node.id,
-        "name": node.name,
-        "driver": node.driver,
-        "driver_info": with_hidden(&node.driver_info, node, "driver_info"),
-        "driver_internal_info": node.driver_internal_info,
-        "properties": node.properties,
-        "instance_info": with_hidden(&node.instance_info, node, "instance_info"),
-        "instance_uuid": node.instance_id,
-        "instance_name": node.instance_name,
-        "chassis_uuid": node.chassis_id,
-        "resource_class": node.resource_class,
-        "traits": node.traits,
-        "conductor_group": node.conductor_group,
-        "automated_clean": node.automated_clean,
-        "protected": node.protected,
-        "protected_reason": node.protected_reason,
-        "owner": node.owner,
-        "description": node.description,
-        "allocation_uuid": node.allocation_id,
-        "retired": node.retired,
-        "retired_reason": node.retired_reason,
-        "lessee": node.lessee,
-        "network_data": node.network_data,
-        "shard": node.shard,
-        "parent_node": node.parent_id,
-        "disable_power_off": node.disable_power_off,
-    })
-}
-
-/// Where a node stands.
-fn observed(version: Version, node: &Node) -> Value {
-    use ProvisionState as S;
-    json!({
-        "provision_state": state_word(version, Some(node.provision.state)),
-        "target_provision_state": state_word(version, node.provision.target),
-        "provision_updated_at": date(node.provision.moved.then_some(node.provision.since)),
-        "power_state": node.power.seen,
-        "target_power_state": node.power.target,
-        "maintenance": node.maintenance,
-        "maintenance_reason": node.maintenance_reason,
-        "fault": node.fault,
-        "last_error": node.last_error,
-        "console_enabled": node.console_enabled,
-        "inspection_started_at": date(node.inspection.started_at),
-        "inspection_finished_at": date(node.inspection.finished_at),
-        "clean_step": step_of(node, &[S::Cleaning, S::CleanWait, S::CleanHold]),
-        "deploy_step": step_of(node, &[S::Deploying, S::WaitCallBack, S::DeployHold]),
-        "service_step": step_of(node, &[S::Servicing, S::ServiceWait, S::ServiceHold]),
-        "raid_config": node.raid_config,
-        "target_raid_config": node.target_raid_config,
-        "boot_mode": node.boot_mode,
-        "secure_boot": node.secure_boot,
-        // What a server's sensors say is among the metrics, and in no row yet.
-        "health": null,
-    })
-}
-
-/// Everything that can be shown of a node.
-pub fn node_document(
+/// What each attribute of a node is shown as.
+pub struct NodeView<'a> {
     version: Version,
-    base: &str,
-    shown: &Shown,
-    conductors: &Assignment,
-) -> Map<String, Value> {
-    let Shown { node, locked } = shown;
-    let id = node.id;
-    let mut view = document(described(node), &node.standard);
-    if let Value::Object(observed) = observed(version, node) {
-        view.extend(observed);
+    base: &'a str,
+    shown: &'a Shown,
+    conductors: &'a Assignment,
+}
+
+impl<'a> NodeView<'a> {
+    pub fn new(
+        version: Version,
+        base: &'a str,
+        shown: &'a Shown,
+        conductors: &'a Assignment,
+    ) -> Self {
+        Self {
+            version,
+            base,
+            shown,
+            conductors,
+        }
     }
-    let conductor = conductors.of(id);
-    view.insert("conductor".to_owned(), json!(conductor));
-    let holder = conductor.filter(|_| *locked);
-    view.insert("reservation".to_owned(), json!(holder));
-    for (kind, _) in driver::KINDS {
-        let way = node.driver_part(kind);
-        let way = Some(way).filter(|way| !way.is_empty());
-        view.insert(format!("{kind}_interface"), json!(way));
+
+    /// These attributes, and no work for others.
+    pub fn of(&self, fields: impl IntoIterator<Item = &'static str>) -> Map<String, Value> {
+        let value = |field: &'static str| Some((field.to_owned(), self.value(field)?));
+        fields.into_iter().filter_map(value).collect()
     }
-    view.insert("links".to_owned(), links(base, &format!("nodes/{id}")));
-    for part in ["ports", "portgroups", "states", "volume"] {
-        let path = format!("nodes/{id}/{part}");
-        view.insert(part.to_owned(), links(base, &path));
+
+    /// All that there are in any version.
+    pub fn whole(&self) -> Map<String, Value> {
+        self.of(NODE.fields.iter().map(|(field, _)| *field))
     }
-    view
+
+    fn value(&self, field: &str) -> Option<Value> {
+        self.described(field)
+            .or_else(|| self.observed(field))
+            .or_else(|| self.placed(field))
+    }
+
+    /// What its owner says of it.
+    fn described(&self, field: &str) -> Option<Value> {
+        let node = &self.shown.node;
+        Some(match field {
+            "uuid" => json!(node.id),
+            "name" => json!(node.name),
+            "driver" => json!(node.driver),
+            "driver_info" => with_hidden(&node.driver_info, node, "driver_info").into(),
+            "driver_internal_info" => json!(node.driver_internal_info),
+            "properties" => json!(node.properties),
+            "extra" => json!(node.standard.extra),
+            "instance_info" => with_hidden(&node.instance_info, node, "instance_info").into(),
+            "instance_uuid" => json!(node.instance_id),
+            "instance_name" => json!(node.instance_name),
+            "chassis_uuid" => json!(node.chassis_id),
+            "resource_class" => json!(node.resource_class),
+            "traits" => json!(node.traits),
+            "conductor_group" => json!(node.conductor_group),
+            "automated_clean" => json!(node.automated_clean),
+            "protected" => json!(node.protected),
+            "protected_reason" => json!(node.protected_reason),
+            "owner" => json!(node.owner),
+            "description" => json!(node.description),
+            "allocation_uuid" => json!(node.allocation_id),
+            "retired" => json!(node.retired),
+            "retired_reason" => json!(node.retired_reason),
+            "lessee" => json!(node.lessee),
+            "network_data" => json!(node.network_data),
+            "shard" => json!(node.shard),
+            "parent_node" => json!(node.parent_id),
+            "disable_power_off" => json!(node.disable_power_off),
+            "created_at" => json!(node.standard.created_at.seconds_offset()),
+            "updated_at" => json!(date(node.standard.updated_at)),
+            _ => return None,
+        })
+    }
+
+    /// Where it stands.
+    fn observed(&self, field: &str) -> Option<Value> {
+        use ProvisionState as S;
+        let node = &self.shown.node;
+        let (provision, inspection) = (&node.provision, &node.inspection);
+        Some(match field {
+            "provision_state" => json!(state_word(self.version, Some(provision.state))),
+            "target_provision_state" => json!(state_word(self.version, provision.target)),
+            "provision_updated_at" => json!(date(provision.moved.then_some(provision.since))),
+            "power_state" => json!(node.power.seen),
+            "target_power_state" => json!(node.power.target),
+            "maintenance" => json!(node.maintenance),
+            "maintenance_reason" => json!(node.maintenance_reason),
+            "fault" => json!(node.fault),
+            "last_error" => json!(node.last_error),
+            "console_enabled" => json!(node.console_enabled),
+            "inspection_started_at" => json!(date(inspection.started_at)),
+            "inspection_finished_at" => json!(date(inspection.finished_at)),
+            "clean_step" => step_of(node, &[S::Cleaning, S::CleanWait, S::CleanHold]),
+            "deploy_step" => step_of(node, &[S::Deploying, S::WaitCallBack, S::DeployHold]),
+            "service_step" => step_of(node, &[S::Servicing, S::ServiceWait, S::ServiceHold]),
+            "raid_config" => json!(node.raid_config),
+            "target_raid_config" => json!(node.target_raid_config),
+            "boot_mode" => json!(node.boot_mode),
+            "secure_boot" => json!(node.secure_boot),
+            // What a server's sensors say is among the metrics, and in no row yet.
+            "health" => Value::Null,
+            _ => return None,
+        })
+    }
+
+    /// Who works on it, by which ways, and where to read on.
+    fn placed(&self, field: &str) -> Option<Value> {
+        let Shown { node, locked } = self.shown;
+        let id = node.id;
+        if let Some(kind) = field.strip_suffix("_interface") {
+            let way = node.driver_part(kind);
+            return Some(json!(Some(way).filter(|way| !way.is_empty())));
+        }
+        let conductor = self.conductors.of(id);
+        Some(match field {
+            "conductor" => json!(conductor),
+            "reservation" => json!(conductor.filter(|_| *locked)),
+            "links" => links(self.base, &format!("nodes/{id}")),
+            part if PARTS.contains(&part) => links(self.base, &format!("nodes/{id}/{part}")),
+            _ => return None,
+        })
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::kit::{SortKeys, ident_since, new_id};
 use super::node_edit::edited;
-use super::node_view::{NODE, node_document};
+use super::node_view::{NODE, NodeView, PARTS};
 use super::patch::Patch;
 use super::schema::Wanted;
 use super::served::Call;
@@ -189,19 +189,13 @@ async fn list(
     let found = node::list(call.cx(), &call.actor, query, narrow, &listing.page).await?;
     let conductors = Assignment::read(call.cx()).await?;
     let last = found.last().map(|shown| shown.node.id.to_string());
-    // What only one node's own page shows.
-    let parts = ["ports", "portgroups", "states", "volume"];
+    let listed = |field: &&str| listing.wanted != Wanted::All || !PARTS.contains(field);
+    let chosen = NODE.chosen(version, &listing.wanted).filter(listed);
+    let chosen: Vec<_> = chosen.collect();
     let views = found
         .iter()
         .map(|shown| {
-            let mut document = node_document(version, &call.base, shown, &conductors);
-            if listing.wanted != Wanted::All {
-                return NODE.view(version, document, &listing.wanted);
-            }
-            for part in parts {
-                document.remove(part);
-            }
-            NODE.view(version, document, &Wanted::All)
+            NodeView::new(version, &call.base, shown, &conductors).of(chosen.iter().copied())
         })
         .collect();
     Ok(call.page(("nodes", path), &listing.page, views, last))
@@ -237,7 +231,7 @@ async fn of_chassis_detail(call: Call, Path(id): Path<String>) -> Answer<Json<Va
 async fn show(call: Call, Path(id): Path<String>) -> Answer<Json<Value>> {
     let found = node::show(call.cx(), &call.actor, &call.ident_since(5, &id)).await?;
     let conductors = Assignment::read(call.cx()).await?;
-    let document = node_document(call.version, &call.base, &found, &conductors);
+    let document = NodeView::new(call.version, &call.base, &found, &conductors).whole();
     Ok(call.shown(&NODE, document)?)
 }
 
@@ -262,7 +256,7 @@ async fn create(
         node: plain.clone(),
         locked: false,
     };
-    let defaults = node_document(Version::MAX, &base, &shown, &nobody);
+    let defaults = NodeView::new(Version::MAX, &base, &shown, &nobody).whole();
     let document = NODE.new_document(version, defaults, body)?;
     let edit = edited(&plain, document, driver, &named, false)?;
     // Before 1.11 a new node began as available.
@@ -273,7 +267,7 @@ async fn create(
         locked: false,
     };
     let conductors = Assignment::read(cx).await?;
-    let document = node_document(version, &base, &shown, &conductors);
+    let document = NodeView::new(version, &base, &shown, &conductors).whole();
     let view = NODE.view(version, document, &Wanted::All);
     let location = format!("{base}/baremetal/v1/nodes/{id}");
     Ok((
@@ -319,7 +313,7 @@ async fn update(
             node: before.clone(),
             locked: false,
         };
-        let document = node_document(Version::MAX, &base, &shown, &Assignment::default());
+        let document = NodeView::new(Version::MAX, &base, &shown, &Assignment::default()).whole();
         let document = NODE.patched_document(version, document, &patch)?;
         let driver = match document.get("driver") {
             Some(Value::String(name)) => node::driver_of(cx, name)?,
@@ -334,7 +328,7 @@ async fn update(
         locked: false,
     };
     let conductors = Assignment::read(cx).await?;
-    let document = node_document(version, &base, &shown, &conductors);
+    let document = NodeView::new(version, &base, &shown, &conductors).whole();
     Ok(Json(Value::Object(NODE.view(
         version,
         document,

@@ -68,6 +68,22 @@ impl Schema {
         patch.apply(before)
     }
 
+    /// The attributes that a request is shown.
+    pub fn chosen(&self, version: Version, wanted: &Wanted) -> impl Iterator<Item = &'static str> {
+        let fields = self.fields.iter();
+        fields
+            .filter(move |(field, since)| version.at_least(*since) && self.is_wanted(field, wanted))
+            .map(|(field, _)| *field)
+    }
+
+    fn is_wanted(&self, field: &str, wanted: &Wanted) -> bool {
+        match wanted {
+            Wanted::All => true,
+            Wanted::Brief => self.brief.contains(&field),
+            Wanted::These(fields) => fields.iter().any(|wanted| wanted == field),
+        }
+    }
+
     /// What a request is shown of a document.
     pub fn view(
         &self,
@@ -77,11 +93,7 @@ impl Schema {
     ) -> Map<String, Value> {
         document
             .into_iter()
-            .filter(|(field, _)| match wanted {
-                Wanted::All => true,
-                Wanted::Brief => self.brief.contains(&field.as_str()),
-                Wanted::These(fields) => fields.contains(field),
-            })
+            .filter(|(field, _)| self.is_wanted(field, wanted))
             .filter(|(field, _)| {
                 self.since(field)
                     .is_some_and(|since| version.at_least(since))
