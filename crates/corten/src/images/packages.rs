@@ -13,7 +13,12 @@ const LOADERS: [&str; 2] = [
     "lib64/ld-linux-x86-64.so.2",
     "usr/lib64/ld-linux-x86-64.so.2",
 ];
-const LIBRARY_DIRECTORIES: [&str; 2] = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"];
+const LIBRARY_DIRECTORIES: [&str; 3] = [
+    "lib/x86_64-linux-gnu",
+    "usr/lib/x86_64-linux-gnu",
+    // What sudo shares with its plugins.
+    "usr/libexec/sudo",
+];
 
 /// A directory into which a set of packages was unpacked.
 #[derive(Debug, Clone)]

@@ -8,16 +8,23 @@ use corten_netboot::file_tree::FileTree;
 /// A program's name, and where its package puts it.
 pub type Places = (&'static str, [&'static str; 2]);
 
-/// Puts programs into `bin` and what they need into `lib`.
+/// Puts programs into `bin`, plugins (by their path in the tree) where their programs look for them, and what all need into
+/// `lib`.
 pub async fn install(
     packages: &Unpacked,
     programs: &[Places],
+    plugins: &[Places],
     tree: &mut FileTree,
 ) -> anyhow::Result<()> {
     let mut paths = Vec::new();
     for (name, places) in programs {
         let path = packages.path(places)?;
         tree.file(&format!("bin/{name}"), 0o755, std::fs::read(&path)?);
+        paths.push(path);
+    }
+    for (place, places) in plugins {
+        let path = packages.path(places)?;
+        tree.file(place, 0o644, std::fs::read(&path)?);
         paths.push(path);
     }
     tree.file(

@@ -134,7 +134,7 @@ pub async fn build_ramdisk(
     let kernel = Kernel::find(&packages)?;
     let busybox = Busybox::find(&packages).await?;
     let mut tree = base_tree(agent, &busybox);
-    programs::install(&packages, &PROGRAMS, &mut tree).await?;
+    programs::install(&packages, &PROGRAMS, &[], &mut tree).await?;
     kernel.install(&MODULES, &busybox, &mut tree).await?;
     let initrd = Program::new("gzip")
         .args(["-6", "-n", "-c"])

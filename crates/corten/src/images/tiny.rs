@@ -14,7 +14,7 @@ use super::programs::{self, Places};
 use super::progress::Progress;
 
 /// Room for the guest's files and some of the tenant's; the guest grows it to the size of its disk.
-const ROOT_BYTES: u64 = 48 * MIB;
+const ROOT_BYTES: u64 = 64 * MIB;
 
 const IDENTITY: Identity = Identity {
     prefix: 0x7e57_0001,
@@ -65,13 +65,30 @@ const ROOT_MODULES: [&str; 22] = [
 ];
 
 /// Dynamically linked programs of the guest: name, and where their packages put them.
-const PROGRAMS: [Places; 6] = [
+const PROGRAMS: [Places; 8] = [
+    ("curl", ["usr/bin/curl", "bin/curl"]),
+    ("sudo", ["usr/bin/sudo", "bin/sudo"]),
     ("dropbear", ["usr/sbin/dropbear", "sbin/dropbear"]),
     ("dropbearkey", ["usr/bin/dropbearkey", "bin/dropbearkey"]),
     ("sfdisk", ["sbin/sfdisk", "usr/sbin/sfdisk"]),
     ("partx", ["usr/bin/partx", "bin/partx"]),
     ("resize2fs", ["sbin/resize2fs", "usr/sbin/resize2fs"]),
     ("mke2fs", ["sbin/mke2fs", "usr/sbin/mke2fs"]),
+];
+
+/// What sudo loads.
+const PLUGINS: [Places; 2] = [
+    (
+        "usr/libexec/sudo/sudoers.so",
+        ["usr/libexec/sudo/sudoers.so", "usr/lib/sudo/sudoers.so"],
+    ),
+    (
+        "lib/x86_64-linux-gnu/security/pam_permit.so",
+        [
+            "lib/x86_64-linux-gnu/security/pam_permit.so",
+            "usr/lib/x86_64-linux-gnu/security/pam_permit.so",
+        ],
+    ),
 ];
 
 /// The guest's scripts, below `/usr/lib/corten`.
@@ -173,8 +190,16 @@ pub async fn build_tiny(
 }
 
 async fn unpack_packages(cache: &Path) -> anyhow::Result<Unpacked> {
-    let mut packages =
-        packages::with_dependencies(&["dropbear-bin", "e2fsprogs", "fdisk", "util-linux"]).await?;
+    let wanted = [
+        "curl",
+        "dropbear-bin",
+        "e2fsprogs",
+        "fdisk",
+        "libpam-modules",
+        "sudo",
+        "util-linux",
+    ];
+    let mut packages = packages::with_dependencies(&wanted).await?;
     packages.extend(disk::LOADER_PACKAGES.map(str::to_owned));
     packages.insert("busybox-static".to_owned());
     packages.insert(packages::real_package("linux-image-cloud-amd64", "linux-image-").await?);
@@ -235,7 +260,9 @@ async fn root_tree(
         }
     }
     // Applets of the same name as a real program give way to it.
-    programs::install(packages, &PROGRAMS, &mut tree).await?;
+    programs::install(packages, &PROGRAMS, &PLUGINS, &mut tree).await?;
+    let [_, (_, sudo), ..] = PROGRAMS;
+    tree.file("bin/sudo", 0o4755, packages.read(&sudo)?);
     tree.symlink("bin/mkfs.ext4", "mke2fs");
     for (name, script) in SCRIPTS {
         tree.file(&format!("usr/lib/corten/{name}"), 0o755, script);
@@ -246,7 +273,7 @@ async fn root_tree(
     Ok(tree)
 }
 
-/// Accounts root and corten, both without a password, and what login and the shell read.
+/// Accounts root and corten, both without a password, what login and the shell read, and that corten may do all by `sudo`.
 fn add_accounts(tree: &mut FileTree) {
     for (path, content) in [
         (
@@ -274,6 +301,16 @@ fn add_accounts(tree: &mut FileTree) {
         "etc/shadow",
         0o600,
         "root:*:19000:0:99999:7:::\ncorten:*:19000:0:99999:7:::\n",
+    );
+    tree.file(
+        "etc/sudoers",
+        0o440,
+        include_str!("../../../../guest/tiny/sudoers"),
+    );
+    tree.file(
+        "etc/pam.d/sudo",
+        0o644,
+        "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n",
     );
     tree.directory("home/corten", 0o755);
     tree.owned_by("home/corten", USER_ID);
