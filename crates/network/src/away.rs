@@ -27,9 +27,7 @@ impl AwayFabric {
     }
 
     fn error(&self) -> NetworkError {
-        NetworkError::Unreachable {
-            database: "northbound",
-            remote: "this machine".to_owned(),
+        NetworkError::Away {
             reason: self.reason.clone(),
         }
     }

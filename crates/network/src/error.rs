@@ -12,6 +12,10 @@ pub enum NetworkError {
         reason: String,
     },
 
+    /// This process carries no networks, and will not before it is started anew.
+    #[error("there are no networks: {reason}")]
+    Away { reason: String },
+
     /// The database took none of the transaction.
     #[error("the {database} database refused a change: {error}{}", details.as_deref().map(|text| format!(" ({text})")).unwrap_or_default())]
     Refused {
@@ -38,6 +42,9 @@ pub enum NetworkError {
 impl NetworkError {
     /// Whether the same may succeed later without anybody's doing.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. })
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::Away { .. } | Self::TimedOut { .. }
+        )
     }
 }

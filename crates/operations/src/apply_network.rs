@@ -32,6 +32,8 @@ pub const EVERYTHING: &str = "everything";
 const SETTLE: Duration = Duration::from_secs(1);
 /// How soon a fabric that could not be reached is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The same where this process has none: another one may, or this one once it is started anew.
+const AGAIN_AWAY: Duration = Duration::from_secs(60);
 
 pub struct ApplyNetwork(pub Arc<Context>);
 
@@ -128,9 +130,13 @@ async fn told(pending: &[Pending], cx: &StepCx) -> Result<Committed, StepError> 
 async fn wait(error: &NetworkError, cx: &StepCx) -> Result<Committed, StepError> {
     let cause = crate::error_text(error);
     tracing::warn!(cause, "the fabric was not told what changed; trying again");
+    let again = match error {
+        NetworkError::Away { .. } => AGAIN_AWAY,
+        _ => AGAIN,
+    };
     let mut tx = cx.commit().await?;
     tx.wake(TOLD);
-    tx.wait(cx.now().plus(AGAIN), Place::Control, Step::Tell, cause)
+    tx.wait(cx.now().plus(again), Place::Control, Step::Tell, cause)
         .await
 }
 

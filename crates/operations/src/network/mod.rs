@@ -56,7 +56,7 @@ use corten_model::origin::Origin;
 use corten_model::refusal::Refusal;
 use corten_network::plan::Unit;
 use corten_store::network::changes;
-use corten_store::{Error, Failure, Tx};
+use corten_store::{Error, Failure, Tx, operations};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +96,10 @@ pub async fn note_everything(
     origin: &Origin,
 ) -> Result<(), Failure> {
     changes::note(tx, apply_network::EVERYTHING).await?;
-    start(tx, cx, origin).await
+    start(tx, cx, origin).await?;
+    // It may wait for a fabric that there is again.
+    let (kind, fabric) = (apply_network::SUBJECT, apply_network::FABRIC);
+    Ok(operations::hasten(tx, kind, fabric, cx.now()).await?)
 }
 
 /// Starts the operation that tells the fabric, unless it runs already.
