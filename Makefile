@@ -70,7 +70,7 @@ docs: ## write the generated documents anew
 
 bench: ## measure, beside the figures of OpenStack
 	@scripts/deps build run test
-	@cargo build --release --bin corten
+	@cargo build --release --bin corten --example fleet --features corten-sim/ramdisk
 	@benches/run
 	@scripts/with-postgres cargo run --quiet --release -p corten-store --features testing --example measure
 

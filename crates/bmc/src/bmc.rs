@@ -6,7 +6,7 @@ use crate::capability::{Capabilities, Capability};
 use crate::error::BmcError;
 use crate::event::EventStream;
 use crate::event_log::LogEntry;
-use crate::firmware::{FirmwareItem, FirmwareUpdate, TaskProgress, TaskRef};
+use crate::firmware::{FirmwareItem, FirmwareUpdate, TaskProgress, TaskRef, TaskSeen};
 use crate::inventory::Inventory;
 use crate::ipmi::Ipmi;
 use crate::media::{Media, MediaKind, MediaSlot};
@@ -126,6 +126,11 @@ pub trait Bmc: Send + Sync {
 
     async fn firmware(&self) -> Result<Vec<FirmwareItem>, BmcError>;
 
+    /// Refuses an update that this BMC would not take, as far as it tells. Nothing is begun.
+    async fn check_update(&self, _update: &FirmwareUpdate) -> Result<(), BmcError> {
+        Err(self.lacks(Capability::FirmwareUpdate))
+    }
+
     /// The BMC fetches the image and installs it; [`crate::follow`] waits for its task. `None`: it gives none to follow.
     async fn update_firmware(&self, _update: &FirmwareUpdate) -> Result<Option<TaskRef>, BmcError> {
         Err(self.lacks(Capability::FirmwareUpdate))
@@ -133,6 +138,11 @@ pub trait Bmc: Send + Sync {
 
     async fn task(&self, _task: &TaskRef) -> Result<TaskProgress, BmcError> {
         Err(self.lacks(Capability::FirmwareUpdate))
+    }
+
+    /// Each task that the BMC has, whole or not at all: what is missing in the list is not there. `None`: it lists none.
+    async fn tasks(&self) -> Result<Option<Vec<TaskSeen>>, BmcError> {
+        Ok(None)
     }
 
     async fn indicator(&self) -> Result<Indicator, BmcError> {

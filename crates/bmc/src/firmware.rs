@@ -47,6 +47,29 @@ pub enum TaskState {
     Cancelled,
 }
 
+/// One of a BMC's tasks, as its list shows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskSeen {
+    pub task: TaskRef,
+    pub name: Option<String>,
+    /// One that is not known counts as running.
+    pub state: TaskState,
+    pub work: TaskWork,
+}
+
+/// What a task is for, as far as its BMC tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskWork {
+    /// It installs this image. Without targets the BMC told from the image what it is for.
+    Update {
+        image: String,
+        targets: Vec<String>,
+    },
+    /// No update of firmware.
+    Other,
+    Untold,
+}
+
 /// Waits for a task to complete. One that needs a boot is given back: whether the server may be booted is not ours to say.
 pub async fn follow(
     bmc: &dyn Bmc,

@@ -54,7 +54,9 @@ pub use capability::{Capabilities, Capability};
 pub use error::BmcError;
 pub use event::{About, Event, EventStream};
 pub use event_log::{LogEntry, Severity};
-pub use firmware::{FirmwareItem, FirmwareUpdate, TaskProgress, TaskRef, TaskState, follow};
+pub use firmware::{
+    FirmwareItem, FirmwareUpdate, TaskProgress, TaskRef, TaskSeen, TaskState, TaskWork, follow,
+};
 pub use inside::{Image, Inside, Machine, Order, Progress, Report, Task, Wiped};
 pub use inventory::{
     Controller, Drive, Identity, Inventory, Link, MemoryModule, NetworkCard, Processor,

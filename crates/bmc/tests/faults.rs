@@ -53,6 +53,10 @@ fn documents() -> Value {
         "/redfish/v1/Systems/1/EthernetInterfaces/3": {"Id": 3, "MACAddress": "52:54:00:00:00:03", "LinkStatus": "Sleeping"},
         "/redfish/v1/UpdateService": {"Actions": {"#UpdateService.SimpleUpdate": {
             "target": "/redfish/v1/UpdateService/Actions/UpdateService.SimpleUpdate"}}},
+        "/redfish/v1/TaskService": {"Tasks": {"@odata.id": "/redfish/v1/TaskService/Tasks"}},
+        "/redfish/v1/TaskService/Tasks": {
+            "Members": [{"@odata.id": "/redfish/v1/TaskService/Tasks/1"}], "Members@odata.count": 1,
+        },
         "/redfish/v1/TaskService/Tasks/1": {"Id": "1", "TaskState": "Running", "PercentComplete": 40},
     })
 }
@@ -460,4 +464,39 @@ async fn a_task_is_followed_to_its_end() {
     let error = follow(&*bmc, &task, limit).await.unwrap_err();
     assert!(error.to_string().contains("another model"), "{error}");
     assert!(!error.is_transient());
+}
+
+/// What is concluded from the absence of a task must not come of a list that was cut short.
+#[tokio::test]
+async fn tasks_are_listed_whole_or_not_at_all() {
+    use corten_bmc::{TaskState, TaskWork};
+    const TASKS: &str = "/redfish/v1/TaskService/Tasks";
+    const TASK: &str = "/redfish/v1/TaskService/Tasks/1";
+    let service = service().await;
+    let bmc = redfish_at(&service.url);
+    let one = async || bmc.tasks().await.unwrap().unwrap().remove(0);
+    assert_eq!(one().await.task.0, TASK);
+    assert_eq!(one().await.work, TaskWork::Untold);
+
+    let payload = json!({
+        "TargetUri": "/redfish/v1/UpdateService/Actions/UpdateService.SimpleUpdate",
+        "JsonBody": r#"{"ImageURI": "http://10.0.0.1/bios.bin", "Targets": ["/bios"]}"#,
+    });
+    service.set(TASK, "/Payload", payload);
+    let update = TaskWork::Update {
+        image: "http://10.0.0.1/bios.bin".to_owned(),
+        targets: vec!["/bios".to_owned()],
+    };
+    assert_eq!(one().await.work, update);
+    service.set(TASK, "/Payload/TargetUri", json!("/redfish/v1/Systems/1"));
+    assert_eq!(one().await.work, TaskWork::Other);
+    service.set(TASK, "/TaskState", json!("Levitating"));
+    assert_eq!(one().await.state, TaskState::Running);
+
+    service.set(TASKS, "/Members@odata.count", json!(2));
+    assert_eq!(bmc.tasks().await.unwrap(), None);
+    service.set(TASKS, "/Members", json!([{"@odata.id": TASK}, null]));
+    assert!(bmc.tasks().await.is_err());
+    service.set("/redfish/v1/TaskService", "/Tasks", json!(null));
+    assert_eq!(bmc.tasks().await.unwrap(), None);
 }

@@ -1,6 +1,7 @@
 //! Operations as administrators see them: what is being done, what was, and a way to stop it.
 
 use crate::context::Context;
+use crate::metal::firmware_steps;
 use corten_iam::action::native::{OPERATIONS_CANCEL, OPERATIONS_READ};
 use corten_iam::actor::Actor;
 use corten_iam::policy::Target;
@@ -60,6 +61,7 @@ pub async fn cancel(cx: &Context, actor: &Actor, id: OperationId) -> Result<(), 
         ))
         .into());
     }
+    firmware_steps::check_cancel(&mut tx, &operation, cx.now()).await?;
     tx.commit().await?;
     Ok(())
 }

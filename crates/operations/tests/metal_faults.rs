@@ -7,9 +7,9 @@
 mod harness;
 
 use corten_model::lifecycle::node::{NodePowerTarget, NodeVerb, ProvisionState};
-use corten_operations::metal::{Ident, power_node};
+use corten_operations::metal::{Ident, power_node, provision};
 use harness::Cloud;
-use harness::metal::{after, ask, assert_sound, enroll, node_of, operator, survive};
+use harness::metal::{after, ask, assert_sound, enroll, firmware, node_of, operator, survive};
 
 use NodeVerb::{
     Active, Adopt, Clean, Deleted, Inspect, Manage, Provide, Rebuild, Rescue, Service, Unrescue,
@@ -55,6 +55,27 @@ async fn provide() {
 #[tokio::test]
 async fn clean_by_hand() {
     verb_after(&[Manage], Clean).await;
+}
+
+/// A worker that dies, or is held, at any point has no component flashed a second time.
+#[tokio::test]
+async fn install_firmware() {
+    for (booted, before, verb) in [
+        (true, &[Manage][..], Clean),
+        (false, &[Manage, Provide, Active][..], Service),
+    ] {
+        survive(
+            async |cloud| after(cloud, booted, before).await,
+            async |cloud, id| {
+                let images = [("bmc", "bmc-2.1.bin"), ("bios", "bios-3.0.bin")];
+                let wish = firmware(verb, &images);
+                provision::set(&cloud.cx, &operator(), &Ident::id(id), wish)
+                    .await
+                    .unwrap();
+            },
+        )
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@
 //! | `inspect` | what the server is made of |
 //! | `home` | the calls to the control plane, over TLS pinned to it |
 //! | `commands` | the agent's own API, and the table of what may be asked |
+//! | `stay` | from the first call to the end of the work |
 //! | `steps` | what is done to the server |
 //! | `device` | disks as the kernel shows them |
 //! | `journal` | the log, on the console and to the control plane |
@@ -39,5 +40,7 @@ pub mod home;
 pub mod inspect;
 #[cfg(feature = "agent")]
 pub mod journal;
+#[cfg(feature = "agent")]
+pub mod stay;
 #[cfg(feature = "agent")]
 pub mod steps;

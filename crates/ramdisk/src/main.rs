@@ -3,21 +3,17 @@
 use corten_ramdisk::boot::netlink::Uevents;
 use corten_ramdisk::boot::network::{self, Network};
 use corten_ramdisk::boot::{BootOptions, modules::Modules, mounts};
-use corten_ramdisk::commands::{self, Agent, Ending};
+use corten_ramdisk::commands::{Ending, ThisServer};
 use corten_ramdisk::device::Sysfs;
-use corten_ramdisk::home::{self, Home, HomeError};
+use corten_ramdisk::home::HomeError;
 use corten_ramdisk::inspect;
 use corten_ramdisk::journal::{Journal, chain};
-use corten_ramdisk::protocol::{AGENT_PORT, Inspection};
+use corten_ramdisk::protocol::Inspection;
+use corten_ramdisk::stay::{Server, stay};
 use corten_ramdisk::steps::boot;
-use std::convert::Infallible;
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::Notify;
 
 /// A switch announces itself each half minute.
 const LLDP_PATIENCE: Duration = Duration::from_secs(31);
@@ -76,70 +72,18 @@ async fn at_home(
     options: &BootOptions,
     network: &Network,
 ) -> Result<Ending, HomeError> {
-    let home = Home::new(options)?;
     let mut inspection = inspect::inspect(sysfs, Some(network));
-    let mut node = options.node;
     if options.lldp && (options.inspect || options.discover) {
         add_neighbour(&mut inspection, network).await;
     }
-    if options.discover {
-        let node = home.offer(&inspection).await?;
-        tracing::info!(
-            "this server is offered for enrolment as the node {node}; it is switched off now"
-        );
-        return Ok(Ending::PowerOff);
-    }
-    if options.inspect {
-        let url = options.inspection_url.as_deref();
-        node = home.inspected(url, &inspection).await?.or(node);
-    }
-    let macs: Vec<String> = inspection
-        .inventory
-        .interfaces
-        .iter()
-        .map(|card| card.mac_address.clone())
-        .collect();
-    let known = home
-        .look_up(&macs, node, options.agent_token.as_deref())
-        .await?;
-    tracing::info!("this is the node {}", known.answer.node.uuid);
-
-    let beat = Arc::new(Notify::new());
-    let downloads = home::client(options.pin, None)?;
-    let properties = known.answer.node.properties.clone();
-    let agent = Arc::new(Agent::new(
-        known.agent_token.clone(),
-        downloads,
-        properties,
-        Arc::clone(&beat),
-    ));
-    let (tls, certificate) =
-        home::tls::own(IpAddr::V4(network.address)).map_err(HomeError::OwnCertificate)?;
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, AGENT_PORT))
-        .await
-        .map_err(HomeError::Listen)?;
-    let callback_url = format!("https://{}:{AGENT_PORT}", network.address);
-
-    let mut ending = agent.ending();
-    let ended = async move {
-        ending.wait_for(Option::is_some).await.ok();
+    let server = Server {
+        address: network.address,
+        inspection,
+        commands: ThisServer {
+            sysfs: sysfs.clone(),
+        },
     };
-    let server = commands::serve(Arc::clone(&agent), listener, tls, ended);
-    tokio::select! {
-        refused = home::beat(&home, &known, &callback_url, Some(&certificate), &beat) => Err(refused),
-        served = server => {
-            served.map_err(HomeError::Listen)?;
-            let ending = *agent.ending().borrow();
-            Ok(ending.unwrap_or(Ending::Rescue))
-        }
-        never = log_for_ever(&home, &known, journal) => match never {},
-    }
-}
-
-/// A control plane that takes no log is no reason to end.
-async fn log_for_ever(home: &Home, known: &home::Known, journal: &Journal) -> Infallible {
-    home::send_log(home, known, journal).await;
-    std::future::pending().await
+    stay(options, server, Some(journal)).await
 }
 
 async fn add_neighbour(inspection: &mut Inspection, network: &Network) {

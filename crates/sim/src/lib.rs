@@ -6,16 +6,22 @@
 //! was left behind.
 //!
 //! [`SimMachine`] is a bare-metal server in the same way. [`redfish`] shows such servers to whoever speaks Redfish over
-//! HTTP, thousands on one port.
+//! HTTP, thousands on one port. A `fleet` of them (feature `ramdisk`) runs our ramdisk too, so that they go
+//! through their whole lives over the wire.
 
 mod config;
 mod fabric;
 mod faults;
+mod flash;
+#[cfg(feature = "ramdisk")]
+pub mod fleet;
 mod guest;
 mod hardware;
 mod host;
 mod leaks;
 mod machine;
+#[cfg(feature = "ramdisk")]
+mod ramdisk;
 pub mod redfish;
 mod tasks;
 
@@ -24,4 +30,4 @@ pub use fabric::SimFabric;
 pub use faults::TaskKind;
 pub use host::SimHost;
 pub use leaks::Leaks;
-pub use machine::{SimMachine, SimMachines, Touch};
+pub use machine::{SimMachine, SimMachines, Start, Touch};

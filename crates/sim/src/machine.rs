@@ -1,18 +1,20 @@
 //! A simulated bare-metal server: a BMC and disks that are data.
 
+use crate::flash::Flashes;
 use crate::hardware::Hardware;
 use async_trait::async_trait;
 use corten_bmc::{
     AttributeValue, Attributes, BiosSettings, Bmc, BmcError, Boot, BootDevice, BootMode,
-    Capabilities, Capability, Drive, Effect, FirmwareItem, Health, Identity, Indicator, Inside,
-    Inventory, Link, LogEntry, Machine, Media, MediaKind, MediaSlot, NetworkCard, Oddity, Order,
-    PowerAction, PowerState, Processor, Progress, Report, SecureBoot, Sensor, SensorKind, Sensors,
-    Task, Thresholds, Wiped,
+    Capabilities, Capability, Drive, Effect, FirmwareItem, FirmwareUpdate, Health, Identity,
+    Indicator, Inside, Inventory, Link, LogEntry, Machine, Media, MediaKind, MediaSlot,
+    NetworkCard, Oddity, Order, PowerAction, PowerState, Processor, Progress, Report, SecureBoot,
+    Sensor, SensorKind, Sensors, Task, TaskProgress, TaskRef, TaskSeen, Thresholds, Wiped,
 };
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 
 const DISKS: usize = 2;
 const DISK_BYTES: u64 = 480 << 30;
@@ -58,21 +60,63 @@ pub enum Touch {
     Step,
     Rescue,
     Unrescue,
+    /// Its list of firmware.
+    Firmware,
+    /// An update of firmware is begun.
+    Update,
+    /// A task, or the list of them.
+    Task,
 }
 
 pub struct SimMachine {
     name: String,
     serial: String,
     state: Mutex<State>,
+    starts: watch::Sender<Option<Start>>,
 }
 
-struct State {
-    hardware: Hardware,
+/// One start of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// Of all its starts.
+    pub number: u64,
+    pub from: Option<BootDevice>,
+    /// What was in its drive then.
+    pub image: Option<String>,
+}
+
+pub(crate) struct State {
+    pub hardware: Hardware,
     rescue: bool,
     steps: Vec<String>,
     loses_settings: bool,
     epoch: i64,
     faults: BTreeMap<Touch, (u32, BmcError)>,
+    pub flashes: Flashes,
+}
+
+impl State {
+    /// Every disk is blank.
+    pub fn erase(&mut self) {
+        self.hardware.disks.fill(None);
+    }
+
+    pub fn install(&mut self, image: &str) {
+        self.hardware.disks[0] = Some(image.to_owned());
+        self.rescue = false;
+    }
+
+    pub fn run(&mut self, interface: &str, step: &str) {
+        let ran = format!("{interface}.{step}");
+        // Asked again by a worker that does not know that it was done.
+        if self.steps.last() != Some(&ran) {
+            self.steps.push(ran);
+        }
+    }
+
+    pub fn rescue(&mut self, runs: bool) {
+        self.rescue = runs;
+    }
 }
 
 impl SimMachine {
@@ -99,16 +143,41 @@ impl SimMachine {
                 loses_settings: false,
                 epoch: 0,
                 faults: BTreeMap::new(),
+                flashes: Flashes::default(),
             }),
+            starts: watch::Sender::new(None),
         }
     }
 
     /// Looks at the server, or changes it, at one moment.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Hardware) -> T) -> T {
-        work(&mut self.state().hardware)
+        let mut state = self.state();
+        let done = work(&mut state.hardware);
+        self.tell(&state.hardware);
+        done
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    /// What it was started from last; `None` while it is off.
+    pub fn starts(&self) -> watch::Receiver<Option<Start>> {
+        self.starts.subscribe()
+    }
+
+    fn tell(&self, hardware: &Hardware) {
+        let number = hardware.is_on().then_some(hardware.boots);
+        self.starts.send_if_modified(|told| {
+            if told.as_ref().map(|start| start.number) == number {
+                return false;
+            }
+            *told = number.map(|number| Start {
+                number,
+                from: hardware.booted_from,
+                image: hardware.media.values().next().cloned(),
+            });
+            true
+        });
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -146,7 +215,8 @@ impl SimMachine {
         self.state().loses_settings = true;
     }
 
-    fn touch(&self, touch: Touch) -> Result<MutexGuard<'_, State>, BmcError> {
+    /// The server's state for work of this kind, unless that is to fail.
+    pub(crate) fn touch(&self, touch: Touch) -> Result<MutexGuard<'_, State>, BmcError> {
         let mut state = self.state();
         match state.faults.get_mut(&touch) {
             Some((times, error)) if *times > 0 => {
@@ -212,7 +282,7 @@ impl SimMachine {
     }
 
     /// Of the serial's digits where it begins with enough of them, else of the name.
-    fn mac(&self) -> String {
+    pub fn mac(&self) -> String {
         let is_hex = |c: &u8| c.is_ascii_hexdigit();
         let serial = self.serial.as_bytes();
         let digits = match serial.get(..10).filter(|begin| begin.iter().all(is_hex)) {
@@ -264,6 +334,7 @@ impl Bmc for SimMachine {
             Capability::BiosReset,
             Capability::Indicator,
             Capability::FirmwareInventory,
+            Capability::FirmwareUpdate,
         ]
         .into_iter()
         .collect())
@@ -280,6 +351,7 @@ impl Bmc for SimMachine {
     async fn set_power(&self, action: PowerAction) -> Result<(), BmcError> {
         let mut state = self.touch(Touch::SetPower)?;
         state.hardware.apply(action, Timestamp::now());
+        self.tell(&state.hardware);
         Ok(())
     }
 
@@ -401,15 +473,23 @@ impl Bmc for SimMachine {
     }
 
     async fn firmware(&self) -> Result<Vec<FirmwareItem>, BmcError> {
-        let state = self.state();
-        let items = state.hardware.firmware.iter();
-        let items = items.map(|(id, version)| FirmwareItem {
-            id: id.clone(),
-            name: Some(id.clone()),
-            version: Some(version.clone()),
-            updateable: Some(false),
-        });
-        Ok(items.collect())
+        self.installed()
+    }
+
+    async fn check_update(&self, update: &FirmwareUpdate) -> Result<(), BmcError> {
+        self.check_flash(update).map(drop)
+    }
+
+    async fn update_firmware(&self, update: &FirmwareUpdate) -> Result<Option<TaskRef>, BmcError> {
+        self.begin_flash(update)
+    }
+
+    async fn task(&self, task: &TaskRef) -> Result<TaskProgress, BmcError> {
+        self.look_at_flash(task)
+    }
+
+    async fn tasks(&self) -> Result<Option<Vec<TaskSeen>>, BmcError> {
+        self.list_flashes().map(Some)
     }
 
     async fn indicator(&self) -> Result<Indicator, BmcError> {
@@ -437,24 +517,15 @@ impl Inside for SimMachine {
         let mut report = Report::default();
         match &order.task {
             Task::Erase => {
-                state.hardware.disks.fill(None);
+                state.erase();
                 report.wiped = self.wiped();
             }
-            Task::Write(image) => {
-                state.hardware.disks[0] = Some(image.id.clone());
-                state.rescue = false;
-            }
+            Task::Write(image) => state.install(&image.id),
             Task::Step {
                 interface, step, ..
-            } => {
-                let ran = format!("{interface}.{step}");
-                // Asked again by a worker that does not know that it was done.
-                if state.steps.last() != Some(&ran) {
-                    state.steps.push(ran);
-                }
-            }
-            Task::Rescue { .. } => state.rescue = true,
-            Task::Settle => state.rescue = false,
+            } => state.run(interface, step),
+            Task::Rescue { .. } => state.rescue(true),
+            Task::Settle => state.rescue(false),
             Task::Inventory => {}
         }
         Ok(Progress::Done(report))

@@ -1,12 +1,15 @@
 //! Firmware of a Redfish service: `UpdateService`, and tasks.
 
-use super::Redfish;
 use super::document::Document;
+use super::{PAGES_MAX, Redfish};
 use crate::bmc::Bmc;
 use crate::capability::{Capabilities, Capability};
 use crate::error::BmcError;
-use crate::firmware::{FirmwareItem, FirmwareUpdate, TaskProgress, TaskRef, TaskState};
-use serde_json::json;
+use crate::firmware::{
+    FirmwareItem, FirmwareUpdate, TaskProgress, TaskRef, TaskSeen, TaskState, TaskWork,
+};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use serde_json::{Value, json};
 
 const UPDATE: &str = "UpdateService.SimpleUpdate";
 
@@ -69,10 +72,11 @@ impl Redfish {
             .collect())
     }
 
-    pub(super) async fn start_update(
+    /// Where the update is asked for, and what with.
+    pub(super) async fn update_request(
         &self,
         update: &FirmwareUpdate,
-    ) -> Result<Option<TaskRef>, BmcError> {
+    ) -> Result<(String, Value), BmcError> {
         let service = self.update_service().await?;
         let action = service.and_then(|service| service.action(UPDATE));
         let action = action.ok_or_else(|| self.lacks(Capability::FirmwareUpdate))?;
@@ -91,30 +95,83 @@ impl Redfish {
         if !update.targets.is_empty() {
             body["Targets"] = json!(update.targets);
         }
-        let answer = self.transport.post(&action.target, &body).await?;
-        let task = answer.location().or_else(|| {
-            let path = answer.value.get("@odata.id")?.as_str()?;
-            Some(path.to_owned())
-        });
+        Ok((action.target, body))
+    }
+
+    pub(super) async fn start_update(
+        &self,
+        update: &FirmwareUpdate,
+    ) -> Result<Option<TaskRef>, BmcError> {
+        let (target, body) = self.update_request(update).await?;
+        let answer = self.transport.post(&target, &body).await?;
+        let text = |key: &str| answer.value.get(key)?.as_str().map(str::to_owned);
+        let shown = text("@odata.id");
+        // A task's monitor may be gone once it has told the end; the task itself stays.
+        let is_task = text("@odata.type").is_some_and(|kind| kind.starts_with("#Task."));
+        let task = if is_task {
+            shown.or_else(|| answer.location())
+        } else {
+            answer.location().or(shown)
+        };
         if task.is_none() {
             let expected = "a task in Location";
             self.transport
                 .oddities
-                .note(&action.target, expected, answer.status.to_string());
+                .note(&target, expected, answer.status.to_string());
         }
         Ok(task.map(TaskRef))
     }
 
+    /// A part of the list that cannot be read is an error: whoever asks may conclude from what is not in it.
+    pub(super) async fn list_tasks(&self) -> Result<Option<Vec<TaskSeen>>, BmcError> {
+        let service = match self.layout().await?.root.link("Tasks") {
+            Some(path) => self.transport.get_if_there(&path).await?,
+            None => None,
+        };
+        let mut next = service.and_then(|service| service.link("Tasks"));
+        if next.is_none() {
+            return Ok(None);
+        }
+        let mut members: Vec<Document> = Vec::new();
+        let (mut pages, mut told) = (0, 0);
+        while let Some(path) = next.take() {
+            if pages == PAGES_MAX {
+                return Ok(None);
+            }
+            let page = self.transport.get(&path).await?;
+            let Some(Value::Array(listed)) = page.value("Members") else {
+                return Err(page.without(self.name(), "Members", "a list"));
+            };
+            let read = page.list("Members");
+            if read.len() < listed.len() {
+                return Err(page.without(self.name(), "Members", "a list of links"));
+            }
+            members.extend(read);
+            pages += 1;
+            told = page.count("Members@odata.count").unwrap_or(told);
+            next = page.text("Members@odata.nextLink");
+        }
+        if (members.len() as u64) < told {
+            return Ok(None);
+        }
+        let read = members.into_iter().map(|member| async move {
+            if member.has("TaskState") {
+                return Ok(seen(&member));
+            }
+            // One that went meanwhile was there.
+            let task = self.transport.get_if_there(&member.path).await?;
+            Ok::<_, BmcError>(seen(task.as_ref().unwrap_or(&member)))
+        });
+        let tasks: Vec<TaskSeen> = stream::iter(read)
+            .buffered(self.transport.limits.connections.max(1))
+            .try_collect()
+            .await?;
+        Ok(Some(tasks))
+    }
+
     pub(super) async fn read_task(&self, task: &TaskRef) -> Result<TaskProgress, BmcError> {
         let document = self.transport.get(&task.0).await?;
-        let state = document.word("TaskState", STATES);
-        let state = match state {
-            Some(TaskState::Completed)
-                if document.text("TaskStatus").as_deref() == Some("Critical") =>
-            {
-                TaskState::Failed
-            }
-            Some(TaskState::Running) if waits_for_boot(&document) => TaskState::NeedsBoot,
+        let state = match state_of(&document) {
             Some(state) => state,
             // A task's monitor answers with the task while it runs, and with what it made at the end.
             None if document.has("TaskState") || document.has("TaskMonitor") => {
@@ -137,6 +194,48 @@ impl Redfish {
                 })
                 .collect(),
         })
+    }
+}
+
+/// `None`: it says nothing of it, or nothing that is known.
+fn state_of(task: &Document) -> Option<TaskState> {
+    let is_critical = || task.text("TaskStatus").as_deref() == Some("Critical");
+    Some(match task.word("TaskState", STATES)? {
+        TaskState::Completed if is_critical() => TaskState::Failed,
+        TaskState::Running if waits_for_boot(task) => TaskState::NeedsBoot,
+        state => state,
+    })
+}
+
+fn seen(task: &Document) -> TaskSeen {
+    TaskSeen {
+        task: TaskRef(task.path.clone()),
+        name: task.text("Name"),
+        state: state_of(task).unwrap_or(TaskState::Running),
+        work: work_of(task),
+    }
+}
+
+/// By the request that made the task, where the BMC keeps it (`Task.Payload`).
+fn work_of(task: &Document) -> TaskWork {
+    match task.text("Payload/TargetUri") {
+        None => return TaskWork::Untold,
+        Some(target) if !target.contains("UpdateService") => return TaskWork::Other,
+        Some(_) => {}
+    }
+    let body = match task.value("Payload/JsonBody") {
+        Some(Value::String(text)) => serde_json::from_str(text).unwrap_or(Value::Null),
+        Some(body) => body.clone(),
+        None => Value::Null,
+    };
+    let Some(image) = body.get("ImageURI").and_then(Value::as_str) else {
+        return TaskWork::Untold;
+    };
+    let targets = body.get("Targets").and_then(Value::as_array);
+    let targets = targets.into_iter().flatten().filter_map(Value::as_str);
+    TaskWork::Update {
+        image: image.to_owned(),
+        targets: targets.map(str::to_owned).collect(),
     }
 }
 

@@ -32,7 +32,7 @@ use crate::capability::{Capabilities, Capability};
 use crate::error::BmcError;
 use crate::event::EventStream;
 use crate::event_log::LogEntry;
-use crate::firmware::{FirmwareItem, FirmwareUpdate, TaskProgress, TaskRef};
+use crate::firmware::{FirmwareItem, FirmwareUpdate, TaskProgress, TaskRef, TaskSeen};
 use crate::inventory::Inventory;
 use crate::media::{Media, MediaKind, MediaSlot};
 use crate::oddity::{Oddities, Oddity};
@@ -362,12 +362,20 @@ impl Bmc for Redfish {
         self.read_firmware().await
     }
 
+    async fn check_update(&self, update: &FirmwareUpdate) -> Result<(), BmcError> {
+        self.update_request(update).await.map(drop)
+    }
+
     async fn update_firmware(&self, update: &FirmwareUpdate) -> Result<Option<TaskRef>, BmcError> {
         self.start_update(update).await
     }
 
     async fn task(&self, task: &TaskRef) -> Result<TaskProgress, BmcError> {
         self.read_task(task).await
+    }
+
+    async fn tasks(&self) -> Result<Option<Vec<TaskSeen>>, BmcError> {
+        self.list_tasks().await
     }
 
     async fn indicator(&self) -> Result<Indicator, BmcError> {

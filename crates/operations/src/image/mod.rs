@@ -26,7 +26,7 @@ mod recover;
 mod state;
 pub mod tasks;
 mod upload;
-mod web;
+pub(crate) mod web;
 
 pub use access::{List, check_cache, get, get_usable, list, locations, store_directory};
 pub use change::{Attribute, Change, add_tag, remove_tag, update};

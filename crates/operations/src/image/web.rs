@@ -66,7 +66,8 @@ pub(crate) fn uri_refusal(settings: &Settings, reach: Reach, uri: &str) -> Optio
     )))
 }
 
-fn url_trouble(settings: &Settings, reach: Reach, url: &Url) -> Option<String> {
+/// What is wrong with a URL to fetch from, as far as it can be told without looking up its host.
+pub(crate) fn url_trouble(settings: &Settings, reach: Reach, url: &Url) -> Option<String> {
     if !matches!(url.scheme(), "http" | "https") {
         let scheme = url.scheme();
         return Some(format!(

@@ -5,7 +5,6 @@
 //! ```
 //!
 //! That the server was booted for a step stands in the node's row ([`Step::booted`]). Telling a BMC twice does no harm.
-//! Firmware is not installed: a step that is aborted, or whose answer is lost, must not end in a server without any.
 
 use super::ramdisk::orders::Pending;
 use super::steps::Ran;

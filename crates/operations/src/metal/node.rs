@@ -3,7 +3,7 @@
 use super::access::{self, Ident, Narrow, Page};
 use super::conductor::Assignment;
 use super::watch::POWER_FAILURE;
-use super::{at_rest, discovery, driver, machine, node_rules, rotate_key, steps};
+use super::{at_rest, discovery, driver, firmware_steps, machine, node_rules, rotate_key, steps};
 use crate::context::Context;
 use corten_bmc::{Order, Progress, Task};
 use corten_iam::action::baremetal::{
@@ -103,6 +103,7 @@ pub fn blank(id: NodeId, driver: &driver::Driver, now: Timestamp) -> Node {
         inspection: Inspection::default(),
         bios: Vec::new(),
         firmware: Vec::new(),
+        flashes: Vec::new(),
         wiped: None,
         agent: None,
         boot: None,
@@ -386,6 +387,7 @@ pub async fn maintain(
 pub async fn delete(cx: &Context, actor: &Actor, ident: &Ident) -> Result<(), Failure> {
     let found = access::get::<Node>(&mut cx.store.read().await?, ident).await?;
     access::check(cx, actor, &found, ident, NODES_DELETE)?;
+    firmware_steps::check_quiet(&found, cx.now(), "removal")?;
     at_rest(cx, found.id).await?;
     let mut tx = cx.store.write().await?;
     let node = access::lock_node(cx, actor, &mut tx, ident, NODES_DELETE).await?;

@@ -6,7 +6,7 @@
 //! ```
 
 use super::access::{self, Ident};
-use super::{ENDED, at_rest, machine, work};
+use super::{ENDED, at_rest, firmware_steps, machine, work};
 use crate::context::Context;
 use async_trait::async_trait;
 use corten_bmc::{PowerAction, PowerState, change_power};
@@ -117,6 +117,7 @@ pub async fn set(
 ) -> Result<(), Failure> {
     let node = access::get::<Node>(&mut cx.store.read().await?, ident).await?;
     access::check_operate(cx, actor, &node, ident, NODES_OPERATE)?;
+    firmware_steps::check_quiet(&node, cx.now(), "change of its power")?;
     at_rest(cx, node.id).await?;
     let mut tx = cx.store.write().await?;
     let mut node = access::lock_node_to_operate(cx, actor, &mut tx, ident, NODES_OPERATE).await?;

@@ -10,8 +10,9 @@ use super::rescue_node::{self, PASSWORD, RescueNode};
 use super::service_node::ServiceNode;
 use super::verify_node::VerifyNode;
 use super::{
-    ENDED, adopt_node, at_rest, config_drive, deploy_image, discovery, inspect_node, machine,
-    ramdisk, rotate_key, runbook, service_node, steps, verify_node, work,
+    ENDED, adopt_node, at_rest, config_drive, deploy_image, discovery, firmware_args,
+    firmware_steps, inspect_node, machine, ramdisk, rotate_key, runbook, service_node, steps,
+    verify_node, work,
 };
 use crate::context::Context;
 use corten_iam::action::baremetal::NODES_OPERATE;
@@ -47,6 +48,8 @@ pub async fn set(
     let node = access::get::<Node>(&mut cx.store.read().await?, ident).await?;
     access::check_operate(cx, actor, &node, ident, NODES_OPERATE)?;
     check_wish(&wish)?;
+    let asked = format!("target '{}'", wish.verb);
+    firmware_steps::check_quiet(&node, cx.now(), &asked)?;
     if !breaks_in(&node, wish.verb) {
         at_rest(cx, node.id).await?;
     }
@@ -79,6 +82,7 @@ pub(crate) async fn carry_out(
     let state = decide(node.provision.state, verb)
         .map_err(|illegal| Refusal::invalid(illegal.message(node.id)))?;
     let now = cx.now();
+    firmware_steps::check_quiet(node, now, &format!("target '{verb}'"))?;
     if breaks_in(node, verb) {
         let (id, note) = (node.id.to_string(), format!("{verb} was asked for"));
         operations::supersede(tx, SUBJECT, &id, &note, now).await?;
@@ -101,6 +105,7 @@ pub(crate) async fn carry_out(
             .await?;
     }
     node.steps = steps;
+    node.flashes.clear();
     node.last_error = None;
     accept(node, verb, now);
     if begins_with_a_visit(node, verb) {
@@ -244,6 +249,7 @@ async fn steps_of(
         asked
     };
     steps::check(node, steps.as_deref().unwrap_or_default())?;
+    firmware_args::check_asked(cx, actor, wish.verb, steps.as_deref().unwrap_or_default())?;
     Ok(steps)
 }
 

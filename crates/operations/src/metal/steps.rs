@@ -1,10 +1,9 @@
 //! The steps that an operator asks for: reading them, choosing those of templates, and running one after the other.
 
-use super::bios_steps::OF_BMC;
 use super::driver::{FAKE, IPMI};
 use super::ramdisk::orders::Pending;
 use super::ramdisk::{self, orders, timeline};
-use super::{bios_steps, work};
+use super::{bios_steps, firmware_args, firmware_steps, work};
 use crate::context::Context;
 use corten_bmc::{PowerAction, Task};
 use corten_engine::{StepCx, StepError};
@@ -82,10 +81,16 @@ pub fn check(node: &Node, steps: &[Step]) -> Result<(), Refusal> {
     let (known, common) = if node.driver == FAKE {
         (SIMULATED.to_vec(), COMMON)
     } else {
-        let of_bmc = if node.driver == IPMI { &[] } else { OF_BMC };
-        ([OF_RAMDISK, of_bmc].concat(), COMMON_INSIDE)
+        let (bios, firmware) = match node.driver.as_str() {
+            IPMI => (&[][..], &[][..]),
+            _ => (bios_steps::OF_BMC, firmware_args::OF_BMC),
+        };
+        ([OF_RAMDISK, bios, firmware].concat(), COMMON_INSIDE)
     };
     for step in steps {
+        if firmware_args::is_it(step) {
+            firmware_args::check(node, step)?;
+        }
         let of_interface = known
             .iter()
             .find(|(interface, _)| *interface == step.interface)
@@ -215,6 +220,9 @@ pub async fn run(
         work::switch(cx, node, action).await?;
         return Ok(Ok(Ran::default()));
     }
+    if firmware_args::is_it(step) {
+        return firmware_steps::run(cx, at, node, step).await;
+    }
     if is_of_bmc(node, step) {
         return bios_steps::run(cx, at, node, step).await;
     }
@@ -278,6 +286,7 @@ pub async fn finish(tx: &mut Tx, node: &mut Node, ran: Ran) -> Result<(), StepEr
             node.raid_config.clone_from(&node.target_raid_config);
         }
         ("raid", "delete_configuration") => node.raid_config.clear(),
+        (firmware_args::FIRMWARE, firmware_args::UPDATE) => node.flashes.clear(),
         _ => {}
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! What the operations on nodes have in common: starting, reaching the server, moving the state, ending well or badly.
 
-use super::{ENDED, agent, locked, machine, ramdisk};
+use super::{ENDED, agent, firmware_steps, locked, machine, ramdisk};
 use crate::context::Context;
 use corten_bmc::{Inside, Machine, PowerAction, PowerState, RemoteAgent, StockAgent, change_power};
 use corten_engine::{
@@ -234,6 +234,7 @@ pub async fn give_up(
         node.provision.target = None;
         node.last_error = Some(cause.clone());
         node.steps.clear();
+        firmware_steps::give_up(&mut tx, &mut node, step.now(), &cause).await?;
         ramdisk::boot::forget(&mut node);
         change(&mut node);
         save(&mut tx, step, &mut node).await?;

@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::instance::spec;
 use crate::metal::provision::{CONFIG_DRIVE, carry_out};
-use crate::metal::{config_drive, rotate_key, work};
+use crate::metal::{config_drive, firmware_steps, rotate_key, work};
 use corten_engine::{StepCx, StepError};
 use corten_model::ids::InstanceId;
 use corten_model::lifecycle::node::{NodeVerb, ProvisionState};
@@ -120,6 +120,9 @@ pub async fn give_back(
     }
     if !state.legal().any(|verb| verb == NodeVerb::Deleted) {
         return Ok(Return::Waits(format!("node {} is {state}", node.id)));
+    }
+    if let Err(refusal) = firmware_steps::check_quiet(&node, at.now(), "target 'deleted'") {
+        return Ok(Return::Waits(refusal.message));
     }
     carry_out(
         tx,

@@ -12,7 +12,7 @@ use corten_store::metal::wipe::{self, Wipe};
 use corten_store::operations::{self, Filter};
 use corten_store::{record, transitions};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub fn operator() -> Actor {
     let mut actor = member();
@@ -61,6 +61,30 @@ pub fn wish(verb: NodeVerb) -> Wish {
     }
 }
 
+/// The step that installs this firmware: component and image.
+pub fn firmware(verb: NodeVerb, settings: &[(&str, &str)]) -> Wish {
+    let settings = settings.iter().map(|(component, image)| {
+        json!({"component": component, "url": format!("http://127.0.0.1/{image}")})
+    });
+    let settings: Vec<_> = settings.collect();
+    with_args(verb, &json!({"settings": settings}))
+}
+
+/// The same with arguments of any form.
+pub fn with_args(verb: NodeVerb, args: &serde_json::Value) -> Wish {
+    let step = Step {
+        interface: "firmware".to_owned(),
+        step: "update".to_owned(),
+        args: args.as_object().cloned().unwrap(),
+        priority: 0,
+        booted: false,
+    };
+    Wish {
+        steps: Some(vec![step]),
+        ..wish(verb)
+    }
+}
+
 pub async fn ask(cloud: &Cloud, id: NodeId, verb: NodeVerb) {
     let ident = Ident::id(id);
     provision::set(&cloud.cx, &operator(), &ident, wish(verb))
@@ -92,6 +116,8 @@ pub struct End {
     pub disks: Vec<Option<String>>,
     pub rescue: bool,
     pub wiped: bool,
+    /// The images of firmware that its BMC was told to install.
+    pub flashes: Vec<String>,
 }
 
 pub async fn end(cloud: &Cloud, id: NodeId) -> End {
@@ -104,6 +130,7 @@ pub async fn end(cloud: &Cloud, id: NodeId) -> End {
         disks: machine.disks(),
         rescue: machine.runs_rescue_system(),
         wiped: node.wiped.is_some(),
+        flashes: machine.flashes(),
     }
 }
 
@@ -127,6 +154,14 @@ pub async fn assert_sound(cloud: &Cloud, id: NodeId, context: &str) {
     );
     assert_eq!(node.provision.target, None, "{context}");
     assert_eq!(node.power.target, None, "{context}");
+    assert!(node.flashes.is_empty(), "{context}: firmware is left");
+    let flashes = cloud.machines.get(&id.to_string()).flashes();
+    let different: BTreeSet<_> = flashes.iter().collect();
+    assert_eq!(
+        flashes.len(),
+        different.len(),
+        "{context}: flashed twice: {flashes:?}"
+    );
     if state == ProvisionState::Available {
         let wipes: Vec<Wipe> = wipe::of_node(&mut tx, id).await.unwrap();
         let last = wipes.first().map(|wipe| wipe.id);

@@ -176,7 +176,18 @@ impl Cloud {
         Self::with(settings).await
     }
 
-    pub async fn with(mut settings: Settings) -> Self {
+    pub async fn with(settings: Settings) -> Self {
+        Self::of(settings, |machines| {
+            Arc::new(move |id| machines.machine(&id.to_string()))
+        })
+        .await
+    }
+
+    /// Whose simulated servers are reached in this way.
+    pub async fn of(
+        mut settings: Settings,
+        reach: impl FnOnce(Arc<SimMachines>) -> Simulator,
+    ) -> Self {
         // The harness runs one operation after the other: who waited for the fabric would keep it from being told.
         settings.network.patience_millis = 0;
         let store = testing::sqlite().await;
@@ -186,8 +197,7 @@ impl Cloud {
         let images = tempfile::tempdir().unwrap();
         let fabric = Arc::new(SimFabric::default());
         let machines = Arc::new(SimMachines::default());
-        let simulated = machines.clone();
-        let simulator: Simulator = Arc::new(move |id| simulated.machine(&id.to_string()));
+        let simulator = reach(machines.clone());
         let cx = Arc::new(Context {
             store: (*store).clone(),
             policy: POLICY.clone(),

@@ -1,12 +1,13 @@
 //! Commands: one at a time, each in a thread of its own, their results kept until the next boot.
 
+mod image;
 mod server;
 mod table;
 
+pub use image::AskedImage;
 pub use server::serve;
-pub use table::STEPS;
+pub use table::{Done, Failure, STEPS, ThisServer, execute_step, list_steps};
 
-use crate::device::Sysfs;
 use crate::protocol::{
     CommandFailure, CommandRequest, CommandResult, CommandStatus, NodeProperties,
 };
@@ -37,11 +38,27 @@ pub enum Rejected {
     Over { asked: i64, seen: i64 },
 }
 
+/// Who carries commands out: the server that the agent runs on, or one that is simulated.
+pub trait Commands: Send + Sync + 'static {
+    fn knows(&self, name: &str) -> bool;
+
+    /// Whether it is so quick that the request itself is answered with its result.
+    fn answers_at_once(&self, name: &str) -> bool;
+
+    /// Does the work, in a thread of its own.
+    fn carry_out(
+        &self,
+        agent: &Agent,
+        name: &str,
+        params: Map<String, Value>,
+    ) -> Result<Done, Failure>;
+}
+
 /// What commands work with.
 pub struct Agent {
     pub token: String,
     pub started_at_secs: u64,
-    pub sysfs: Sysfs,
+    commands: Box<dyn Commands>,
     /// For downloads.
     pub client: reqwest::Client,
     pub runtime: Handle,
@@ -62,11 +79,12 @@ impl Agent {
         client: reqwest::Client,
         properties: NodeProperties,
         beat: Arc<Notify>,
+        commands: impl Commands,
     ) -> Self {
         Self {
             token,
             started_at_secs: crate::steps::erase::seconds_now(),
-            sysfs: Sysfs::default(),
+            commands: Box::new(commands),
             client,
             runtime: Handle::current(),
             properties: Mutex::new(properties),
@@ -124,8 +142,9 @@ impl Agent {
     /// Begins a command, unless one with its mark was begun before; its result tells how far it is.
     pub fn begin(self: &Arc<Self>, request: CommandRequest) -> Result<Uuid, Rejected> {
         self.check_epoch(request.epoch)?;
-        let command =
-            table::find(&request.name).ok_or_else(|| Rejected::Unknown(request.name.clone()))?;
+        if !self.commands.knows(&request.name) {
+            return Err(Rejected::Unknown(request.name));
+        }
         let id = Uuid::new_v4();
         let short = request
             .name
@@ -158,11 +177,11 @@ impl Agent {
         // Parameters may hold a tenant's secrets.
         tracing::info!("begins {}", request.name);
         let agent = Arc::clone(self);
-        std::thread::spawn(move || agent.run(id, &request.name, command, request.params));
+        std::thread::spawn(move || agent.run(id, &request.name, request.params));
         Ok(id)
     }
 
-    fn run(&self, id: Uuid, name: &str, command: table::Run, params: Map<String, Value>) {
+    fn run(&self, id: Uuid, name: &str, params: Map<String, Value>) {
         if let Some(properties) = params.get("node").and_then(|node| node.get("properties")) {
             match serde_json::from_value(properties.clone()) {
                 Ok(properties) => {
@@ -175,7 +194,7 @@ impl Agent {
                     return self.end(
                         id,
                         name,
-                        Err(table::Failure::new(
+                        Err(Failure::new(
                             "InvalidCommandParamsError",
                             400,
                             error.to_string(),
@@ -186,8 +205,9 @@ impl Agent {
             }
         }
         // A step that panics must not leave its command running for ever.
-        let outcome =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| command(self, params)));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            self.commands.carry_out(self, name, params)
+        }));
         let (outcome, ending) = match outcome {
             Ok(Ok(done)) => (Ok(done.value), done.ending),
             Ok(Err(failure)) => (Err(failure), None),
@@ -195,22 +215,13 @@ impl Agent {
                 let text = panic.downcast_ref::<String>().map(String::as_str);
                 let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
                 let text = format!("the step broke off: {}", text.unwrap_or("of itself"));
-                (
-                    Err(table::Failure::new("CommandExecutionError", 500, text)),
-                    None,
-                )
+                (Err(Failure::new("CommandExecutionError", 500, text)), None)
             }
         };
         self.end(id, name, outcome, ending);
     }
 
-    fn end(
-        &self,
-        id: Uuid,
-        name: &str,
-        outcome: Result<Value, table::Failure>,
-        ending: Option<Ending>,
-    ) {
+    fn end(&self, id: Uuid, name: &str, outcome: Result<Value, Failure>, ending: Option<Ending>) {
         match &outcome {
             Ok(_) => tracing::info!("{name} succeeded"),
             Err(failure) => tracing::error!("{name} failed: {}", failure.0.message),
@@ -222,7 +233,7 @@ impl Agent {
                     result.command_status = CommandStatus::Succeeded;
                     result.command_result = Some(value);
                 }
-                Err(table::Failure(failure)) => {
+                Err(Failure(failure)) => {
                     result.command_status = match failure.kind.as_str() {
                         "VersionMismatch" => CommandStatus::VersionMismatch,
                         _ => CommandStatus::Failed,

@@ -1,18 +1,47 @@
 //! What may be asked of the ramdisk: the stock agent's names, and what each does here.
 
-use super::{Agent, Ending, failure};
-use crate::device::{self, Disk, hints};
+use super::image::AskedImage;
+use super::{Agent, Commands, Ending, failure};
+use crate::device::{self, Disk, Sysfs, hints};
 use crate::journal::chain;
 use crate::protocol::step::HARDWARE_MANAGER;
-use crate::protocol::{CommandFailure, EraseRecord, ImageInfo, Step, WriteRecord};
+use crate::protocol::{CommandFailure, EraseRecord, Step};
 use crate::steps::{boot, burn_in, erase, raid, rescue, write_image};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::sync::PoisonError;
 
-/// A command's work.
-pub type Run = fn(&Agent, Map<String, Value>) -> Result<Done, Failure>;
+/// The server that this program runs on.
+pub struct ThisServer {
+    pub sysfs: Sysfs,
+}
+
+type Run = fn(&ThisServer, &Agent, Map<String, Value>) -> Result<Done, Failure>;
+
+impl Commands for ThisServer {
+    fn knows(&self, name: &str) -> bool {
+        find(name).is_some()
+    }
+
+    fn answers_at_once(&self, name: &str) -> bool {
+        find(name).is_some_and(|(_, at_once, _)| *at_once)
+    }
+
+    fn carry_out(
+        &self,
+        agent: &Agent,
+        name: &str,
+        params: Map<String, Value>,
+    ) -> Result<Done, Failure> {
+        let (.., run) =
+            find(name).ok_or_else(|| Failure::params(format!("there is no command {name}")))?;
+        run(self, agent, params)
+    }
+}
+
+fn find(name: &str) -> Option<&'static (&'static str, bool, Run)> {
+    COMMANDS.iter().find(|(known, ..)| *known == name)
+}
 
 /// How a command went well.
 pub struct Done {
@@ -21,7 +50,7 @@ pub struct Done {
 }
 
 impl Done {
-    fn with(value: Value) -> Self {
+    pub fn with(value: Value) -> Self {
         Self {
             value,
             ending: None,
@@ -37,7 +66,7 @@ impl Failure {
         Self(failure(kind, code, message))
     }
 
-    fn params(message: String) -> Self {
+    pub fn params(message: String) -> Self {
         Self::new("InvalidCommandParamsError", 400, message)
     }
 }
@@ -50,54 +79,45 @@ impl<E: std::error::Error> From<E> for Failure {
 
 /// Each command, and whether it is so quick that the request itself is answered with its result.
 const COMMANDS: [(&str, bool, Run); 15] = [
-    ("clean.get_clean_steps", true, |_, _| {
+    ("clean.get_clean_steps", true, |_, _, _| {
         list_steps("clean_steps")
     }),
-    ("clean.execute_clean_step", false, |agent, params| {
-        execute_step(agent, params, "clean")
+    ("clean.execute_clean_step", false, |server, _, params| {
+        execute_step(params, "clean", |step, node| server.run_step(step, node))
     }),
-    ("deploy.get_deploy_steps", true, |_, _| {
+    ("deploy.get_deploy_steps", true, |_, _, _| {
         list_steps("deploy_steps")
     }),
-    ("deploy.execute_deploy_step", false, |agent, params| {
-        execute_step(agent, params, "deploy")
+    ("deploy.execute_deploy_step", false, |server, _, params| {
+        execute_step(params, "deploy", |step, node| server.run_step(step, node))
     }),
-    ("service.get_service_steps", true, |_, _| {
+    ("service.get_service_steps", true, |_, _, _| {
         list_steps("service_steps")
     }),
-    ("service.execute_service_step", false, |agent, params| {
-        execute_step(agent, params, "service")
-    }),
+    (
+        "service.execute_service_step",
+        false,
+        |server, _, params| {
+            execute_step(params, "service", |step, node| server.run_step(step, node))
+        },
+    ),
     ("standby.prepare_image", false, prepare_image),
-    ("standby.run_image", false, |_, _| end(Ending::Reboot)),
-    ("standby.power_off", false, |_, _| end(Ending::PowerOff)),
-    ("standby.sync", true, |_, _| {
+    ("standby.run_image", false, |_, _, _| end(Ending::Reboot)),
+    ("standby.power_off", false, |_, _, _| end(Ending::PowerOff)),
+    ("standby.sync", true, |_, _, _| {
         rustix::fs::sync();
         Ok(Done::with(Value::Null))
     }),
     ("rescue.finalize_rescue", true, finalize_rescue),
     ("image.install_bootloader", false, install_bootloader),
-    ("poll.get_hardware_info", true, |agent, _| {
-        hardware_info(agent)
+    ("poll.get_hardware_info", true, |server, _, _| {
+        hardware_info(server)
     }),
-    ("poll.set_node_info", true, |_, _| {
+    ("poll.set_node_info", true, |_, _, _| {
         Ok(Done::with(Value::Null))
     }),
-    ("log.collect_system_logs", true, |_, _| collect_logs()),
+    ("log.collect_system_logs", true, |_, _, _| collect_logs()),
 ];
-
-pub fn find(name: &str) -> Option<Run> {
-    COMMANDS
-        .iter()
-        .find(|(known, ..)| *known == name)
-        .map(|(_, _, run)| *run)
-}
-
-pub fn answers_at_once(name: &str) -> bool {
-    COMMANDS
-        .iter()
-        .any(|(known, at_once, _)| *known == name && *at_once)
-}
 
 /// The steps: name, interface, priority, whether they may be aborted.
 pub const STEPS: [(&str, &str, u32, bool); 8] = [
@@ -111,7 +131,7 @@ pub const STEPS: [(&str, &str, u32, bool); 8] = [
     ("burnin_network", "deploy", 0, true),
 ];
 
-fn list_steps(kind: &str) -> Result<Done, Failure> {
+pub fn list_steps(kind: &str) -> Result<Done, Failure> {
     let steps: Vec<Step> = STEPS
         .iter()
         .map(|(step, interface, priority, abortable)| Step {
@@ -133,15 +153,15 @@ fn versions() -> Value {
     json!({HARDWARE_MANAGER: env!("CARGO_PKG_VERSION")})
 }
 
-fn parse<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, Failure> {
+pub(super) fn parse<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, Failure> {
     serde_json::from_value(value).map_err(|error| Failure::params(format!("{what}: {error}")))
 }
 
 /// Steps listed by one version of the ramdisk are not executed by another, which may do something else by the same name.
-fn execute_step(
-    agent: &Agent,
+pub fn execute_step(
     mut params: Map<String, Value>,
     kind: &str,
+    run: impl FnOnce(&Step, Option<&Value>) -> Result<Value, Failure>,
 ) -> Result<Done, Failure> {
     if let Some(listed) = params
         .get(&format!("{kind}_version"))
@@ -162,66 +182,65 @@ fn execute_step(
         .ok_or_else(|| Failure::params("there is no step".to_owned()))?;
     let step: Step = parse(value.clone(), "step")?;
     tracing::info!("executes the step {}", step.step);
-    let result = run_step(agent, &step, params.get("node"))?;
+    let result = run(&step, params.get("node"))?;
     Ok(Done::with(
         json!({format!("{kind}_result"): result, format!("{kind}_step"): value}),
     ))
 }
 
-fn run_step(agent: &Agent, step: &Step, node: Option<&Value>) -> Result<Value, Failure> {
-    let args = step.args.clone().unwrap_or_default();
-    match step.step.as_str() {
-        "erase_devices" => erase_devices(agent),
-        "erase_devices_metadata" => erase_metadata(agent),
-        "create_configuration" => {
-            let target = args
-                .get("target_raid_config")
-                .or_else(|| node.and_then(|node| node.get("target_raid_config")))
-                .cloned()
-                .unwrap_or_default();
-            let wanted = parse(target, "target_raid_config")?;
-            Ok(serde_json::to_value(raid::create(
-                &wanted,
-                &disks(agent)?,
-            )?)?)
-        }
-        "delete_configuration" => {
-            raid::delete(&agent.sysfs, &disks(agent)?)?;
-            Ok(Value::Null)
-        }
-        "burnin_cpu" => Ok(serde_json::to_value(burn_in::cpu(&parse(
-            args.into(),
-            "args",
-        )?)?)?),
-        "burnin_memory" => Ok(serde_json::to_value(burn_in::memory(&parse(
-            args.into(),
-            "args",
-        )?)?)?),
-        "burnin_disk" => Ok(serde_json::to_value(burn_in::disks(
-            &parse(args.into(), "args")?,
-            &disks(agent)?,
-        )?)?),
-        "burnin_network" => Ok(serde_json::to_value(burn_in::network(&parse(
-            args.into(),
-            "args",
-        )?)?)?),
-        other => {
-            let known: Vec<&str> = STEPS.iter().map(|(step, ..)| *step).collect();
-            Err(Failure::params(format!(
-                "there is no step {other}; there are: {}",
-                known.join(", ")
-            )))
+impl ThisServer {
+    fn run_step(&self, step: &Step, node: Option<&Value>) -> Result<Value, Failure> {
+        let args = step.args.clone().unwrap_or_default();
+        match step.step.as_str() {
+            "erase_devices" => erase_devices(self),
+            "erase_devices_metadata" => erase_metadata(self),
+            "create_configuration" => {
+                let target = args
+                    .get("target_raid_config")
+                    .or_else(|| node.and_then(|node| node.get("target_raid_config")))
+                    .cloned()
+                    .unwrap_or_default();
+                let wanted = parse(target, "target_raid_config")?;
+                Ok(serde_json::to_value(raid::create(&wanted, &disks(self)?)?)?)
+            }
+            "delete_configuration" => {
+                raid::delete(&self.sysfs, &disks(self)?)?;
+                Ok(Value::Null)
+            }
+            "burnin_cpu" => Ok(serde_json::to_value(burn_in::cpu(&parse(
+                args.into(),
+                "args",
+            )?)?)?),
+            "burnin_memory" => Ok(serde_json::to_value(burn_in::memory(&parse(
+                args.into(),
+                "args",
+            )?)?)?),
+            "burnin_disk" => Ok(serde_json::to_value(burn_in::disks(
+                &parse(args.into(), "args")?,
+                &disks(self)?,
+            )?)?),
+            "burnin_network" => Ok(serde_json::to_value(burn_in::network(&parse(
+                args.into(),
+                "args",
+            )?)?)?),
+            other => {
+                let known: Vec<&str> = STEPS.iter().map(|(step, ..)| *step).collect();
+                Err(Failure::params(format!(
+                    "there is no step {other}; there are: {}",
+                    known.join(", ")
+                )))
+            }
         }
     }
 }
 
-fn disks(agent: &Agent) -> Result<Vec<Disk>, Failure> {
-    Ok(device::list(&agent.sysfs)?)
+fn disks(server: &ThisServer) -> Result<Vec<Disk>, Failure> {
+    Ok(device::list(&server.sysfs)?)
 }
 
 /// All disks at the same time. If one is not erased the step fails, and its error still holds all the records.
-fn erase_devices(agent: &Agent) -> Result<Value, Failure> {
-    let disks = disks(agent)?;
+fn erase_devices(server: &ThisServer) -> Result<Value, Failure> {
+    let disks = disks(server)?;
     let outcomes: Vec<Result<EraseRecord, Failure>> = std::thread::scope(|scope| {
         let threads: Vec<_> = disks
             .iter()
@@ -265,94 +284,39 @@ fn erase_devices(agent: &Agent) -> Result<Value, Failure> {
     Err(Failure(failure))
 }
 
-fn erase_metadata(agent: &Agent) -> Result<Value, Failure> {
-    for disk in disks(agent)? {
+fn erase_metadata(server: &ThisServer) -> Result<Value, Failure> {
+    for disk in disks(server)? {
         erase::erase_metadata(&disk)?;
     }
     Ok(Value::Null)
 }
 
-#[derive(Deserialize)]
-struct PrepareImage {
-    image_info: ImageInfo,
-    #[serde(default)]
-    configdrive: Option<String>,
-}
-
-fn root_disk(agent: &Agent) -> Result<Disk, Failure> {
+fn root_disk(server: &ThisServer, agent: &Agent) -> Result<Disk, Failure> {
     let properties = agent
         .properties
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
-    let disks = disks(agent)?;
+    let disks = disks(server)?;
     Ok(hints::choose(&disks, properties.root_device.as_ref())?.clone())
 }
 
-fn prepare_image(agent: &Agent, params: Map<String, Value>) -> Result<Done, Failure> {
-    let PrepareImage {
-        image_info,
-        configdrive,
-    } = parse(params.into(), "image_info")?;
-    let expected = write_image::check(&image_info)?;
-    let finish = write_image::Finish::wanted(&image_info, configdrive.as_deref())?;
-    let disk = root_disk(agent)?;
-    let (source, length) = download(agent, &image_info)?;
-    tracing::info!("writes the image {} to {}", image_info.id, disk.name);
+fn prepare_image(
+    server: &ThisServer,
+    agent: &Agent,
+    params: Map<String, Value>,
+) -> Result<Done, Failure> {
+    let asked = AskedImage::read(params)?;
+    let disk = root_disk(server, agent)?;
     let target = write_image::Target::open(&disk)?;
-    let written = write_image::write_stream(
-        source,
-        length,
-        image_info.disk_format.as_deref(),
-        &expected,
-        target,
-    )?;
-    let record: WriteRecord = write_image::record(&image_info, &disk, written);
+    let done = asked.write(agent, &disk, target)?;
     let mut file = std::fs::File::options()
         .read(true)
         .write(true)
         .open(disk.path())?;
-    write_image::finish(&mut file, &finish)?;
+    write_image::finish(&mut file, &asked.finish)?;
     device::ioctl::reread_partitions(&file)?;
-    Ok(Done::with(json!({
-        "result": format!("prepare_image: image ({}) written to device {}", image_info.id, disk.path().display()),
-        "record": record,
-    })))
-}
-
-/// The first URL that answers, as a reader, and how much it will give.
-fn download(
-    agent: &Agent,
-    image: &ImageInfo,
-) -> Result<(impl std::io::Read + Send + use<>, Option<u64>), Failure> {
-    use futures_util::TryStreamExt;
-    let mut tried = Vec::new();
-    for url in &image.urls {
-        // Within the runtime from the start: the client sets its timers when the request is made.
-        let answer = agent
-            .runtime
-            .block_on(async { agent.client.get(url).send().await });
-        match answer.and_then(reqwest::Response::error_for_status) {
-            Ok(response) => {
-                let length = response.content_length();
-                let stream = response.bytes_stream().map_err(std::io::Error::other);
-                let reader = tokio_util::io::StreamReader::new(stream);
-                let bridge =
-                    tokio_util::io::SyncIoBridge::new_with_handle(reader, agent.runtime.clone());
-                return Ok((bridge, length));
-            }
-            Err(error) => tried.push(chain(&error)),
-        }
-    }
-    Err(Failure::new(
-        "ImageDownloadError",
-        500,
-        format!(
-            "the image {} cannot be downloaded: {}",
-            image.id,
-            tried.join("; ")
-        ),
-    ))
+    Ok(done)
 }
 
 fn end(ending: Ending) -> Result<Done, Failure> {
@@ -363,7 +327,7 @@ fn end(ending: Ending) -> Result<Done, Failure> {
     })
 }
 
-fn finalize_rescue(_: &Agent, params: Map<String, Value>) -> Result<Done, Failure> {
+fn finalize_rescue(_: &ThisServer, _: &Agent, params: Map<String, Value>) -> Result<Done, Failure> {
     rescue::open(&parse(params.into(), "params")?)?;
     Ok(Done {
         value: Value::Null,
@@ -371,16 +335,20 @@ fn finalize_rescue(_: &Agent, params: Map<String, Value>) -> Result<Done, Failur
     })
 }
 
-fn install_bootloader(agent: &Agent, _: Map<String, Value>) -> Result<Done, Failure> {
-    let disk = root_disk(agent)?;
-    let how = boot::check_bootable(&disk, boot::is_uefi(&agent.sysfs))?;
+fn install_bootloader(
+    server: &ThisServer,
+    agent: &Agent,
+    _: Map<String, Value>,
+) -> Result<Done, Failure> {
+    let disk = root_disk(server, agent)?;
+    let how = boot::check_bootable(&disk, boot::is_uefi(&server.sysfs))?;
     Ok(Done::with(
         json!({"result": format!("install_bootloader: {how}")}),
     ))
 }
 
-fn hardware_info(agent: &Agent) -> Result<Done, Failure> {
-    let inspection = crate::inspect::inspect(&agent.sysfs, None);
+fn hardware_info(server: &ThisServer) -> Result<Done, Failure> {
+    let inspection = crate::inspect::inspect(&server.sysfs, None);
     Ok(Done::with(serde_json::to_value(inspection.inventory)?))
 }
 

@@ -1,6 +1,7 @@
 //! The API as the control plane meets it: over TLS with the certificate of the heartbeat, on loopback.
 
 use super::*;
+use crate::device::Sysfs;
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr};
 use tokio::net::TcpListener;
@@ -21,6 +22,9 @@ async fn served() -> Served {
         client,
         NodeProperties::default(),
         Arc::default(),
+        ThisServer {
+            sysfs: Sysfs::default(),
+        },
     );
     let agent = Arc::new(agent);
     let (tls, pem) = crate::home::tls::own(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();

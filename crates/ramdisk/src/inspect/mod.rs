@@ -53,7 +53,8 @@ pub fn inspect(sysfs: &Sysfs, network: Option<&Network>) -> Inspection {
     }
 }
 
-fn disk(disk: &Disk) -> inventory::Disk {
+/// A disk in the words of the inventory.
+pub fn disk(disk: &Disk) -> inventory::Disk {
     // Exhaustive, so that nothing is forgotten.
     let Disk {
         name: _,

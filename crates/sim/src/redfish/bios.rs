@@ -138,7 +138,7 @@ fn wait_for_boot(
     if waits {
         return Ok(Done::Shown);
     }
-    Ok(service.begin(node, Work::BiosSettings, true))
+    Ok(service.begin(node, Work::BiosSettings, true, None))
 }
 
 fn reset_bios(service: &Service, node: &RedfishNode) -> Result<Done, Refusal> {

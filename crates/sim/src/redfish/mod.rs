@@ -53,6 +53,7 @@ pub use faults::{Fault, On};
 pub use node::RedfishNode;
 pub use shape::{NoSuchShape, Shape};
 pub use tls::SelfSigned;
+pub(crate) use update::version_in;
 
 use crate::SimMachine;
 use accounts::Accounts;

@@ -49,6 +49,8 @@ struct Task {
     began: Timestamp,
     ended: Option<Timestamp>,
     messages: Vec<Value>,
+    /// The request that made it.
+    payload: Option<Value>,
 }
 
 #[derive(Default)]
@@ -89,6 +91,9 @@ impl Task {
         } else {
             rest["TaskMonitor"] = json!(format!("{PATH}/TaskMonitors/{id}"));
         }
+        if let Some(payload) = &self.payload {
+            rest["Payload"] = payload.clone();
+        }
         let name = match self.work {
             Work::Firmware { .. } => "Firmware update",
             Work::BiosSettings => "BIOS settings",
@@ -100,7 +105,13 @@ impl Task {
 
 impl Service {
     /// A new task; `waits`: for the next boot, else it runs.
-    pub(super) fn begin(&self, node: &RedfishNode, work: Work, waits: bool) -> Done {
+    pub(super) fn begin(
+        &self,
+        node: &RedfishNode,
+        work: Work,
+        waits: bool,
+        payload: Option<Value>,
+    ) -> Done {
         let now = self.now();
         let mut tasks = locked(&self.tasks);
         tasks.made += 1;
@@ -124,6 +135,7 @@ impl Service {
             began: now,
             ended: None,
             messages,
+            payload,
         };
         let shown = task.shown(id);
         tasks.by_id.insert(id, task);

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 const PATH: &str = "/redfish/v1/UpdateService";
+const ACTION: &str = "/redfish/v1/UpdateService/Actions/UpdateService.SimpleUpdate";
 const PROTOCOLS: &[&str] = &["HTTP", "HTTPS"];
 const PARAMETERS: &[&str] = &[
     "ImageURI",
@@ -58,7 +59,7 @@ fn update_service() -> Resource {
         "Status": healthy(),
         "FirmwareInventory": link("/redfish/v1/UpdateService/FirmwareInventory"),
         "Actions": {"#UpdateService.SimpleUpdate": {
-            "target": "/redfish/v1/UpdateService/Actions/UpdateService.SimpleUpdate",
+            "target": ACTION,
             "TransferProtocol@Redfish.AllowableValues": PROTOCOLS,
         }},
     });
@@ -106,7 +107,16 @@ fn update(service: &Service, body: &Value) -> Result<Done, Refusal> {
         Some(version) => Work::Firmware { part, version },
         None => Work::Nothing(format!("The image {name} is not of a known form.")),
     };
-    Ok(service.begin(&node, work, false))
+    let mut told = body.0.clone();
+    if let Some(told) = told.as_object_mut() {
+        told.remove("Password");
+    }
+    let payload = json!({
+        "TargetUri": ACTION,
+        "HttpOperation": "POST",
+        "JsonBody": told.to_string(),
+    });
+    Ok(service.begin(&node, work, false, Some(payload)))
 }
 
 /// The one part that is meant.
@@ -159,7 +169,7 @@ fn target(
 }
 
 /// The last run of numbers with points between them.
-fn version_in(name: &str) -> Option<String> {
+pub(crate) fn version_in(name: &str) -> Option<String> {
     let runs = name.split(|c: char| !c.is_ascii_digit() && c != '.');
     let mut runs = runs
         .map(|run| run.trim_matches('.'))

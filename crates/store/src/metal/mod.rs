@@ -5,6 +5,7 @@ pub mod boot_sign;
 pub mod chassis;
 pub mod deploy_template;
 pub mod discovery;
+pub mod flash;
 pub mod inspection_rule;
 pub mod lease;
 pub mod node;

@@ -1,5 +1,6 @@
 //! Nodes: bare-metal servers under management.
 
+use super::flash::Flash;
 use super::{Object, Standard, resource};
 use crate::db::Tx;
 use crate::error::Result;
@@ -71,6 +72,9 @@ pub struct Node {
     pub inspection: Inspection,
     pub bios: Vec<BiosSetting>,
     pub firmware: Vec<FirmwareComponent>,
+    /// The components of the step that installs firmware, in its order; none while no such step is run.
+    #[serde(default)]
+    pub flashes: Vec<Flash>,
     /// The proof of the last wipe since an instance was on it; `None` once one is.
     pub wiped: Option<WipeId>,
     pub agent: Option<Agent>,

@@ -1,6 +1,6 @@
 //! Work for the ramdisk: each piece has a mark, so that it is done once, however often it is asked for.
 
-use super::{boots, visit};
+use super::{boots, timeline, visit};
 use crate::context::Context;
 use crate::metal::{machine, work};
 use corten_bmc::{BmcError, Order, Progress, Report, Task};
@@ -20,6 +20,14 @@ pub enum Pending {
     Lost(String),
     /// What the BMC was told at the node's first step holds from the next boot on.
     Boot(String),
+    /// The BMC is at work, and how far it is is written into the node's row.
+    Wrote {
+        pause: Duration,
+        note: String,
+        /// A sign for the timeline: what, and the detail.
+        sign: Option<(&'static str, String)>,
+        change: Box<dyn FnOnce(&mut Node) + Send>,
+    },
 }
 
 /// Gives an order, or looks how far it is. `piece` names it within the operation.
@@ -74,11 +82,35 @@ pub async fn pend<S: Serialize>(
 ) -> Result<Committed, StepError> {
     match pending {
         Pending::Running(note) => {
-            let tx = at.commit().await?;
-            tx.wait(at.now().plus(LOOK), Place::Control, same, note)
+            let mut tx = at.commit().await?;
+            let pause = if visit::heard_since(&mut tx, node).await? {
+                Duration::ZERO
+            } else {
+                LOOK
+            };
+            tx.wait(at.now().plus(pause), Place::Control, same, note)
                 .await
         }
         Pending::Lost(why) => visit::again(cx, at, node, why, step).await,
+        Pending::Wrote {
+            pause,
+            note,
+            sign,
+            change,
+        } => {
+            let mut tx = at.commit().await?;
+            let mut node = work::lock(&mut tx, node.id).await?;
+            change(&mut node);
+            if let Some((event, detail)) = sign {
+                timeline::note(&mut tx, node.id, at.now(), event, detail).await?;
+            }
+            work::save(&mut tx, at, &mut node).await?;
+            if pause.is_zero() {
+                return tx.next(Place::Control, same).await;
+            }
+            tx.wait(at.now().plus(pause), Place::Control, same, note)
+                .await
+        }
         Pending::Boot(why) => {
             let mut tx = at.commit().await?;
             let mut node = work::lock(&mut tx, node.id).await?;

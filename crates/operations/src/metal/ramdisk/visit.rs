@@ -93,6 +93,9 @@ pub async fn go<S: Serialize>(
                 work::event(&mut tx, at, &mut node, NodeEvent::Wait, why).await?;
             }
             work::save(&mut tx, at, &mut node).await?;
+            if is_there(&node) {
+                return tx.next(Place::Control, arrived).await;
+            }
             let until = at.now().plus(LOOK);
             tx.wait(until, Place::Control, step(Visit::Await), waiting(plan))
                 .await
@@ -117,8 +120,7 @@ async fn arrive<S: Serialize>(
     step: impl Fn(Visit) -> S,
     arrived: S,
 ) -> Result<Committed, StepError> {
-    let called = node.agent.as_ref().is_some_and(|agent| agent.url.is_some());
-    if called {
+    if is_there(node) {
         return at.commit().await?.next(Place::Control, arrived).await;
     }
     let most = Duration::from_secs(cx.settings.provisioning.boot_limit_secs);
@@ -132,10 +134,25 @@ async fn arrive<S: Serialize>(
         );
         return again(cx, at, node, why, step).await;
     }
-    let tx = at.commit().await?;
-    let until = at.now().plus(LOOK);
+    let mut tx = at.commit().await?;
+    let until = if heard_since(&mut tx, node).await? {
+        at.now()
+    } else {
+        at.now().plus(LOOK)
+    };
     tx.wait(until, Place::Control, step(Visit::Await), waiting(plan))
         .await
+}
+
+fn is_there(node: &Node) -> bool {
+    node.agent.as_ref().is_some_and(|agent| agent.url.is_some())
+}
+
+/// Whether the ramdisk called since this node was read. A call that comes while a step is worked on wakes nobody.
+pub async fn heard_since(tx: &mut Tx, node: &Node) -> Result<bool, StepError> {
+    let seen = |node: &Node| node.agent.as_ref().and_then(|agent| agent.seen_at);
+    let now = work::lock(tx, node.id).await?;
+    Ok(seen(&now) != seen(node))
 }
 
 /// Boots the server anew by the next way, or ends with the story of all tries.
