@@ -44,19 +44,19 @@ ramdisk: ## build the deploy ramdisk of bare-metal servers, target/ramdisk.kerne
 demo-metal: ## three servers of QEMU, from their BMCs to a tenant and back, told step by step; CORTEN_DEMO_IMAGE=tiny is quicker
 	@scripts/deps build run test
 	@scripts/venv
-	@PATH="$$PWD/.venv/bin:$$PATH" cargo test -p corten --test metal -- --ignored --nocapture --exact demo
+	@PATH="$$PWD/.venv/bin:$$PATH" cargo test --workspace --test metal -- --ignored --nocapture --exact demo
 
 test: ## run everything that must hold: lints and all tests
 	@scripts/test
 
 test-guests: ## install Debian, boot it on a network and log in, which takes minutes without KVM
 	@scripts/deps build run test
-	@cargo test -p corten --test debian_guest -- --ignored
+	@cargo test --workspace --test debian_guest -- --ignored
 
 test-stock-agent: ## have OpenStack's ironic-python-agent wipe and deploy a server; CORTEN_STOCK_FIRMWARE=bios takes PXE
 	@scripts/deps build run test
 	@scripts/venv
-	@PATH="$$PWD/.venv/bin:$$PATH" cargo test -p corten --test metal -- --ignored --nocapture --exact \
+	@PATH="$$PWD/.venv/bin:$$PATH" cargo test --workspace --test metal -- --ignored --nocapture --exact \
 	    the_stock_agent_of_openstack_wipes_a_server_and_deploys_it
 
 test-redfish: ## have DMTF's validators judge the simulated Redfish service

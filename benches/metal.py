@@ -7,6 +7,7 @@ takes there is the control plane's share of one.
 The client is Python on the same cores. `at_once` and `cloud` are those of benches/run.
 """
 
+import atexit
 import itertools
 import json
 import re
@@ -166,7 +167,10 @@ def wired(cloud, table, at_once, program, nodes, deploys):
     """Over the wire."""
     (cloud.data / "stub").write_text("never run")
     cloud.metal = flavor(cloud)
+    # Whole servers get the cloud's default images only.
+    cloud.image = cloud.upload(b"\0" * (1 << 20), "raw", visibility="public")
     rack = Rack(cloud, at_once, program, nodes)
+    atexit.register(rack.stop)
     took = rack.enrol(nodes)
     table.row(f"{nodes:,} nodes behind BMCs enrolled", "", "", f"{nodes / took:.0f} /s")
     begun = time.monotonic()
@@ -190,7 +194,6 @@ def wired(cloud, table, at_once, program, nodes, deploys):
     share = (cloud.cpu_secs() - before) / (time.monotonic() - begun)
     table.row("  power read over the wire each 60 s: processor", "", "", f"{share * 100:.0f} %")
     table.row("  memory", "", "", f"{cloud.memory_mib():.0f} MB")
-    rack.stop()
 
 
 def measure(cloud, table, at_once, times, nodes, deploys):

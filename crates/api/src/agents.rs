@@ -4,6 +4,7 @@
 //! `corten_agent`; refusals are plain text, for the log of the agent.
 
 use crate::metadata;
+use axum::body::Bytes;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -12,6 +13,7 @@ use axum::{Json, Router};
 use corten_agent::{Admitted, AgentError, Authority, Invitation, JoinRequest, Peer};
 use corten_model::ids::NetworkId;
 use corten_model::refusal::Refusal;
+use corten_operations::instance::guest_password;
 use corten_operations::network::dns;
 use corten_operations::{Context, agent, error_text};
 use corten_store::Failure;
@@ -32,7 +34,10 @@ pub fn routes(reception: Arc<Reception>) -> Router {
     Router::new()
         .route("/join", post(join))
         .route("/membership", get(membership))
-        .route("/metadata/{network}/{address}", get(guest_metadata))
+        .route(
+            "/metadata/{network}/{address}",
+            get(guest_metadata).post(post_password),
+        )
         .route("/names/{network}", get(names))
         .with_state(reception)
 }
@@ -84,6 +89,20 @@ async fn guest_metadata(
     Ok(metadata::content(
         found.and_then(|metadata| metadata.at(&path)),
     ))
+}
+
+/// Keeps the password that a guest of the host posted.
+async fn post_password(
+    State(reception): State<Arc<Reception>>,
+    Extension(peer): Extension<Peer>,
+    Path((network_id, address)): Path<(NetworkId, IpAddr)>,
+    body: Bytes,
+) -> Result<Response, Refused> {
+    let agent = known(&reception, &peer).await?;
+    let cx = &reception.cx;
+    agent::check_guest(cx, &agent, network_id, address).await?;
+    let kept = guest_password::post(cx, network_id, address, &body).await;
+    Ok(metadata::posted(kept))
 }
 
 #[derive(Deserialize)]

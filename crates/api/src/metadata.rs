@@ -4,14 +4,21 @@
 //! believed.
 
 use axum::Router;
-use axum::extract::{Extension, OriginalUri, State};
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Extension, OriginalUri, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use corten_model::ids::NetworkId;
+use corten_model::refusal::Reason;
+use corten_operations::instance::guest_password;
 use corten_operations::instance::metadata::{self, Content};
 use corten_operations::{Context, error_text};
+use corten_store::Failure;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// More than any password has.
+pub const BODY_MAX: usize = 4096;
 
 /// Who asks: an address in a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +29,10 @@ pub struct Asker {
 
 /// Every path of the service.
 pub fn router(cx: Arc<Context>) -> Router {
-    Router::new().fallback(answer).with_state(cx)
+    Router::new()
+        .fallback(answer)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .with_state(cx)
 }
 
 async fn answer(
@@ -30,8 +40,9 @@ async fn answer(
     asker: Option<Extension<Asker>>,
     method: Method,
     OriginalUri(uri): OriginalUri,
+    body: Bytes,
 ) -> Response {
-    if let Some(refused) = only_reads(&method) {
+    if let Some(refused) = refused(&method, uri.path()) {
         return refused;
     }
     let Some(Extension(Asker {
@@ -41,6 +52,9 @@ async fn answer(
     else {
         return StatusCode::NOT_FOUND.into_response();
     };
+    if method == Method::POST {
+        return posted(guest_password::post(&cx, network_id, address, &body).await);
+    }
     let found = match metadata::of(&cx, network_id, address).await {
         Ok(found) => found.and_then(|metadata| metadata.at(uri.path())),
         Err(error) => {
@@ -51,11 +65,34 @@ async fn answer(
     content(found)
 }
 
-/// Nothing else is answered.
-pub fn only_reads(method: &Method) -> Option<Response> {
-    let reads = [Method::GET, Method::HEAD].contains(method);
-    let allowed = [(header::ALLOW, HeaderValue::from_static("GET, HEAD"))];
-    (!reads).then(|| (StatusCode::METHOD_NOT_ALLOWED, allowed).into_response())
+/// A guest reads, and posts its password.
+pub fn refused(method: &Method, path: &str) -> Option<Response> {
+    let (posts, allowed) = match metadata::takes_password(path) {
+        true => (*method == Method::POST, "GET, HEAD, POST"),
+        false => (false, "GET, HEAD"),
+    };
+    let is_allowed = posts || [Method::GET, Method::HEAD].contains(method);
+    let allowed = [(header::ALLOW, HeaderValue::from_static(allowed))];
+    (!is_allowed).then(|| (StatusCode::METHOD_NOT_ALLOWED, allowed).into_response())
+}
+
+/// What a guest is told that posted its password.
+pub(crate) fn posted(kept: Result<(), Failure>) -> Response {
+    match kept {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(Failure::Refused(refusal)) => {
+            let status = match refusal.reason {
+                Reason::NotFound => StatusCode::NOT_FOUND,
+                Reason::Conflict => StatusCode::CONFLICT,
+                _ => StatusCode::BAD_REQUEST,
+            };
+            (status, refusal.message).into_response()
+        }
+        Err(error) => {
+            tracing::error!(error = %error_text(&error), "cannot keep a guest's password");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }
 
 /// A document, if there is one.

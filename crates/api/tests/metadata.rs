@@ -13,7 +13,7 @@ use corten_model::time::Timestamp;
 use corten_operations::context::Hosts;
 use corten_operations::{Context, Settings};
 use corten_sim::SimFabric;
-use corten_store::instances::{Instance, Intent, Nic, Observed};
+use corten_store::instances::{self, Instance, Intent, Nic, Observed};
 use corten_store::network::Standard;
 use corten_store::network::network::{Network, Segment};
 use corten_store::network::port::{Address, Binding, FixedIp, Port};
@@ -166,13 +166,23 @@ async fn ask(
     path: &str,
     asker: Option<Asker>,
 ) -> (StatusCode, String) {
+    send(service, method, path, asker, "").await
+}
+
+async fn send(
+    service: &Router,
+    method: &str,
+    path: &str,
+    asker: Option<Asker>,
+    body: &str,
+) -> (StatusCode, String) {
     // What a guest claims about itself is not believed.
     let mut request = Request::builder()
         .method(method)
         .uri(path)
         .header("x-forwarded-for", "10.0.0.9")
         .header("x-instance-id", "b7e1c0de-0000-4000-8000-00000000dead")
-        .body(Body::empty())
+        .body(Body::from(body.to_owned()))
         .unwrap();
     if let Some(asker) = asker {
         request.extensions_mut().insert(asker);
@@ -225,4 +235,43 @@ async fn two_tenants_with_one_address_are_told_apart_by_their_networks() {
     );
     let posted = ask(&service, "POST", path, at(ours.0, "10.0.0.9")).await.0;
     assert_eq!(posted, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn a_guest_posts_a_password_for_its_owner_once() {
+    let store = testing::sqlite().await;
+    let mut tx = store.write().await.unwrap();
+    let (network_id, id) = add(&mut tx, "10.0.0.9").await;
+    tx.commit().await.unwrap();
+    let service = service(&store);
+    let address = "10.0.0.9".parse().unwrap();
+    let guest = Some(Asker {
+        network_id,
+        address,
+    });
+    let path = "/openstack/2013-10-17/password";
+    let post = async |body: &str| send(&service, "POST", path, guest, body).await;
+    let (_, before) = ask(&service, "GET", path, guest).await;
+    assert_eq!(before, "");
+    assert_eq!(post("").await.0, StatusCode::BAD_REQUEST);
+    let (status, why) = post(&"x".repeat(1021)).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(why.contains("1020"), "{why}");
+    assert_eq!(
+        post(&"x".repeat(5000)).await.0,
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
+    assert_eq!(post("encrypted").await.0, StatusCode::OK);
+    let (status, why) = post("another").await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert!(why.contains("clear"), "{why}");
+    assert_eq!(ask(&service, "GET", path, guest).await.1, "encrypted");
+    let kept = instances::get(&mut store.read().await.unwrap(), id).await;
+    let kept = kept.unwrap().unwrap().intent.guest_password;
+    assert_eq!(kept.as_deref(), Some("encrypted"));
+    // Where the service had no passwords yet, and where there is nothing to post to.
+    for path in ["/openstack/2012-08-10/password", "/latest/password"] {
+        let posted = send(&service, "POST", path, guest, "x").await.0;
+        assert_eq!(posted, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+    }
 }

@@ -117,16 +117,26 @@ pub async fn metadata_for(
     network: NetworkId,
     address: IpAddr,
 ) -> Result<Option<Metadata>, Failure> {
-    let mut tx = cx.store.read().await?;
-    if !metadata::is_asked_on(&mut tx, &agent.name, network, address).await? {
-        return Err(Refusal::not_found(format!(
-            "No guest of host '{}' has {address} on network {network}.",
-            agent.name
-        ))
-        .into());
-    }
-    drop(tx);
+    check_guest(cx, agent, network, address).await?;
     metadata::of(cx, network, address).await
+}
+
+/// 404 if no guest of this host has the address.
+pub async fn check_guest(
+    cx: &Context,
+    agent: &Agent,
+    network: NetworkId,
+    address: IpAddr,
+) -> Result<(), Failure> {
+    let mut tx = cx.store.read().await?;
+    if metadata::is_asked_on(&mut tx, &agent.name, network, address).await? {
+        return Ok(());
+    }
+    Err(Refusal::not_found(format!(
+        "No guest of host '{}' has {address} on network {network}.",
+        agent.name
+    ))
+    .into())
 }
 
 /// What a network knows of a name; 404 if no guest of this host is on it.

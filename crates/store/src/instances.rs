@@ -86,6 +86,9 @@ pub struct Intent {
     /// Addresses that the owner wants shown; empty for none.
     pub access_ip_v4: String,
     pub access_ip_v6: String,
+    /// What the guest posted for its owner, encrypted by itself.
+    #[serde(default)]
+    pub guest_password: Option<String>,
 }
 
 /// The flavor as it was when the server was made or resized: later changes of the flavor do not reach it.

@@ -4,11 +4,12 @@ use crate::guest_services::{FindsNames, resolver};
 use anyhow::bail;
 use async_trait::async_trait;
 use axum::Router;
-use axum::extract::{ConnectInfo, OriginalUri};
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, OriginalUri};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use corten_agent::{Dialer, GuestServices};
-use corten_api::metadata::only_reads;
+use corten_api::metadata::{BODY_MAX, refused};
 use corten_model::ids::NetworkId;
 use corten_network::resolver::Resolver;
 use corten_operations::Settings;
@@ -32,22 +33,25 @@ impl GuestServices for RelayedServices {
     fn metadata(&self, network: NetworkId) -> Router {
         let dialer = self.dialer.clone();
         let room = Arc::new(Semaphore::new(AT_ONCE));
-        Router::new().fallback(
+        let relay = Router::new().fallback(
             move |ConnectInfo(guest): ConnectInfo<SocketAddr>,
                   method: Method,
-                  OriginalUri(uri): OriginalUri| async move {
-                if let Some(refused) = only_reads(&method) {
+                  OriginalUri(uri): OriginalUri,
+                  body: Bytes| async move {
+                if let Some(refused) = refused(&method, uri.path()) {
                     return refused;
                 }
                 let _place = room.acquire_owned().await;
-                let answered = metadata(&dialer, network, guest, uri.path()).await;
+                let posted = (method == Method::POST).then_some(body);
+                let answered = metadata(&dialer, network, guest, uri.path(), posted).await;
                 answered.unwrap_or_else(|error| {
                     let error = format!("{error:#}");
                     tracing::warn!(%network, error, "a guest's metadata cannot be had");
                     StatusCode::SERVICE_UNAVAILABLE.into_response()
                 })
             },
-        )
+        );
+        relay.layer(DefaultBodyLimit::max(BODY_MAX))
     }
 
     fn resolver(&self, network: NetworkId, domain: &str) -> Resolver {
@@ -61,13 +65,15 @@ async fn metadata(
     network: NetworkId,
     guest: SocketAddr,
     path: &str,
+    posted: Option<Bytes>,
 ) -> anyhow::Result<Response> {
     let (client, base) = dialer.requests().await?;
-    let answer = client
-        .get(format!("{base}/metadata/{network}/{}", guest.ip()))
-        .query(&[("path", path)])
-        .send()
-        .await?;
+    let url = format!("{base}/metadata/{network}/{}", guest.ip());
+    let request = match posted {
+        Some(password) => client.post(url).body(password),
+        None => client.get(url).query(&[("path", path)]),
+    };
+    let answer = request.send().await?;
     let status = answer.status();
     let kind = answer.headers().get(header::CONTENT_TYPE).cloned();
     let mut response = (status, answer.bytes().await?).into_response();

@@ -414,6 +414,8 @@ pub async fn rebuild(
     }
     let intent = &mut accepted.instance.intent;
     intent.image = Some(named::image_row(usable));
+    // What the new system makes is another one.
+    intent.guest_password = None;
     if let Some(name) = change.name {
         intent.name = name;
     }

@@ -125,6 +125,19 @@ pub async fn set_metadata(
     Ok(instance.intent.metadata)
 }
 
+/// The guest may post another password for its owner.
+pub async fn clear_guest_password(
+    cx: &Context,
+    actor: &Actor,
+    id: InstanceId,
+) -> Result<(), Failure> {
+    let cleared = edit(cx, actor, id, Guard::Free, async |_, instance| {
+        instance.intent.guest_password = None;
+        Ok(())
+    });
+    cleared.await.map(drop)
+}
+
 /// The 404 for a metadata key.
 pub fn no_metadata_item() -> Refusal {
     Refusal::not_found("Metadata item was not found")

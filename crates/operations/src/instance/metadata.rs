@@ -28,6 +28,8 @@ pub struct Card {
     pub port: Port,
     pub network: Network,
     pub subnets: Vec<Subnet>,
+    /// The first public address that leads to it.
+    pub public_ip: Option<IpAddr>,
 }
 
 /// An instance as it is described to its guest.
@@ -82,6 +84,17 @@ const DOCUMENTS: [(&str, &str); 5] = [
     ("vendor_data2.json", "2016-10-06"),
 ];
 
+/// Read as the others are, and posted to; on no config drive.
+const PASSWORD: &str = "password";
+const PASSWORD_SINCE: &str = "2013-04-04";
+
+/// Whether a guest may post its password to this path.
+pub fn takes_password(path: &str) -> bool {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    matches!(parts.as_slice(), ["openstack", version, PASSWORD]
+        if is_one_of(&OPENSTACK_VERSIONS, version) && PASSWORD_SINCE <= *version)
+}
+
 fn text(bytes: impl Into<Vec<u8>>) -> Content {
     Content {
         media_type: "text/plain; charset=utf-8",
@@ -112,7 +125,12 @@ impl Metadata {
                 let known = DOCUMENTS
                     .iter()
                     .filter(|(name, since)| *since <= *version && self.openstack(name).is_some());
-                Some(lines(known.map(|(name, _)| *name)))
+                let password = (PASSWORD_SINCE <= *version).then_some(PASSWORD);
+                Some(lines(known.map(|(name, _)| *name).chain(password)))
+            }
+            ["openstack", _, PASSWORD] if takes_password(path) => {
+                let password = self.instance.intent.guest_password.as_deref();
+                Some(text(password.unwrap_or_default()))
             }
             ["openstack", version, name] if is_one_of(&OPENSTACK_VERSIONS, version) => {
                 let since = DOCUMENTS.iter().find(|(known, _)| known == name)?.1;
@@ -257,6 +275,8 @@ impl Metadata {
                 .find(IpAddr::is_ipv4)
         });
         tree["local-ipv4"] = json!(ipv4.map_or(String::new(), |ip| ip.to_string()));
+        let public = first.and_then(|card| card.public_ip);
+        tree["public-ipv4"] = json!(public.map_or(String::new(), |ip| ip.to_string()));
         if let Some(card) = first {
             tree["mac"] = json!(card.port.mac_address);
         }

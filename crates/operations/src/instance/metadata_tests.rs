@@ -83,6 +83,7 @@ fn card(subnets: Vec<Subnet>, tag: Option<&str>) -> Card {
         port,
         network,
         subnets,
+        public_ip: Some("198.51.100.7".parse().unwrap()),
     }
 }
 
@@ -240,6 +241,10 @@ fn the_tree_of_ec2_is_walked_name_by_name() {
         assert!(names.lines().any(|line| line == name), "{name} in {names}");
     }
     assert_eq!(at(&metadata, "/latest/meta-data/local-ipv4"), "10.0.0.9");
+    assert_eq!(
+        at(&metadata, "/latest/meta-data/public-ipv4"),
+        "198.51.100.7"
+    );
     assert_eq!(
         at(&metadata, "/2009-04-04/meta-data/mac"),
         "fa:16:3e:01:02:03"

@@ -17,6 +17,7 @@ pub mod capture;
 pub mod command;
 pub mod console;
 pub mod edit;
+pub mod guest_password;
 pub mod history;
 pub mod interface;
 pub mod list;

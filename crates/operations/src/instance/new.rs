@@ -368,6 +368,7 @@ fn intent(
         trusted_image_certificates: new.trusted_image_certificates.clone(),
         access_ip_v4: new.access_ip_v4.clone(),
         access_ip_v6: new.access_ip_v6.clone(),
+        guest_password: None,
     }
 }
 

@@ -58,11 +58,13 @@ pub async fn cards(tx: &mut Tx, instance: &Instance) -> Result<Vec<Card>, Failur
             continue;
         };
         let subnets = subnet::of_network(tx, port.network_id).await?;
+        let public = floating_ip::of_port(tx, port.id).await?;
         cards.push(Card {
             tag: nic.tag.clone(),
             port,
             network,
             subnets,
+            public_ip: public.first().map(|public| public.address),
         });
     }
     Ok(cards)

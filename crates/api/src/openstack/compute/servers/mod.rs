@@ -209,14 +209,15 @@ async fn volume_attachments(
     Ok(Json(json!({"volumeAttachments": []})))
 }
 
-/// The encrypted password a guest posted to the metadata service: none, as there is no such service without networks.
+/// The encrypted password that a guest posted to the metadata service.
 async fn password(
     State(app): State<App>,
     Caller(actor): Caller,
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
-    find(&app, &actor, &id).await?;
-    Ok(Json(json!({"password": ""})))
+    let instance = find(&app, &actor, &id).await?;
+    let password = instance.intent.guest_password.unwrap_or_default();
+    Ok(Json(json!({"password": password})))
 }
 
 async fn clear_password(
@@ -224,10 +225,6 @@ async fn clear_password(
     Caller(actor): Caller,
     Path(id): Path<String>,
 ) -> Answer<Response> {
-    let instance = find(&app, &actor, &id).await?;
-    let target = corten_iam::policy::Target::project(&instance.project_id);
-    app.cx
-        .policy
-        .check(&actor, compute::SERVERS_WRITE, &target)?;
+    edit::clear_guest_password(&app.cx, &actor, parse_id(&id)?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
