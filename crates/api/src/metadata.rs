@@ -4,8 +4,8 @@
 //! believed.
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Extension, OriginalUri, State};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Extension, OriginalUri, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use corten_model::ids::NetworkId;
@@ -16,9 +16,13 @@ use corten_operations::{Context, error_text};
 use corten_store::Failure;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// More than any password has.
-pub const BODY_MAX: usize = 4096;
+const BODY_MAX: usize = 4096;
+/// A guest that sends slower keeps no connection.
+const BODY_LIMIT: Duration = Duration::from_secs(10);
 
 /// Who asks: an address in a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +33,7 @@ pub struct Asker {
 
 /// Every path of the service.
 pub fn router(cx: Arc<Context>) -> Router {
-    Router::new()
-        .fallback(answer)
-        .layer(DefaultBodyLimit::max(BODY_MAX))
-        .with_state(cx)
+    Router::new().fallback(answer).with_state(cx)
 }
 
 async fn answer(
@@ -40,7 +41,7 @@ async fn answer(
     asker: Option<Extension<Asker>>,
     method: Method,
     OriginalUri(uri): OriginalUri,
-    body: Bytes,
+    body: Body,
 ) -> Response {
     if let Some(refused) = refused(&method, uri.path()) {
         return refused;
@@ -52,8 +53,12 @@ async fn answer(
     else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    if method == Method::POST {
-        return posted(guest_password::post(&cx, network_id, address, &body).await);
+    match password(&method, body).await {
+        Ok(None) => {}
+        Ok(Some(password)) => {
+            return posted(guest_password::post(&cx, network_id, address, &password).await);
+        }
+        Err(refused) => return refused,
     }
     let found = match metadata::of(&cx, network_id, address).await {
         Ok(found) => found.and_then(|metadata| metadata.at(uri.path())),
@@ -74,6 +79,18 @@ pub fn refused(method: &Method, path: &str) -> Option<Response> {
     let is_allowed = posts || [Method::GET, Method::HEAD].contains(method);
     let allowed = [(header::ALLOW, HeaderValue::from_static(allowed))];
     (!is_allowed).then(|| (StatusCode::METHOD_NOT_ALLOWED, allowed).into_response())
+}
+
+/// What a guest posts, if it does.
+pub async fn password(method: &Method, body: Body) -> Result<Option<Bytes>, Response> {
+    if *method != Method::POST {
+        return Ok(None);
+    }
+    match timeout(BODY_LIMIT, to_bytes(body, BODY_MAX)).await {
+        Ok(Ok(bytes)) => Ok(Some(bytes)),
+        Ok(Err(_)) => Err(StatusCode::PAYLOAD_TOO_LARGE.into_response()),
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT.into_response()),
+    }
 }
 
 /// What a guest is told that posted its password.

@@ -71,6 +71,7 @@ fn instance(port_id: PortId, network_id: NetworkId) -> Instance {
         fault: None,
         progress: 0,
         resize: None,
+        guest_password: None,
         shelved_image_id: None,
         deleted: false,
     }
@@ -267,7 +268,7 @@ async fn a_guest_posts_a_password_for_its_owner_once() {
     assert!(why.contains("clear"), "{why}");
     assert_eq!(ask(&service, "GET", path, guest).await.1, "encrypted");
     let kept = instances::get(&mut store.read().await.unwrap(), id).await;
-    let kept = kept.unwrap().unwrap().intent.guest_password;
+    let kept = kept.unwrap().unwrap().guest_password;
     assert_eq!(kept.as_deref(), Some("encrypted"));
     // Where the service had no passwords yet, and where there is nothing to post to.
     for path in ["/openstack/2012-08-10/password", "/latest/password"] {

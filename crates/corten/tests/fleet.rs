@@ -38,7 +38,7 @@ first = "127.96.1.0"
 last = "127.96.9.255"
 "#;
 
-/// A network namespace that this process is moved into, with all of 127.0.0.0/8 to itself.
+/// A network namespace that this thread, and each that it starts, is moved into: all of 127.0.0.0/8 is theirs.
 struct Namespace(String);
 
 impl Namespace {

@@ -33,7 +33,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How soon a fabric that could not be reached is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// The same where this process has none: another one may, or this one once it is started anew.
-const AGAIN_AWAY: Duration = Duration::from_secs(60);
+const AGAIN_AWAY: Duration = Duration::from_secs(5);
 
 pub struct ApplyNetwork(pub Arc<Context>);
 

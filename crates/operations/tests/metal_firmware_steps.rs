@@ -328,6 +328,15 @@ async fn the_waiting_has_a_limit_and_what_still_runs_is_not_begun_again() {
     assert_failed(&cloud, id, &["'bmc'", "within 60 min", "still be at it"]).await;
     assert_eq!(machine.flashes(), [BMC_IMAGE]);
 
+    // Nobody knows whether it goes on, so it is left alone for an hour.
+    let (cx, actor, ident) = (&cloud.cx, operator(), Ident::id(id));
+    let off = async || power_node::set(cx, &actor, &ident, NodePowerTarget::Off, None).await;
+    let Err(Failure::Refused(refusal)) = off().await else {
+        panic!("it is switched off in the midst of it");
+    };
+    assert_says(&refusal.message, &["'bmc' is not known", "ask again in"]);
+    cloud.clock.advance(Duration::from_secs(3600));
+
     // A person lets it go on, and it is still at it.
     node::maintain(&cloud.cx, &operator(), &Ident::id(id), false, None)
         .await

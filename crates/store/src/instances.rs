@@ -53,6 +53,9 @@ pub struct Instance {
     /// The image that holds its root disk from when it is shelved until it is back.
     #[serde(default)]
     pub shelved_image_id: Option<ImageId>,
+    /// What the guest posted for its owner, encrypted by itself.
+    #[serde(default)]
+    pub guest_password: Option<String>,
     pub deleted: bool,
 }
 
@@ -86,9 +89,6 @@ pub struct Intent {
     /// Addresses that the owner wants shown; empty for none.
     pub access_ip_v4: String,
     pub access_ip_v6: String,
-    /// What the guest posted for its owner, encrypted by itself.
-    #[serde(default)]
-    pub guest_password: Option<String>,
 }
 
 /// The flavor as it was when the server was made or resized: later changes of the flavor do not reach it.

@@ -98,6 +98,7 @@ fn instance(project: &str, vcpus: i64) -> Instance {
         fault: None,
         progress: 0,
         resize: None,
+        guest_password: None,
         shelved_image_id: None,
         deleted: false,
     }

@@ -4,12 +4,12 @@ use crate::guest_services::{FindsNames, resolver};
 use anyhow::bail;
 use async_trait::async_trait;
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, OriginalUri};
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, OriginalUri};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use corten_agent::{Dialer, GuestServices};
-use corten_api::metadata::{BODY_MAX, refused};
+use corten_api::metadata::{password, refused};
 use corten_model::ids::NetworkId;
 use corten_network::resolver::Resolver;
 use corten_operations::Settings;
@@ -33,16 +33,19 @@ impl GuestServices for RelayedServices {
     fn metadata(&self, network: NetworkId) -> Router {
         let dialer = self.dialer.clone();
         let room = Arc::new(Semaphore::new(AT_ONCE));
-        let relay = Router::new().fallback(
+        Router::new().fallback(
             move |ConnectInfo(guest): ConnectInfo<SocketAddr>,
                   method: Method,
                   OriginalUri(uri): OriginalUri,
-                  body: Bytes| async move {
+                  body: Body| async move {
                 if let Some(refused) = refused(&method, uri.path()) {
                     return refused;
                 }
+                let posted = match password(&method, body).await {
+                    Ok(posted) => posted,
+                    Err(refused) => return refused,
+                };
                 let _place = room.acquire_owned().await;
-                let posted = (method == Method::POST).then_some(body);
                 let answered = metadata(&dialer, network, guest, uri.path(), posted).await;
                 answered.unwrap_or_else(|error| {
                     let error = format!("{error:#}");
@@ -50,8 +53,7 @@ impl GuestServices for RelayedServices {
                     StatusCode::SERVICE_UNAVAILABLE.into_response()
                 })
             },
-        );
-        relay.layer(DefaultBodyLimit::max(BODY_MAX))
+        )
     }
 
     fn resolver(&self, network: NetworkId, domain: &str) -> Resolver {

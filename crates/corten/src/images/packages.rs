@@ -1,6 +1,7 @@
 //! Files out of Debian packages, without installing them: downloaded by apt, unpacked into a cache.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -107,10 +108,19 @@ impl PackageCache {
         Ok(Self { directory })
     }
 
+    /// Waits until no other build is at this cache: a package that is being downloaded is half a file.
+    async fn alone(&self) -> anyhow::Result<File> {
+        let lock = File::create(self.directory.join("lock"))?;
+        tokio::task::spawn_blocking(move || lock.lock().map(|()| lock))
+            .await?
+            .context("the cache of packages cannot be locked")
+    }
+
     /// Downloads what is missing of these packages and unpacks them together.
     pub async fn unpack(&self, packages: &[String]) -> anyhow::Result<Unpacked> {
         let names = file_names(packages).await?;
         let debs = self.directory.join("debs");
+        let _alone = self.alone().await?;
         // apt leaves alone what is complete already, and verifies what it downloads.
         Program::new("apt-get")
             .args(["-q", "download"])
@@ -135,15 +145,8 @@ impl PackageCache {
                     .await?;
             }
             let finished = unfinished.keep();
-            if let Err(error) = std::fs::rename(&finished, &root) {
-                std::fs::remove_dir_all(&finished).ok();
-                // Another build has unpacked the same set in the meantime.
-                ensure!(
-                    root.exists(),
-                    "{} cannot be renamed: {error}",
-                    finished.display()
-                );
-            }
+            std::fs::rename(&finished, &root)
+                .with_context(|| format!("{} cannot be renamed", finished.display()))?;
         }
         Ok(Unpacked { root })
     }

@@ -64,10 +64,12 @@ const ROOT_MODULES: [&str; 22] = [
     "8021q",
 ];
 
+const SUDO: Places = ("sudo", ["usr/bin/sudo", "bin/sudo"]);
+
 /// Dynamically linked programs of the guest: name, and where their packages put them.
 const PROGRAMS: [Places; 8] = [
     ("curl", ["usr/bin/curl", "bin/curl"]),
-    ("sudo", ["usr/bin/sudo", "bin/sudo"]),
+    SUDO,
     ("dropbear", ["usr/sbin/dropbear", "sbin/dropbear"]),
     ("dropbearkey", ["usr/bin/dropbearkey", "bin/dropbearkey"]),
     ("sfdisk", ["sbin/sfdisk", "usr/sbin/sfdisk"]),
@@ -261,8 +263,8 @@ async fn root_tree(
     }
     // Applets of the same name as a real program give way to it.
     programs::install(packages, &PROGRAMS, &PLUGINS, &mut tree).await?;
-    let [_, (_, sudo), ..] = PROGRAMS;
-    tree.file("bin/sudo", 0o4755, packages.read(&sudo)?);
+    let (_, places) = SUDO;
+    tree.file("bin/sudo", 0o4755, packages.read(&places)?);
     tree.symlink("bin/mkfs.ext4", "mke2fs");
     for (name, script) in SCRIPTS {
         tree.file(&format!("usr/lib/corten/{name}"), 0o755, script);

@@ -412,10 +412,10 @@ pub async fn rebuild(
         let Accepted { tx, instance, .. } = &mut accepted;
         ports::rename(tx, cx, instance, hostname, &actor.origin()).await?;
     }
+    // What the new system makes is another one.
+    accepted.instance.guest_password = None;
     let intent = &mut accepted.instance.intent;
     intent.image = Some(named::image_row(usable));
-    // What the new system makes is another one.
-    intent.guest_password = None;
     if let Some(name) = change.name {
         intent.name = name;
     }

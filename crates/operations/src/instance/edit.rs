@@ -132,7 +132,7 @@ pub async fn clear_guest_password(
     id: InstanceId,
 ) -> Result<(), Failure> {
     let cleared = edit(cx, actor, id, Guard::Free, async |_, instance| {
-        instance.intent.guest_password = None;
+        instance.guest_password = None;
         Ok(())
     });
     cleared.await.map(drop)

@@ -1,9 +1,10 @@
 //! The password that a guest makes for its owner: posted to the metadata service once, encrypted by the guest for the owner's
-//! key, and read with `openstack server show` of old clients (`nova get-password`). Nobody here can decrypt it.
+//! key, and read at `os-server-password` (`nova get-password`). Nobody here can decrypt it.
 
 use super::metadata;
 use crate::context::Context;
 use corten_model::ids::NetworkId;
+use corten_model::lifecycle::TaskState;
 use corten_model::refusal::Refusal;
 use corten_store::{Failure, instances};
 use std::net::IpAddr;
@@ -33,13 +34,22 @@ pub async fn post(
     let mut tx = cx.store.write().await?;
     let id = found.instance.id;
     let mut instance = instances::lock(&mut tx, id).await?.ok_or_else(nobody)?;
-    if instance.intent.guest_password.is_some() {
+    if matches!(
+        instance.state.task,
+        Some(TaskState::Rebuilding | TaskState::RebuildBlockDeviceMapping)
+    ) {
+        return Err(Refusal::conflict(
+            "This guest is about to be replaced; the new one may post its password.",
+        )
+        .into());
+    }
+    if instance.guest_password.is_some() {
         return Err(Refusal::conflict(
             "This guest posted a password before. Its owner can clear it, so that it may post another.",
         )
         .into());
     }
-    instance.intent.guest_password = Some(text.to_owned());
+    instance.guest_password = Some(text.to_owned());
     instances::update(&mut tx, &mut instance, cx.now()).await?;
     Ok(tx.commit().await?)
 }

@@ -129,7 +129,7 @@ impl Metadata {
                 Some(lines(known.map(|(name, _)| *name).chain(password)))
             }
             ["openstack", _, PASSWORD] if takes_password(path) => {
-                let password = self.instance.intent.guest_password.as_deref();
+                let password = self.instance.guest_password.as_deref();
                 Some(text(password.unwrap_or_default()))
             }
             ["openstack", version, name] if is_one_of(&OPENSTACK_VERSIONS, version) => {

@@ -119,6 +119,7 @@ fn described(cards: Vec<Card>) -> Metadata {
         fault: None,
         progress: 0,
         resize: None,
+        guest_password: None,
         shelved_image_id: None,
         deleted: false,
     };

@@ -324,6 +324,7 @@ fn blank(cx: &Context, actor: &Actor, project: &ProjectId, class: InstanceClass)
         fault: None,
         progress: 0,
         resize: None,
+        guest_password: None,
         shelved_image_id: None,
         deleted: false,
     }
@@ -368,7 +369,6 @@ fn intent(
         trusted_image_certificates: new.trusted_image_certificates.clone(),
         access_ip_v4: new.access_ip_v4.clone(),
         access_ip_v6: new.access_ip_v6.clone(),
-        guest_password: None,
     }
 }
 

@@ -8,6 +8,9 @@ use corten_store::record::Direction;
 use corten_store::{Query, Tx, record};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// So many rows are read at a time.
+const PAGE: i64 = 32;
+
 /// What a node must be.
 #[derive(Debug, Clone, Default)]
 pub struct Need {
@@ -37,22 +40,56 @@ pub fn custom_class(class: &str) -> String {
 
 /// The first node that fits, locked, or how many each rule dropped.
 pub async fn choose(tx: &mut Tx, need: &Need) -> Result<Result<Node, String>, StepError> {
-    let mut query = Query::<Node>::new().order_by("created_at", Direction::Ascending);
-    if !need.candidates.is_empty() {
-        let ids = need.candidates.iter().map(ToString::to_string);
-        query = query.any_of("id", ids);
+    match free(tx, need).await? {
+        Some(node) => Ok(Ok(node)),
+        None => Ok(Err(why_none(tx, need).await?)),
     }
-    let mut dropped: BTreeMap<&'static str, (usize, String)> = BTreeMap::new();
-    for found in query.all(tx).await? {
-        let reason = misfit(&found, need);
-        if reason.is_none()
-            && let Some(node) = record::lock::<Node>(tx, found.id).await?
-            && misfit(&node, need).is_none()
-        {
-            return Ok(Ok(node));
+}
+
+/// The nodes to choose from, oldest first.
+fn candidates(need: &Need) -> Query<Node> {
+    let query = Query::<Node>::new().order_by("created_at", Direction::Ascending);
+    if need.candidates.is_empty() {
+        return query;
+    }
+    let ids = need.candidates.iter().map(ToString::to_string);
+    query.any_of("id", ids)
+}
+
+/// The rows of a large fleet are not all read for the one that is wanted.
+async fn free(tx: &mut Tx, need: &Need) -> Result<Option<Node>, StepError> {
+    let mut last: Option<Node> = None;
+    loop {
+        let mut query = candidates(need)
+            .equals("provision_state", ProvisionState::Available.as_str())
+            .equals("maintenance", false)
+            .equals("instance_id", "")
+            .equals("allocation_id", "")
+            .limit(PAGE);
+        if let Some(last) = &last {
+            query = query.after(last);
         }
+        let page = query.all(tx).await?;
+        for found in page.iter().filter(|node| misfit(node, need).is_none()) {
+            if let Some(node) = record::lock::<Node>(tx, found.id).await?
+                && misfit(&node, need).is_none()
+            {
+                return Ok(Some(node));
+            }
+        }
+        last = page.into_iter().next_back();
+        if last.is_none() {
+            return Ok(None);
+        }
+    }
+}
+
+/// How many each rule dropped.
+async fn why_none(tx: &mut Tx, need: &Need) -> Result<String, StepError> {
+    let mut dropped: BTreeMap<&'static str, (usize, String)> = BTreeMap::new();
+    for found in candidates(need).all(tx).await? {
         let name = found.name.clone().unwrap_or_else(|| found.id.to_string());
-        let rule = reason.unwrap_or("was taken meanwhile");
+        let rule = misfit(&found, need).unwrap_or("was taken meanwhile");
         dropped.entry(rule).or_insert((0, name)).0 += 1;
     }
     let dropped: Vec<String> = dropped
@@ -70,10 +107,10 @@ pub async fn choose(tx: &mut Tx, need: &Need) -> Result<Result<Node, String>, St
     } else {
         format!(" and the traits {}", traits.join(", "))
     };
-    Ok(Err(format!(
+    Ok(format!(
         "No node fits the resource class {}{traits}: {why}. A node is free once it is provided and carries no instance.",
         need.resource_class.as_deref().unwrap_or_default(),
-    )))
+    ))
 }
 
 /// The rule that drops a node.

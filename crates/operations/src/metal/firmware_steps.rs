@@ -28,27 +28,40 @@ use corten_store::operations::{self, Operation};
 use corten_store::{Error, Failure, Tx, record};
 use std::time::Duration;
 
-/// How long one component may take.
-const LIMIT: Duration = Duration::from_secs(3600);
+/// How long a BMC may be at one component, and how long after a component of which nothing more is known it is left alone.
+pub const LIMIT: Duration = Duration::from_secs(3600);
 /// How long the BMC may take to say whether it begins.
-pub const ASK_LIMIT: Duration = Duration::from_secs(150);
+const ASK_LIMIT: Duration = Duration::from_secs(150);
 /// Between two looks: at first, and at most.
 const LOOK: Duration = Duration::from_secs(5);
 const LOOK_MAX: Duration = Duration::from_secs(60);
 
 /// Refuses what would cut off firmware that is being installed.
 pub fn check_quiet(node: &Node, now: Timestamp, asked: &str) -> Result<(), Refusal> {
-    let Some(flash) = node.flashes.iter().find(|flash| flash.is_in_flight()) else {
+    let Some(flash) = in_flight(node) else {
         return Ok(());
     };
-    let age = flash.since.map_or(0, |since| now.since(since).as_secs());
+    let (id, component) = (node.id, &flash.component);
+    let Some(lost_at) = flash.lost_at else {
+        let age = flash.since.map_or(0, |since| now.since(since).as_secs());
+        return Err(Refusal::conflict(format!(
+            "Node {id} takes no {asked} now: its BMC has been installing the firmware of '{component}' for {age} s, and cut off \
+             it could leave the server without any. Ask again when that has ended."
+        )));
+    };
+    let left = LIMIT.saturating_sub(now.since(lost_at)).as_secs();
+    if left == 0 {
+        return Ok(());
+    }
     Err(Refusal::conflict(format!(
-        "Node {} takes no {asked} now: its BMC has been installing the firmware of '{}' for {age} s, and cut off it could leave \
-         the server without any. Ask again when that has ended, in {} min at the latest.",
-        node.id,
-        flash.component,
-        LIMIT.as_secs() / 60
+        "Node {id} takes no {asked} now: what became of the firmware of '{component}' is not known, and its BMC may be at it \
+         still. Look at the BMC's own tasks; ask again in {left} s."
     )))
+}
+
+/// The component that a node's BMC may be at.
+pub fn in_flight(node: &Node) -> Option<&Flash> {
+    node.flashes.iter().find(|flash| flash.is_in_flight())
 }
 
 /// The same for an operation whose cancel this transaction has written, so that none begins meanwhile.
@@ -67,18 +80,22 @@ pub async fn check_cancel(
     }
 }
 
-/// The work on a node ends before its firmware did.
+/// The work on a node ends before its firmware did. What may be in flight stays in the row: the node is left alone for a while.
 pub async fn give_up(
     tx: &mut Tx,
     node: &mut Node,
     now: Timestamp,
     cause: &str,
 ) -> Result<(), Error> {
-    if let Some(flash) = node.flashes.iter().find(|flash| flash.is_in_flight()) {
+    let ended = node.flashes.iter().find(|flash| !flash.is_done());
+    if let Some(flash) = ended {
         let detail = format!("{}: {cause}", flash.component);
         timeline::note(tx, node.id, now, "firmware failed", detail).await?;
     }
-    node.flashes.clear();
+    node.flashes.retain(Flash::is_in_flight);
+    for flash in &mut node.flashes {
+        flash.lost_at = Some(now);
+    }
     Ok(())
 }
 
@@ -176,15 +193,9 @@ impl Flashing<'_> {
                         flash.component
                     )));
                 }
-                if let Some(task) = flash::in_the_way(&flash, seen.tasks.as_deref()) {
-                    return Err(StepError::Fail(format!(
-                        "Its BMC is at an update of firmware already, the task {task}, so that of '{}' was not begun. Ask again \
-                         when it has ended.",
-                        flash.component
-                    )));
-                }
                 self.begin(flash, seen).await
             }
+            (Stage::Failed { why }, _) => Err(StepError::Fail(why.clone())),
             (Stage::Begun, Some(task)) => {
                 let task = TaskRef(task.clone());
                 self.follow(flash, &task).await
@@ -205,6 +216,14 @@ impl Flashing<'_> {
 
     /// Asks the BMC, once it is written down that it is asked.
     async fn begin(&self, mut flash: Flash, seen: Seen) -> Next {
+        if let Some(task) = flash::in_the_way(seen.tasks.as_deref()) {
+            let why = format!(
+                "Its BMC is at an update of firmware already, the task {task}, so that of '{}' was not begun. Ask again when it \
+                 has ended.",
+                flash.component
+            );
+            return Ok(self.failed(flash, why));
+        }
         flash.version_before = seen.version;
         let names = |tasks: Vec<corten_bmc::TaskSeen>| tasks.into_iter().map(|task| task.task.0);
         flash.tasks_before = seen.tasks.map(|tasks| names(tasks).collect());
@@ -214,6 +233,8 @@ impl Flashing<'_> {
         flash.stage = Stage::Beginning;
         let update = update(&flash)?;
         self.write_down(&flash).await?;
+        // Whoever was held up meanwhile is overtaken, and asks no more.
+        self.at.check_lease().await?;
         let asked = self.bmc.update_firmware(&update);
         match tokio::time::timeout(ASK_LIMIT, asked).await {
             Ok(Ok(task)) => {
@@ -221,10 +242,13 @@ impl Flashing<'_> {
                 flash.stage = Stage::Begun;
                 self.wait(flash, "the BMC has begun")
             }
-            Ok(Err(error)) if flash::said_no(&error) => Err(StepError::Fail(format!(
-                "The BMC did not take the firmware of '{}': {error}",
-                flash.component
-            ))),
+            Ok(Err(error)) if flash::said_no(&error) => {
+                let why = format!(
+                    "The BMC did not take the firmware of '{}': {error}",
+                    flash.component
+                );
+                Ok(self.failed(flash, why))
+            }
             Ok(Err(error)) => self.wait(flash, error.to_string()),
             Err(_) => self.wait(flash, "the BMC did not say whether it begins"),
         }
@@ -243,9 +267,9 @@ impl Flashing<'_> {
         if let Some(step) = node.steps.first_mut() {
             step.booted = false;
         }
-        if let Some(kept) = node.flashes.get_mut(self.index) {
-            kept.clone_from(flash);
-        }
+        let gone = || StepError::Retry("The components are not in the row any more.".to_owned());
+        let kept = node.flashes.get_mut(self.index).ok_or_else(gone)?;
+        kept.clone_from(flash);
         let before = flash.version_before.as_deref().unwrap_or("no version");
         let detail = format!("{}, now {before}, by {}", flash.component, flash.url);
         let event = "firmware begins";
@@ -309,19 +333,22 @@ impl Flashing<'_> {
                 ended(&mut flash, true);
                 self.prove(flash).await
             }
-            TaskState::Failed | TaskState::Cancelled => Err(StepError::Fail(format!(
-                "The BMC could not install the firmware of '{}': its task {} {}: {}",
-                flash.component,
-                task.0,
-                match progress.state {
-                    TaskState::Cancelled => "was cancelled",
-                    _ => "failed",
-                },
-                match progress.messages.join("; ") {
-                    said if said.is_empty() => "it says nothing more".to_owned(),
-                    said => said,
-                }
-            ))),
+            TaskState::Failed | TaskState::Cancelled => {
+                let why = format!(
+                    "The BMC could not install the firmware of '{}': its task {} {}: {}",
+                    flash.component,
+                    task.0,
+                    match progress.state {
+                        TaskState::Cancelled => "was cancelled",
+                        _ => "failed",
+                    },
+                    match progress.messages.join("; ") {
+                        said if said.is_empty() => "it says nothing more".to_owned(),
+                        said => said,
+                    }
+                );
+                Ok(self.failed(flash, why))
+            }
         }
     }
 
@@ -372,18 +399,18 @@ impl Flashing<'_> {
         ))
     }
 
-    /// The BMC is silent: it may have restarted for what it installs.
+    /// The BMC is silent, or half up and refuses what it has: it may have restarted for what it installs.
     fn away(&self, flash: Flash, error: BmcError) -> Next {
-        if error.is_transient() {
-            return self.wait(
-                flash,
-                format!("the BMC, which may restart for it, is away: {error}"),
-            );
-        }
-        Err(StepError::Fail(format!(
-            "What becomes of the firmware of '{}' cannot be seen: {error}",
-            flash.component
-        )))
+        let note = format!("the BMC, which may restart for it, does not tell: {error}");
+        self.wait(flash, note)
+    }
+
+    /// The BMC does not install it: that is written down first, so that nothing counts as in flight.
+    fn failed(&self, mut flash: Flash, why: String) -> Pending {
+        let note = why.clone();
+        flash.stage = Stage::Failed { why };
+        let index = self.index;
+        wrote(Duration::ZERO, note, move |node| keep(node, index, flash))
     }
 
     /// For a while, if the limit leaves one.

@@ -95,6 +95,7 @@ pub fn resolve(settings: &[Setting], shown: &[FirmwareItem]) -> Result<Vec<Flash
             tries: 0,
             task: None,
             looks: 0,
+            lost_at: None,
             stage: Stage::Planned,
         });
     }
@@ -167,12 +168,12 @@ fn words(task: &TaskSeen) -> String {
 }
 
 /// A task that stands in the way of a new update: firmware is being installed already.
-pub fn in_the_way(flash: &Flash, tasks: Option<&[TaskSeen]>) -> Option<String> {
+pub fn in_the_way(tasks: Option<&[TaskSeen]>) -> Option<String> {
     let updates = |task: &&TaskSeen| {
         let named = task.name.as_deref().unwrap_or_default().to_lowercase();
         let untold = named.contains("firmware") || named.contains("update");
         match &task.work {
-            TaskWork::Update { .. } => !is_foreign(flash, task),
+            TaskWork::Update { .. } => true,
             TaskWork::Other => false,
             TaskWork::Untold => untold && task.state == TaskState::Running,
         }
@@ -191,7 +192,9 @@ pub fn judge(flash: &Flash, seen: &Seen, now: Timestamp) -> Verdict {
         (Some(before), Some(tasks)) => (before.as_slice(), tasks.as_slice()),
         _ => (&[][..], &[][..]),
     };
-    let is_new = |task: &&TaskSeen| !before.contains(&task.task.0) && !is_foreign(flash, task);
+    // A BMC that restarted may count from one again: what is not over is new, whatever its number.
+    let is_known = |task: &TaskSeen| is_over(task) && before.contains(&task.task.0);
+    let is_new = |task: &&TaskSeen| !is_known(task) && !is_foreign(flash, task);
     let new: Vec<_> = tasks.iter().filter(is_new).collect();
     if let Some(task) = new.iter().rev().find(|task| is_it(flash, task)) {
         return Verdict::Task(task.task.clone());
@@ -217,11 +220,12 @@ pub fn judge(flash: &Flash, seen: &Seen, now: Timestamp) -> Verdict {
             words(task)
         ));
     }
-    if seen.tasks.is_none() || flash.tasks_before.is_none() {
-        return unknown("the BMC does not list its tasks");
-    }
+    // A BMC that starts anew may list none for a while.
     if age < SHOWS {
         return Verdict::Wait("whether the BMC heard is not known yet".to_owned());
+    }
+    if seen.tasks.is_none() || flash.tasks_before.is_none() {
+        return unknown("the BMC does not list its tasks");
     }
     if age > REMEMBERED {
         return unknown(

@@ -179,7 +179,7 @@ impl CreateMetalInstance {
         let mut tx = cx.commit().await?;
         let instance = work::lock(&mut tx, input.instance_id).await?;
         match node::give_back(&mut tx, &self.0, cx, instance.id).await? {
-            Return::Waits(note) => {
+            Return::Waits(note, _) | Return::Held(note) => {
                 let until = cx.now().plus(LOOK);
                 let step = Step::GiveBack { causes, give_up };
                 tx.wait(until, Place::Control, step, note).await

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, StepTx, Workflow};
 use corten_model::ids::InstanceId;
 use corten_model::lifecycle::Command;
+use corten_model::time::Timestamp;
 use corten_store::instances::Instance;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -50,13 +51,18 @@ impl Workflow for DeleteMetalInstance {
         let Step::GiveBack = step;
         let mut tx = cx.commit().await?;
         let instance = work::lock(&mut tx, input.instance_id).await?;
-        let waited = cx.now().since(cx.operation().created_at);
+        let begun = cx.operation().created_at;
+        let waited = |since: Timestamp| cx.now().since(begun.max(since));
         match node::give_back(&mut tx, &self.0, cx, instance.id).await? {
-            Return::Waits(note) if waited < LIMIT => {
+            Return::Held(note) => {
                 let until = cx.now().plus(LOOK);
                 tx.wait(until, Place::Control, Step::GiveBack, note).await
             }
-            Return::Waits(_) => {
+            Return::Waits(note, since) if waited(since) < LIMIT => {
+                let until = cx.now().plus(LOOK);
+                tx.wait(until, Place::Control, Step::GiveBack, note).await
+            }
+            Return::Waits(..) => {
                 node::abandon(&mut tx, cx, instance.id).await?;
                 finish(tx, cx, instance).await
             }

@@ -7,6 +7,7 @@ use crate::metal::{config_drive, firmware_steps, rotate_key, work};
 use corten_engine::{StepCx, StepError};
 use corten_model::ids::InstanceId;
 use corten_model::lifecycle::node::{NodeVerb, ProvisionState};
+use corten_model::time::Timestamp;
 use corten_store::instances::Instance;
 use corten_store::metal::node::Node;
 use corten_store::metal::port;
@@ -90,8 +91,10 @@ fn network_data(mac: Option<&str>) -> Value {
 pub enum Return {
     /// It is off, and not this instance's any more.
     Done,
-    /// Why it is not yet.
-    Waits(String),
+    /// Why it is not yet, and since when.
+    Waits(String, Timestamp),
+    /// Why it must not be yet, however long that takes.
+    Held(String),
 }
 
 /// Gives a server back: from here on it is taken off, and wiped.
@@ -107,10 +110,10 @@ pub async fn give_back(
     };
     let state = node.provision.state;
     if matches!(state, S::Deleting | S::Cleaning) {
-        return Ok(Return::Waits(format!(
-            "node {} is being taken off",
-            node.id
-        )));
+        return Ok(Return::Waits(
+            format!("node {} is being taken off", node.id),
+            node.provision.since,
+        ));
     }
     if state == S::Available || state == S::Manageable {
         // Nothing was put on it.
@@ -119,10 +122,11 @@ pub async fn give_back(
         return Ok(Return::Done);
     }
     if !state.legal().any(|verb| verb == NodeVerb::Deleted) {
-        return Ok(Return::Waits(format!("node {} is {state}", node.id)));
+        let note = format!("node {} is {state}", node.id);
+        return Ok(Return::Waits(note, node.provision.since));
     }
     if let Err(refusal) = firmware_steps::check_quiet(&node, at.now(), "target 'deleted'") {
-        return Ok(Return::Waits(refusal.message));
+        return Ok(Return::Held(refusal.message));
     }
     carry_out(
         tx,
@@ -133,10 +137,10 @@ pub async fn give_back(
         Vec::new(),
     )
     .await?;
-    Ok(Return::Waits(format!(
-        "node {} is being taken off",
-        node.id
-    )))
+    Ok(Return::Waits(
+        format!("node {} is being taken off", node.id),
+        node.provision.since,
+    ))
 }
 
 /// Takes an instance off a node that cannot be taken off: a person must look at it before anybody else gets it.

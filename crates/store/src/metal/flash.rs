@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Planned ─▶ Beginning ─▶ Begun ─▶ Ended ─▶ Done
-//!     ▲───────────┘ where it is shown that nothing was begun
+//!              ▲──┘ where it is shown that nothing was begun;  any ─▶ Failed, where the BMC says so
 //! ```
 
 use corten_model::time::Timestamp;
@@ -29,6 +29,9 @@ pub struct Flash {
     pub task: Option<String>,
     /// How often was looked how far it is.
     pub looks: u32,
+    /// When the work on the node ended without knowing what became of it. The BMC may be at it still.
+    #[serde(default)]
+    pub lost_at: Option<Timestamp>,
     pub stage: Stage,
 }
 
@@ -51,6 +54,10 @@ pub enum Stage {
         at: Timestamp,
         /// By what it is proved.
         proof: String,
+    },
+    /// It is known that the BMC does not install it.
+    Failed {
+        why: String,
     },
 }
 

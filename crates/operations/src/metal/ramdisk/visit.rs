@@ -5,7 +5,7 @@
 
 use super::{boot, boots, timeline};
 use crate::context::Context;
-use crate::metal::{machine, work};
+use crate::metal::{firmware_steps, machine, work};
 use corten_bmc::{Bmc, BmcError, Boot, Media, MediaKind, PowerAction, change_power};
 use corten_engine::{Committed, Place, StepCx, StepError};
 use corten_model::lifecycle::node::NodeEvent;
@@ -125,8 +125,22 @@ async fn arrive<S: Serialize>(
     }
     let most = Duration::from_secs(cx.settings.provisioning.boot_limit_secs);
     let usual = timeline::budget(&mut at.read().await?, node.id).await?;
-    let limit = usual.map_or(most, |usual| usual.max(LEAST).min(most));
+    let flashing = firmware_steps::in_flight(node);
+    let limit = match (flashing, usual) {
+        // What is installed while the server starts takes its time, and is not cut off.
+        (Some(_), _) => firmware_steps::LIMIT,
+        (None, Some(usual)) => usual.max(LEAST).min(most),
+        (None, None) => most,
+    };
     if at.now().since(plan.since) > limit {
+        if let Some(flash) = flashing {
+            return Err(StepError::Fail(format!(
+                "The server was started for the firmware of '{}', and the ramdisk did not call within {} s. It was not switched \
+                 off, for the firmware may be at it still: look at its console.",
+                flash.component,
+                limit.as_secs()
+            )));
+        }
         let why = format!(
             "booted by {}, the ramdisk did not call within {} s",
             plan.method.words(),

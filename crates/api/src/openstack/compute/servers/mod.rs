@@ -216,7 +216,7 @@ async fn password(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let instance = find(&app, &actor, &id).await?;
-    let password = instance.intent.guest_password.unwrap_or_default();
+    let password = instance.guest_password.unwrap_or_default();
     Ok(Json(json!({"password": password})))
 }
 

@@ -37,6 +37,7 @@ fn instance() -> Instance {
         fault: None,
         progress: 0,
         resize: None,
+        guest_password: None,
         shelved_image_id: None,
         deleted: false,
     }
