@@ -204,7 +204,7 @@ async fn boots_on_bios_becomes_the_instance_and_keeps_its_files() {
     let lab = Lab::new().await;
     assert_eq!(lab.image.format, DiskFormat::Qcow2);
     assert!(
-        lab.image.file_bytes < 25_000_000,
+        lab.image.file_bytes < 32_000_000,
         "{} bytes",
         lab.image.file_bytes
     );
