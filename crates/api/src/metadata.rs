@@ -3,13 +3,13 @@
 //! The listener says who asks with an [`Asker`] among the request's extensions; nothing in the request itself is
 //! believed.
 
+use crate::problem::status_of;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Extension, OriginalUri, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use corten_model::ids::NetworkId;
-use corten_model::refusal::Reason;
 use corten_operations::instance::guest_password;
 use corten_operations::instance::metadata::{self, Content};
 use corten_operations::{Context, error_text};
@@ -72,13 +72,17 @@ async fn answer(
 
 /// A guest reads, and posts its password.
 pub fn refused(method: &Method, path: &str) -> Option<Response> {
-    let (posts, allowed) = match metadata::takes_password(path) {
-        true => (*method == Method::POST, "GET, HEAD, POST"),
-        false => (false, "GET, HEAD"),
+    let takes_password = metadata::takes_password(path);
+    if [Method::GET, Method::HEAD].contains(method) || takes_password && *method == Method::POST {
+        return None;
+    }
+    let allowed = if takes_password {
+        "GET, HEAD, POST"
+    } else {
+        "GET, HEAD"
     };
-    let is_allowed = posts || [Method::GET, Method::HEAD].contains(method);
     let allowed = [(header::ALLOW, HeaderValue::from_static(allowed))];
-    (!is_allowed).then(|| (StatusCode::METHOD_NOT_ALLOWED, allowed).into_response())
+    Some((StatusCode::METHOD_NOT_ALLOWED, allowed).into_response())
 }
 
 /// What a guest posts, if it does.
@@ -98,12 +102,7 @@ pub(crate) fn posted(kept: Result<(), Failure>) -> Response {
     match kept {
         Ok(()) => StatusCode::OK.into_response(),
         Err(Failure::Refused(refusal)) => {
-            let status = match refusal.reason {
-                Reason::NotFound => StatusCode::NOT_FOUND,
-                Reason::Conflict => StatusCode::CONFLICT,
-                _ => StatusCode::BAD_REQUEST,
-            };
-            (status, refusal.message).into_response()
+            (status_of(refusal.reason), refusal.message).into_response()
         }
         Err(error) => {
             tracing::error!(error = %error_text(&error), "cannot keep a guest's password");

@@ -10,26 +10,12 @@ use corten_model::time::Timestamp;
 use corten_operations::metal::Ident;
 use corten_operations::metal::provision::{self, Wish};
 use corten_store::metal::boot_sign;
-use corten_store::metal::node::{Node, Step};
+use corten_store::metal::node::Node;
 use harness::Cloud;
-use harness::metal::{after, assert_sound, node_of, operator, wish};
+use harness::metal::{after, assert_sound, node_of, operator, with_step};
 use serde_json::{Value, json};
 
 use NodeVerb::{Active, Clean, Manage, Provide};
-
-fn with_step(verb: NodeVerb, interface: &str, name: &str, args: Value) -> Wish {
-    let step = Step {
-        interface: interface.to_owned(),
-        step: name.to_owned(),
-        args: args.as_object().cloned().unwrap(),
-        priority: 50,
-        booted: false,
-    };
-    Wish {
-        steps: Some(vec![step]),
-        ..wish(verb)
-    }
-}
 
 fn virtualization(value: &str) -> Value {
     json!({"settings": [{"name": "ProcVirtualization", "value": value}]})

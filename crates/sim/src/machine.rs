@@ -101,8 +101,8 @@ impl State {
         self.hardware.disks.fill(None);
     }
 
-    pub fn install(&mut self, image: &str) {
-        self.hardware.disks[0] = Some(image.to_owned());
+    pub fn install(&mut self, disk: usize, image: &str) {
+        self.hardware.disks[disk] = Some(image.to_owned());
         self.rescue = false;
     }
 
@@ -520,7 +520,7 @@ impl Inside for SimMachine {
                 state.erase();
                 report.wiped = self.wiped();
             }
-            Task::Write(image) => state.install(&image.id),
+            Task::Write(image) => state.install(0, &image.id),
             Task::Step {
                 interface, step, ..
             } => state.run(interface, step),

@@ -14,14 +14,14 @@
 //! within 127.0.0.0/8 on `lo` has room for any number. Servers are started from virtual media alone; one that is told to boot
 //! from the network finds nobody there.
 
-use crate::machine::{SimMachine, Start, Touch};
+use crate::machine::{SimMachine, Start, State, Touch};
 use corten_bmc::{BmcError, BootDevice, PowerAction};
 use corten_ramdisk::boot::BootOptions;
 use corten_ramdisk::boot::cmdline::CmdlineError;
 use corten_ramdisk::commands::{
     Agent, AskedImage, Commands, Done, Ending, Failure, execute_step, list_steps,
 };
-use corten_ramdisk::device::{Disk, Transport, hints};
+use corten_ramdisk::device::{Disk, Transport};
 use corten_ramdisk::home::{self, HomeError};
 use corten_ramdisk::inspect;
 use corten_ramdisk::protocol::inventory::{Boot, Cpu, Interface, Inventory, Memory, SystemVendor};
@@ -32,7 +32,7 @@ use corten_ramdisk::stay::{Server, stay};
 use corten_ramdisk::steps::write_image::Target;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 /// An image holds its command line within its first bytes, before the kernel.
 const HEAD_BYTES_MAX: usize = 64 << 20;
@@ -68,21 +68,29 @@ pub async fn live(machine: Arc<SimMachine>) {
 
 /// One boot, to its end.
 async fn boot(machine: &Arc<SimMachine>, start: Option<Start>) {
-    let from_drive = start.filter(|start| start.from == Some(BootDevice::Cdrom));
-    let Some(image) = from_drive.and_then(|start| start.image) else {
+    let Some(Start {
+        number,
+        from: Some(BootDevice::Cdrom),
+        image: Some(image),
+    }) = start
+    else {
         return;
     };
-    let action = match run(machine, &image).await {
+    let action = match run(machine, number, &image).await {
         Ok(Ending::Reboot) => PowerAction::Reboot,
         Ok(Ending::PowerOff) => PowerAction::Off,
         Ok(Ending::Rescue) => return,
         // A real one says so on its console, and nobody hears more of it.
         Err(error) => return tracing::warn!(mac = machine.mac(), "the ramdisk ended: {error}"),
     };
-    machine.with(|hardware| hardware.apply(action, Timestamp::now()));
+    machine.with(|hardware| {
+        if hardware.is_on() && hardware.boots == number {
+            hardware.apply(action, Timestamp::now());
+        }
+    });
 }
 
-async fn run(machine: &Arc<SimMachine>, image: &str) -> Result<Ending, StartError> {
+async fn run(machine: &Arc<SimMachine>, number: u64, image: &str) -> Result<Ending, StartError> {
     let options = BootOptions::parse(&command_line(image).await?)?;
     let address = options.static_address.ok_or(StartError::NoAddress)?.address;
     let server = Server {
@@ -92,7 +100,10 @@ async fn run(machine: &Arc<SimMachine>, image: &str) -> Result<Ending, StartErro
             pci_devices: Vec::new(),
             error: None,
         },
-        commands: Simulated(Arc::clone(machine)),
+        commands: Simulated {
+            machine: Arc::clone(machine),
+            start: number,
+        },
     };
     Ok(stay(&options, server, None).await?)
 }
@@ -201,39 +212,17 @@ fn inventory(machine: &SimMachine) -> Inventory {
 }
 
 /// The commands of the ramdisk, carried out on data.
-struct Simulated(Arc<SimMachine>);
+struct Simulated {
+    machine: Arc<SimMachine>,
+    /// What outlives the start that it came with touches nothing.
+    start: u64,
+}
 
 fn broken(error: BmcError) -> Failure {
     Failure::new("CommandExecutionError", 500, error.to_string())
 }
 
 impl Commands for Simulated {
-    fn knows(&self, name: &str) -> bool {
-        matches!(
-            name,
-            "clean.get_clean_steps"
-                | "clean.execute_clean_step"
-                | "deploy.get_deploy_steps"
-                | "deploy.execute_deploy_step"
-                | "service.get_service_steps"
-                | "service.execute_service_step"
-                | "standby.prepare_image"
-                | "standby.run_image"
-                | "standby.power_off"
-                | "image.install_bootloader"
-        ) || self.answers_at_once(name)
-    }
-
-    fn answers_at_once(&self, name: &str) -> bool {
-        matches!(
-            name,
-            "standby.sync"
-                | "rescue.finalize_rescue"
-                | "poll.get_hardware_info"
-                | "poll.set_node_info"
-        )
-    }
-
     fn carry_out(
         &self,
         agent: &Agent,
@@ -253,12 +242,12 @@ impl Commands for Simulated {
             "standby.run_image" => Ok(end(Ending::Reboot)),
             "standby.power_off" => Ok(end(Ending::PowerOff)),
             "rescue.finalize_rescue" => {
-                self.0.touch(Touch::Rescue).map_err(broken)?.rescue(true);
+                self.touch(Touch::Rescue)?.rescue(true);
                 Ok(end(Ending::Rescue))
             }
             "poll.get_hardware_info" => {
-                drop(self.0.touch(Touch::Inventory).map_err(broken)?);
-                Ok(Done::with(serde_json::to_value(inventory(&self.0))?))
+                drop(self.touch(Touch::Inventory)?);
+                Ok(Done::with(serde_json::to_value(inventory(&self.machine))?))
             }
             "standby.sync" | "poll.set_node_info" => Ok(Done::with(Value::Null)),
             other => Err(Failure::params(format!("there is no command {other}"))),
@@ -274,14 +263,22 @@ fn end(ending: Ending) -> Done {
 }
 
 impl Simulated {
+    fn touch(&self, touch: Touch) -> Result<MutexGuard<'_, State>, Failure> {
+        let state = self.machine.touch(touch).map_err(broken)?;
+        if state.hardware.is_on() && state.hardware.boots == self.start {
+            return Ok(state);
+        }
+        let message = "the server was switched off or started anew".to_owned();
+        Err(Failure::new("CommandExecutionError", 500, message))
+    }
+
     fn step(&self, step: &Step) -> Result<Value, Failure> {
         if step.step != "erase_devices" {
-            let mut state = self.0.touch(Touch::Step).map_err(broken)?;
-            state.run(&step.interface, &step.step);
+            self.touch(Touch::Step)?.run(&step.interface, &step.step);
             return Ok(Value::Null);
         }
         let begun = seconds_now();
-        self.0.touch(Touch::Wipe).map_err(broken)?.erase();
+        self.touch(Touch::Wipe)?.erase();
         let record = |disk: Disk| EraseRecord {
             device: disk.name,
             model: disk.model,
@@ -299,21 +296,16 @@ impl Simulated {
                 bytes: BLOCK_BYTES,
             }),
         };
-        let records: Vec<EraseRecord> = disks(&self.0).into_iter().map(record).collect();
+        let records: Vec<EraseRecord> = disks(&self.machine).into_iter().map(record).collect();
         Ok(serde_json::to_value(records)?)
     }
 
     /// Fetches, checks and unpacks the image as a real server does, into a file that is nobody's.
     fn prepare_image(&self, agent: &Agent, params: Map<String, Value>) -> Result<Done, Failure> {
         let asked = AskedImage::read(params)?;
-        let properties = agent
-            .properties
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let disks = disks(&self.0);
-        let disk = hints::choose(&disks, properties.root_device.as_ref())?;
-        drop(self.0.touch(Touch::Install).map_err(broken)?);
+        let disks = disks(&self.machine);
+        let disk = agent.root_disk(&disks)?;
+        drop(self.touch(Touch::Install)?);
         let file = tempfile::tempfile()?;
         file.set_len(disk.size_bytes)?;
         let target = Target {
@@ -321,17 +313,16 @@ impl Simulated {
             size_bytes: disk.size_bytes,
             block_bytes: BLOCK_BYTES,
         };
-        let done = asked.write(agent, disk, target)?;
-        self.0
-            .touch(Touch::Install)
-            .map_err(broken)?
-            .install(asked.id());
+        let done = asked.write(agent, &disk, target)?;
+        let number = disks.iter().position(|other| *other == disk);
+        let mut state = self.touch(Touch::Install)?;
+        state.install(number.unwrap_or_default(), asked.id());
         Ok(done)
     }
 
     fn find_loader(&self) -> Result<Done, Failure> {
-        if self.0.disks()[0].is_none() {
-            let message = "there is nothing on the first disk".to_owned();
+        if self.machine.disks().iter().all(Option::is_none) {
+            let message = "there is nothing on any disk".to_owned();
             return Err(Failure::new("CommandExecutionError", 500, message));
         }
         Ok(Done::with(

@@ -72,11 +72,16 @@ pub fn firmware(verb: NodeVerb, settings: &[(&str, &str)]) -> Wish {
 
 /// The same with arguments of any form.
 pub fn with_args(verb: NodeVerb, args: &serde_json::Value) -> Wish {
+    with_step(verb, "firmware", "update", args.clone())
+}
+
+/// One step, asked for with a verb.
+pub fn with_step(verb: NodeVerb, interface: &str, name: &str, args: serde_json::Value) -> Wish {
     let step = Step {
-        interface: "firmware".to_owned(),
-        step: "update".to_owned(),
+        interface: interface.to_owned(),
+        step: name.to_owned(),
         args: args.as_object().cloned().unwrap(),
-        priority: 0,
+        priority: 50,
         booted: false,
     };
     Wish {

@@ -8,6 +8,7 @@ pub use image::AskedImage;
 pub use server::serve;
 pub use table::{Done, Failure, STEPS, ThisServer, execute_step, list_steps};
 
+use crate::device::{Disk, hints};
 use crate::protocol::{
     CommandFailure, CommandRequest, CommandResult, CommandStatus, NodeProperties,
 };
@@ -40,12 +41,7 @@ pub enum Rejected {
 
 /// Who carries commands out: the server that the agent runs on, or one that is simulated.
 pub trait Commands: Send + Sync + 'static {
-    fn knows(&self, name: &str) -> bool;
-
-    /// Whether it is so quick that the request itself is answered with its result.
-    fn answers_at_once(&self, name: &str) -> bool;
-
-    /// Does the work, in a thread of its own.
+    /// Does the work of a command of the table, in a thread of its own.
     fn carry_out(
         &self,
         agent: &Agent,
@@ -96,6 +92,15 @@ impl Agent {
         }
     }
 
+    /// Which of these disks the node's properties mean.
+    pub fn root_disk(&self, disks: &[Disk]) -> Result<Disk, Failure> {
+        let properties = self
+            .properties
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Ok(hints::choose(disks, properties.root_device.as_ref())?.clone())
+    }
+
     fn results(&self) -> MutexGuard<'_, Vec<CommandResult>> {
         self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -142,7 +147,7 @@ impl Agent {
     /// Begins a command, unless one with its mark was begun before; its result tells how far it is.
     pub fn begin(self: &Arc<Self>, request: CommandRequest) -> Result<Uuid, Rejected> {
         self.check_epoch(request.epoch)?;
-        if !self.commands.knows(&request.name) {
+        if table::find(&request.name).is_none() {
             return Err(Rejected::Unknown(request.name));
         }
         let id = Uuid::new_v4();

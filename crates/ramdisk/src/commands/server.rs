@@ -190,7 +190,7 @@ async fn run(
             );
         }
     };
-    let waits = asked.waits() || agent.commands.answers_at_once(&request.name);
+    let waits = asked.waits() || super::table::answers_at_once(&request.name);
     let id = match agent.begin(request) {
         Ok(id) => id,
         Err(error @ Rejected::Busy(_)) => return fault(StatusCode::CONFLICT, &error.to_string()),

@@ -2,14 +2,13 @@
 
 use super::image::AskedImage;
 use super::{Agent, Commands, Ending, failure};
-use crate::device::{self, Disk, Sysfs, hints};
+use crate::device::{self, Disk, Sysfs};
 use crate::journal::chain;
 use crate::protocol::step::HARDWARE_MANAGER;
 use crate::protocol::{CommandFailure, EraseRecord, Step};
 use crate::steps::{boot, burn_in, erase, raid, rescue, write_image};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use std::sync::PoisonError;
 
 /// The server that this program runs on.
 pub struct ThisServer {
@@ -19,14 +18,6 @@ pub struct ThisServer {
 type Run = fn(&ThisServer, &Agent, Map<String, Value>) -> Result<Done, Failure>;
 
 impl Commands for ThisServer {
-    fn knows(&self, name: &str) -> bool {
-        find(name).is_some()
-    }
-
-    fn answers_at_once(&self, name: &str) -> bool {
-        find(name).is_some_and(|(_, at_once, _)| *at_once)
-    }
-
     fn carry_out(
         &self,
         agent: &Agent,
@@ -39,7 +30,11 @@ impl Commands for ThisServer {
     }
 }
 
-fn find(name: &str) -> Option<&'static (&'static str, bool, Run)> {
+pub fn answers_at_once(name: &str) -> bool {
+    find(name).is_some_and(|(_, at_once, _)| *at_once)
+}
+
+pub fn find(name: &str) -> Option<&'static (&'static str, bool, Run)> {
     COMMANDS.iter().find(|(known, ..)| *known == name)
 }
 
@@ -291,23 +286,13 @@ fn erase_metadata(server: &ThisServer) -> Result<Value, Failure> {
     Ok(Value::Null)
 }
 
-fn root_disk(server: &ThisServer, agent: &Agent) -> Result<Disk, Failure> {
-    let properties = agent
-        .properties
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
-    let disks = disks(server)?;
-    Ok(hints::choose(&disks, properties.root_device.as_ref())?.clone())
-}
-
 fn prepare_image(
     server: &ThisServer,
     agent: &Agent,
     params: Map<String, Value>,
 ) -> Result<Done, Failure> {
     let asked = AskedImage::read(params)?;
-    let disk = root_disk(server, agent)?;
+    let disk = agent.root_disk(&disks(server)?)?;
     let target = write_image::Target::open(&disk)?;
     let done = asked.write(agent, &disk, target)?;
     let mut file = std::fs::File::options()
@@ -340,7 +325,7 @@ fn install_bootloader(
     agent: &Agent,
     _: Map<String, Value>,
 ) -> Result<Done, Failure> {
-    let disk = root_disk(server, agent)?;
+    let disk = agent.root_disk(&disks(server)?)?;
     let how = boot::check_bootable(&disk, boot::is_uefi(&server.sysfs))?;
     Ok(Done::with(
         json!({"result": format!("install_bootloader: {how}")}),

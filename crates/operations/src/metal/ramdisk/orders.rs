@@ -83,11 +83,7 @@ pub async fn pend<S: Serialize>(
     match pending {
         Pending::Running(note) => {
             let mut tx = at.commit().await?;
-            let pause = if visit::heard_since(&mut tx, node).await? {
-                Duration::ZERO
-            } else {
-                LOOK
-            };
+            let pause = visit::pause(&mut tx, node, LOOK).await?;
             tx.wait(at.now().plus(pause), Place::Control, same, note)
                 .await
         }

@@ -149,11 +149,7 @@ async fn arrive<S: Serialize>(
         return again(cx, at, node, why, step).await;
     }
     let mut tx = at.commit().await?;
-    let until = if heard_since(&mut tx, node).await? {
-        at.now()
-    } else {
-        at.now().plus(LOOK)
-    };
+    let until = at.now().plus(pause(&mut tx, node, LOOK).await?);
     tx.wait(until, Place::Control, step(Visit::Await), waiting(plan))
         .await
 }
@@ -162,11 +158,16 @@ fn is_there(node: &Node) -> bool {
     node.agent.as_ref().is_some_and(|agent| agent.url.is_some())
 }
 
-/// Whether the ramdisk called since this node was read. A call that comes while a step is worked on wakes nobody.
-pub async fn heard_since(tx: &mut Tx, node: &Node) -> Result<bool, StepError> {
+/// The time until the next look: none if the ramdisk called since this node was read, for a call that comes while a step is
+/// worked on wakes nobody.
+pub async fn pause(tx: &mut Tx, node: &Node, usual: Duration) -> Result<Duration, StepError> {
     let seen = |node: &Node| node.agent.as_ref().and_then(|agent| agent.seen_at);
     let now = work::lock(tx, node.id).await?;
-    Ok(seen(&now) != seen(node))
+    Ok(if seen(&now) == seen(node) {
+        usual
+    } else {
+        Duration::ZERO
+    })
 }
 
 /// Boots the server anew by the next way, or ends with the story of all tries.
