@@ -175,6 +175,7 @@ impl StepTx<'_> {
             .registry
             .get(&cx.operation.kind)
             .map_or(Duration::ZERO, |entry| entry.budget(&step));
+        let deadline = run_at.plus(budget);
         let progress = Progress {
             status: cx.operation.status,
             place: place.clone(),
@@ -182,24 +183,25 @@ impl StepTx<'_> {
             attempt: 0,
             run_at,
             lease_until: keep_from.map(|now| now.plus(cx.lease)),
-            deadline: run_at.plus(budget),
+            deadline,
             note: note.clone(),
             now: cx.now(),
         };
-        let next = Operation {
+        let (operation, epoch) = (cx.operation.id, cx.operation.epoch);
+        let cancel_requested =
+            operations::advance(&mut self.tx, operation, epoch, progress).await?;
+        self.seal().await?;
+        let next = keep_from.map(|_| Operation {
             place,
             step,
             attempt: 0,
             run_at,
-            deadline: progress.deadline,
+            deadline,
+            cancel_requested,
             note,
             ..cx.operation.clone()
-        };
-        operations::advance(&mut self.tx, cx.operation.id, cx.operation.epoch, progress).await?;
-        self.seal().await?;
-        Ok(Committed {
-            goes_on: keep_from.map(|_| next),
-        })
+        });
+        Ok(Committed { goes_on: next })
     }
 
     /// The goal is reached.

@@ -26,6 +26,8 @@ enum Step {
 #[derive(Clone, Default)]
 struct Craft {
     done: Arc<Mutex<Vec<Step>>>,
+    /// Somebody asks it to stop, here, while a step is worked on.
+    asked_to_stop_in: Arc<Mutex<Option<Store>>>,
 }
 
 #[async_trait]
@@ -43,6 +45,12 @@ impl Workflow for Craft {
 
     async fn run(&self, step: Step, _: &String, cx: &StepCx) -> Result<Committed, StepError> {
         self.done.lock().unwrap().push(step);
+        let asked = self.asked_to_stop_in.lock().unwrap().take();
+        if let Some(store) = asked {
+            let mut tx = store.write().await?;
+            operations::request_cancel(&mut tx, cx.operation().id, cx.now()).await?;
+            tx.commit().await?;
+        }
         let tx = cx.commit().await?;
         match step {
             Step::Paint => tx.next(Place::Control, Step::Polish).await,
@@ -258,6 +266,15 @@ async fn a_cancelled_operation_cleans_up_and_says_so() {
         (Status::Failed, "cleaned up")
     );
     assert_eq!(shop.did(), [Step::Clean]);
+}
+
+#[tokio::test]
+async fn who_is_asked_to_stop_while_a_step_is_worked_on_begins_no_other() {
+    let shop = Shop::open(None).await;
+    *shop.craft.asked_to_stop_in.lock().unwrap() = Some(shop.store.clone());
+    shop.submit().await.unwrap();
+    shop.drain().await;
+    assert_eq!(shop.did(), [Step::Paint, Step::Clean]);
 }
 
 #[tokio::test]

@@ -265,7 +265,7 @@ async fn lease(
              SELECT id FROM operations \
              WHERE finished_at IS NULL AND lease_until <= $3 AND {condition} \
              ORDER BY run_at LIMIT {}{}) \
-         UPDATE operations SET lease_owner = $1, lease_until = $2, epoch = epoch + 1 \
+         UPDATE operations SET lease_owner = $1, lease_until = $2, epoch = epoch + 1, hastened_at = NULL \
          WHERE id IN (SELECT id FROM runnable) \
          RETURNING {COLUMNS}",
         claim.limit,
@@ -336,18 +336,20 @@ fn fenced(affected: u64, operation: OperationId, epoch: i64) -> Result<()> {
     }
 }
 
-/// Moves an operation to its next step, if `epoch` still holds it.
+/// Moves an operation to its next step, if `epoch` still holds it, and says whether it has been asked to stop. Nothing
+/// is waited for if it was hastened, or asked to stop, since this step began: the step may not have seen why.
 pub async fn advance(
     tx: &mut Tx,
     operation: OperationId,
     epoch: i64,
     progress: Progress,
-) -> Result<()> {
+) -> Result<bool> {
     let released = progress.lease_until.is_none();
-    let done = sql::query(
-        "UPDATE operations SET place = $3, step = $4, attempt = $5, run_at = $6, lease_until = $7, deadline = $8, \
-             note = $9, updated_at = $10, status = $11 \
-         WHERE id = $1 AND epoch = $2 AND finished_at IS NULL",
+    let row = sql::query(
+        "UPDATE operations SET place = $3, step = $4, attempt = $5, \
+             run_at = CASE WHEN hastened_at IS NOT NULL AND $6 > $10 THEN $10 ELSE $6 END, hastened_at = NULL, \
+             lease_until = $7, deadline = $8, note = $9, updated_at = $10, status = $11 \
+         WHERE id = $1 AND epoch = $2 AND finished_at IS NULL RETURNING cancel_requested",
     )
     .bind(operation.to_string())
     .bind(epoch)
@@ -360,13 +362,16 @@ pub async fn advance(
     .bind(progress.note)
     .bind(progress.now.micros())
     .bind(progress.status.as_str())
-    .execute(tx.conn())
+    .fetch_optional(tx.conn())
     .await
     .map_err(classify(TABLE, "advancing an operation"))?;
     if released {
         tx.wake(progress.place);
     }
-    fenced(done.rows_affected(), operation, epoch)
+    fenced(row.iter().len() as u64, operation, epoch)?;
+    row.map_or(Ok(0), |row| row.try_get::<i64>("cancel_requested"))
+        .map(|asked| asked != 0)
+        .map_err(classify(TABLE, "advancing an operation"))
 }
 
 /// Keeps a lease alive while a step takes its time.
@@ -452,7 +457,8 @@ pub async fn supersede(
     row.as_ref().map(read).transpose()
 }
 
-/// What an operation waits for has come: it becomes runnable now, unless somebody is at it.
+/// What an operation waits for has come: it becomes runnable now. If a step of it is worked on, it does not wait when
+/// that step has ended.
 pub async fn hasten(
     tx: &mut Tx,
     subject_kind: &str,
@@ -460,8 +466,10 @@ pub async fn hasten(
     now: Timestamp,
 ) -> Result<()> {
     let row = sql::query(
-        "UPDATE operations SET run_at = $3, updated_at = $3 WHERE subject_kind = $1 AND subject_id = $2 \
-             AND finished_at IS NULL AND lease_until <= $3 AND run_at > $3 RETURNING place",
+        "UPDATE operations SET run_at = CASE WHEN lease_until <= $3 THEN $3 ELSE run_at END, \
+             hastened_at = $3, updated_at = $3 \
+         WHERE subject_kind = $1 AND subject_id = $2 AND finished_at IS NULL \
+             AND (run_at > $3 OR lease_until > $3) RETURNING place",
     )
     .bind(subject_kind)
     .bind(subject_id)
@@ -481,7 +489,7 @@ pub async fn hasten(
 /// Asks a running operation to stop at its next step. False if it is not running.
 pub async fn request_cancel(tx: &mut Tx, operation: OperationId, now: Timestamp) -> Result<bool> {
     let row = sql::query(
-        "UPDATE operations SET cancel_requested = 1, run_at = $2, updated_at = $2 \
+        "UPDATE operations SET cancel_requested = 1, run_at = $2, hastened_at = $2, updated_at = $2 \
          WHERE id = $1 AND finished_at IS NULL RETURNING place",
     )
     .bind(operation.to_string())

@@ -236,6 +236,49 @@ on_both_engines! {
         assert!(claimed[0].cancel_requested, "{claimed:?}");
     }
 
+    async fn what_comes_while_a_step_is_worked_on_is_not_waited_for_when_it_ends(store) {
+        let id = submit(store, "i1", "control", at(0)).await.unwrap();
+        let hasten = async |now| {
+            let mut tx = store.write().await.unwrap();
+            operations::hasten(&mut tx, "instance", "i1", now).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        let wait = async |epoch, now| {
+            let mut tx = store.write().await.unwrap();
+            let waits = Progress { run_at: at(900), ..progress("wait", now) };
+            operations::advance(&mut tx, id, epoch, waits).await.unwrap();
+            tx.commit().await.unwrap();
+            read(store, id).await.run_at
+        };
+        let epoch = claim(store, "w", &["control"], at(0), 9).await[0].epoch;
+        hasten(at(10)).await;
+        assert_eq!(claim(store, "v", &["control"], at(11), 9).await, [], "the lease holds still");
+        assert_eq!(wait(epoch, at(20)).await, at(20));
+
+        claim(store, "w", &["control"], at(20), 9).await;
+        hasten(at(30)).await;
+        let again = claim(store, "v", &["control"], at(100), 9).await[0].epoch;
+        assert_eq!(wait(again, at(110)).await, at(900), "it came before the claim, so the step has seen it");
+
+        hasten(at(120)).await;
+        assert_eq!(read(store, id).await.run_at, at(120), "what waits becomes runnable");
+    }
+
+    async fn who_is_asked_to_stop_while_a_step_is_worked_on_hears_of_it_when_it_ends(store) {
+        let id = submit(store, "i1", "control", at(0)).await.unwrap();
+        let epoch = claim(store, "w", &["control"], at(0), 9).await[0].epoch;
+        let mut tx = store.write().await.unwrap();
+        let onward = Progress { lease_until: Some(at(90)), ..progress("boot", at(10)) };
+        assert!(!operations::advance(&mut tx, id, epoch, onward.clone()).await.unwrap());
+        operations::request_cancel(&mut tx, id, at(20)).await.unwrap();
+        assert!(operations::advance(&mut tx, id, epoch, onward).await.unwrap());
+        operations::request_cancel(&mut tx, id, at(30)).await.unwrap();
+        let waits = Progress { run_at: at(900), ..progress("wait", at(40)) };
+        operations::advance(&mut tx, id, epoch, waits).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(read(store, id).await.run_at, at(40));
+    }
+
     async fn the_next_due_moment_is_the_earliest_of_all_waits_and_leases(store) {
         let due = async |places: &[&str]| {
             let places: Vec<String> = places.iter().map(ToString::to_string).collect();
@@ -317,7 +360,9 @@ async fn assert_fenced(store: &Store, id: OperationId, epoch: i64) {
     for outcome in [
         operations::hold(&mut tx, id, epoch).await,
         operations::extend_lease(&mut tx, id, epoch, at(9999)).await,
-        operations::advance(&mut tx, id, epoch, progress("boot", at(0))).await,
+        operations::advance(&mut tx, id, epoch, progress("boot", at(0)))
+            .await
+            .map(drop),
         operations::finish(&mut tx, id, epoch, Status::Failed, "", at(0)).await,
     ] {
         assert!(

@@ -82,9 +82,8 @@ pub async fn pend<S: Serialize>(
 ) -> Result<Committed, StepError> {
     match pending {
         Pending::Running(note) => {
-            let mut tx = at.commit().await?;
-            let pause = visit::pause(&mut tx, node, LOOK).await?;
-            tx.wait(at.now().plus(pause), Place::Control, same, note)
+            let tx = at.commit().await?;
+            tx.wait(at.now().plus(LOOK), Place::Control, same, note)
                 .await
         }
         Pending::Lost(why) => visit::again(cx, at, node, why, step).await,

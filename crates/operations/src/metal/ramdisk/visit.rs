@@ -148,26 +148,18 @@ async fn arrive<S: Serialize>(
         );
         return again(cx, at, node, why, step).await;
     }
-    let mut tx = at.commit().await?;
-    let until = at.now().plus(pause(&mut tx, node, LOOK).await?);
-    tx.wait(until, Place::Control, step(Visit::Await), waiting(plan))
-        .await
+    let tx = at.commit().await?;
+    tx.wait(
+        at.now().plus(LOOK),
+        Place::Control,
+        step(Visit::Await),
+        waiting(plan),
+    )
+    .await
 }
 
 fn is_there(node: &Node) -> bool {
     node.agent.as_ref().is_some_and(|agent| agent.url.is_some())
-}
-
-/// The time until the next look: none if the ramdisk called since this node was read, for a call that comes while a step is
-/// worked on wakes nobody.
-pub async fn pause(tx: &mut Tx, node: &Node, usual: Duration) -> Result<Duration, StepError> {
-    let seen = |node: &Node| node.agent.as_ref().and_then(|agent| agent.seen_at);
-    let now = work::lock(tx, node.id).await?;
-    Ok(if seen(&now) == seen(node) {
-        usual
-    } else {
-        Duration::ZERO
-    })
 }
 
 /// Boots the server anew by the next way, or ends with the story of all tries.
