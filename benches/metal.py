@@ -12,6 +12,7 @@ import itertools
 import json
 import re
 import resource
+import struct
 import subprocess
 import threading
 import time
@@ -139,12 +140,20 @@ class Meanwhile:
         return self.worst
 
 
+def partitioned(size):
+    """Zeros with an MBR of one Linux partition, for a config drive wants a table that it can be added to."""
+    image = bytearray(size)
+    image[446:462] = struct.pack("<B3xB3xII", 0x80, 0x83, 1, size // 512 - 1)
+    image[510:512] = b"\x55\xaa"
+    return bytes(image)
+
+
 def rented(cloud, count):
     """Seconds until so many instances on metal, asked for at once, are ACTIVE."""
     client = cloud.client()
     before = len(client.get("/compute/v2.1/servers?status=ACTIVE&limit=1000")["servers"])
     begun = time.monotonic()
-    cloud.create(client, count, flavorRef=cloud.metal)
+    cloud.create(client, count, flavorRef=cloud.metal, networks="auto")
     while True:
         servers = client.get("/compute/v2.1/servers?status=ACTIVE&limit=1000")["servers"]
         if len(servers) >= before + count:
@@ -175,7 +184,7 @@ def wired(cloud, table, at_once, program, nodes, deploys):
     (cloud.data / "stub").write_text("never run")
     cloud.metal = flavor(cloud)
     # Whole servers get the cloud's default images only.
-    cloud.image = cloud.upload(b"\0" * (1 << 20), "raw", visibility="public")
+    cloud.image = cloud.upload(partitioned(1 << 20), "raw", visibility="public")
     rack = Rack(cloud, at_once, program, nodes)
     atexit.register(rack.stop)
     took = rack.enrol(nodes)

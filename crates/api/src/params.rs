@@ -21,7 +21,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
-    fn of(uri: &Uri) -> Self {
+    pub fn of(uri: &Uri) -> Self {
         let query = uri.query().unwrap_or_default();
         Self(
             url::form_urlencoded::parse(query.as_bytes())

@@ -103,6 +103,10 @@ pub enum BmcError {
         message: String,
     },
 
+    /// The image is at fault, so it would be on any server of the kind.
+    #[error("{bmc} cannot use the image: {message}")]
+    ImageUnfit { bmc: String, message: String },
+
     /// Refused before anything was sent.
     #[error("{rule}, but {value:?} was given; {fix}")]
     Invalid {
@@ -142,6 +146,7 @@ impl BmcError {
             | Self::Refused { .. }
             | Self::Lacks { .. }
             | Self::TaskFailed { .. }
+            | Self::ImageUnfit { .. }
             | Self::Invalid { .. }
             | Self::ProgramMissing { .. } => false,
         }

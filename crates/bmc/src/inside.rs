@@ -45,8 +45,11 @@ pub enum Task {
         step: String,
         args: Map<String, Value>,
     },
-    /// Run the rescue system, which lets this password in.
-    Rescue { password: SecretString },
+    /// Run the rescue system, which lets this password in, and who has one of these keys (lines of `authorized_keys`).
+    Rescue {
+        password: SecretString,
+        authorized_keys: String,
+    },
     /// All that was written is on the disks: the server may be switched off, and runs its own system next.
     Settle,
     /// Say what the server is made of, in the words of the ramdisk's inventory.
@@ -72,7 +75,10 @@ pub struct Image {
 /// How far an order is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
-    Running,
+    Running {
+        /// How much of it is done, in units of its own, where the ramdisk tells: more than before is no standstill.
+        done: Option<u64>,
+    },
     Done(Report),
 }
 
@@ -100,4 +106,6 @@ pub struct Wiped {
     pub serial: String,
     pub size_bytes: u64,
     pub method: String,
+    /// It can be taken out, and need not be there the next time.
+    pub removable: bool,
 }

@@ -1,11 +1,12 @@
 //! What was odd in a BMC's answers: written down once, never a reason to stop.
 
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// One deviation from what the standard promises.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Oddity {
     /// The document, and the key in it if one is meant.
     pub place: String,

@@ -165,13 +165,14 @@ fn order(task: Task) -> Order {
 }
 
 async fn runs(way: &StockAgent, order: &Order) {
-    assert_eq!(way.work(order).await.unwrap(), Progress::Running);
+    let told = way.work(order).await.unwrap();
+    assert_eq!(told, Progress::Running { done: None });
 }
 
 async fn done(way: &StockAgent, order: &Order) -> Report {
     match way.work(order).await.unwrap() {
         Progress::Done(report) => report,
-        Progress::Running => panic!("it runs"),
+        Progress::Running { .. } => panic!("it runs"),
     }
 }
 
@@ -341,7 +342,11 @@ async fn questions_are_answered_at_once() {
     assert_eq!(inventory.details["disks"][0]["serial"], "root-1");
     done(&way, &order(Task::Settle)).await;
     let password = "s3cret".to_owned().into();
-    done(&way, &order(Task::Rescue { password })).await;
+    let rescue = Task::Rescue {
+        password,
+        authorized_keys: String::new(),
+    };
+    done(&way, &order(rescue)).await;
     let params = agent.last();
     assert_eq!(params["hashed"], true);
     assert!(

@@ -95,6 +95,18 @@ impl Client {
         self.send(Method::PUT, path, Some(body)).await.map(drop)
     }
 
+    pub async fn patch(&self, path: &str, body: Value) -> anyhow::Result<Value> {
+        Ok(self
+            .send(Method::PATCH, path, Some(body))
+            .await?
+            .json()
+            .await?)
+    }
+
+    pub async fn delete(&self, path: &str) -> anyhow::Result<()> {
+        self.send(Method::DELETE, path, None).await.map(drop)
+    }
+
     /// What is at a path; `None` if there is nothing.
     pub async fn find(&self, path: &str) -> anyhow::Result<Option<Value>> {
         let request = self

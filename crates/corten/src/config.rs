@@ -7,11 +7,11 @@ use corten_iam::IamConfig;
 use corten_network::chassis::Tunnel;
 use corten_operations::Settings;
 use corten_operations::settings::{
-    Compute, Images, Metal, Network, NetworkQuota, Provisioning, Quota,
+    Compute, Images, Metal, Network, NetworkQuota, Provisioning, ProvisioningNetwork, Quota,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// The file, as written.
@@ -183,6 +183,11 @@ pub fn load(place: &Place) -> anyhow::Result<Config> {
             *file = data.join(&*file);
         }
     }
+    for network in &mut provisioning.networks {
+        // As those of nodes, groups are told apart without regard to case.
+        network.conductor_group.make_ascii_lowercase();
+    }
+    check_networks(&provisioning.networks)?;
     Ok(Config {
         data,
         server,
@@ -200,6 +205,68 @@ pub fn load(place: &Place) -> anyhow::Result<Config> {
         agents,
         sim,
     })
+}
+
+/// Refuses provisioning networks of which a node could have more than one, and addresses that are not of their network.
+fn check_networks(networks: &[ProvisioningNetwork]) -> anyhow::Result<()> {
+    for (index, network) in networks.iter().enumerate() {
+        for before in &networks[..index] {
+            anyhow::ensure!(
+                before.name != network.name,
+                "two [[provisioning.networks]] have the name '{}', with the addresses {} and {}: give each its own",
+                network.name,
+                before.address,
+                network.address
+            );
+            anyhow::ensure!(
+                before.conductor_group != network.conductor_group,
+                "the provisioning networks '{}' and '{}' are both for the conductor group '{}', and a node boots on one network: \
+                 give each its own conductor_group",
+                before.name,
+                network.name,
+                network.conductor_group
+            );
+        }
+        check_range(network)?;
+    }
+    Ok(())
+}
+
+fn check_range(network: &ProvisioningNetwork) -> anyhow::Result<()> {
+    let ProvisioningNetwork {
+        name,
+        address,
+        first,
+        last,
+        ..
+    } = network;
+    anyhow::ensure!(
+        first <= last,
+        "of the provisioning network '{name}', first is {first} and last is {last}: first is the lower one"
+    );
+    let of_network = |one: &Ipv4Addr| address.contains(one) && one != &address.network();
+    for (key, one) in [("first", first), ("last", last)] {
+        anyhow::ensure!(
+            of_network(one) && one != &address.broadcast(),
+            "of the provisioning network '{name}', {key} is {one}, and address is {address}: a server's address must be in {}, and \
+             neither its first nor its last one",
+            address.trunc()
+        );
+    }
+    let Some(gateway) = network.gateway else {
+        return Ok(());
+    };
+    anyhow::ensure!(
+        of_network(&gateway),
+        "of the provisioning network '{name}', gateway is {gateway}, and address is {address}: servers reach no gateway outside of {}",
+        address.trunc()
+    );
+    anyhow::ensure!(
+        !(first..=last).contains(&&gateway) || gateway == address.addr(),
+        "of the provisioning network '{name}', gateway is {gateway}, which is between first ({first}) and last ({last}): a server would \
+         be given it"
+    );
+    Ok(())
 }
 
 fn read(path: &Path) -> anyhow::Result<File> {
@@ -249,5 +316,78 @@ impl Config {
             qemu: self.host.qemu.clone(),
             ..HostConfig::new(self.data.join("host"))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said to settings with these networks.
+    fn said(networks: &str) -> Option<String> {
+        let data = tempfile::tempdir().unwrap();
+        std::fs::write(data.path().join("corten.toml"), networks).unwrap();
+        let place = Place {
+            data: data.path().to_owned(),
+            config: None,
+            listen: None,
+        };
+        load(&place).err().map(|error| format!("{error:#}"))
+    }
+
+    fn network(name: &str, group: &str, range: &str) -> String {
+        let (first, last) = range.split_once('-').unwrap();
+        format!(
+            "[[provisioning.networks]]\nname = \"{name}\"\nconductor_group = \"{group}\"\ninterface = \"eth1\"\n\
+             address = \"10.20.0.1/24\"\nfirst = \"{first}\"\nlast = \"{last}\"\n"
+        )
+    }
+
+    #[test]
+    fn a_conductor_group_has_one_provisioning_network() {
+        let good = "10.20.0.50-10.20.0.250";
+        let two =
+            |first: &str, second: &str| network("a", first, good) + &network("b", second, good);
+        assert_eq!(said(&two("", "rack-1")), None);
+        for (first, second) in [("", ""), ("rack-1", "Rack-1")] {
+            let why = said(&two(first, second)).unwrap();
+            assert!(why.contains("'a' and 'b' are both for"), "{why}");
+        }
+        let why = said(&(network("a", "", good) + &network("a", "rack-1", good))).unwrap();
+        assert!(why.contains("have the name 'a'"), "{why}");
+    }
+
+    #[test]
+    fn the_addresses_that_servers_get_are_of_their_network() {
+        for (range, reason) in [
+            (
+                "10.20.0.250-10.20.0.50",
+                "first is 10.20.0.250 and last is 10.20.0.50",
+            ),
+            (
+                "10.20.1.50-10.20.1.60",
+                "first is 10.20.1.50, and address is 10.20.0.1/24",
+            ),
+            (
+                "10.20.0.50-10.20.0.255",
+                "last is 10.20.0.255, and address is 10.20.0.1/24",
+            ),
+            ("10.20.0.0-10.20.0.9", "first is 10.20.0.0, and"),
+        ] {
+            let why = said(&network("a", "", range)).unwrap();
+            assert!(why.contains(reason), "{range}: {why}");
+        }
+        let base = network("a", "", "10.20.0.50-10.20.0.250");
+        for (gateway, reason) in [
+            ("10.20.0.60", Some("a server would be given it")),
+            ("10.21.0.1", Some("outside of 10.20.0.0/24")),
+            ("10.20.0.254", None),
+        ] {
+            let said = said(&format!("{base}gateway = \"{gateway}\"\n"));
+            match reason {
+                Some(reason) => assert!(said.unwrap().contains(reason)),
+                None => assert_eq!(said, None),
+            }
+        }
     }
 }

@@ -250,6 +250,7 @@ actions! {
         NODES_OPERATE = "baremetal:nodes:operate", ProjectOrCloudWrite;
         NODES_OPERATE_AS_LESSEE = "baremetal:nodes:operate-as-lessee", ProjectManage;
         NODES_PASSTHRU = "baremetal:nodes:vendor-passthru", CloudAdmin;
+        NODES_READ_CONSOLE = "baremetal:nodes:read-console", CloudAdmin;
         PORTS_READ = "baremetal:ports:read", ProjectRead;
         PORTS_CREATE = "baremetal:ports:create", CloudAdmin;
         PORTS_WRITE = "baremetal:ports:write", CloudWrite;

@@ -74,7 +74,8 @@ pub enum BootStep {
     },
     /// A client that nobody knows has asked so often, and got nothing. Told at the first time and whenever it has doubled.
     Unknown { mac: Mac, times: u64 },
-    /// Another DHCP server is on the segment. Told as [`BootStep::Unknown`] is.
+    /// Another DHCP server is on the segment. Told as [`BootStep::Unknown`] is, and again of a client that it was not told of for a
+    /// minute.
     Rogue {
         /// What it calls itself (option 54).
         server: Ipv4Addr,

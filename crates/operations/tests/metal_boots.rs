@@ -11,7 +11,7 @@ use corten_model::lifecycle::node::{NodeVerb, ProvisionState};
 use corten_model::time::Timestamp;
 use corten_operations::metal::agent;
 use corten_operations::metal::provision;
-use corten_operations::metal::{Ident, machine};
+use corten_operations::metal::{Ident, machine, management};
 use corten_sim::Touch;
 use corten_store::metal::boot_sign;
 use corten_store::metal::node::{BootMethod, Node};
@@ -219,4 +219,20 @@ async fn steps_of_an_interface_that_is_turned_off_are_not_run() {
         why.contains("bios_interface") && why.contains("no-bios"),
         "{why}"
     );
+}
+
+#[tokio::test]
+async fn whoever_reads_the_slots_of_a_boot_learns_nothing_that_boots() {
+    let cloud = Cloud::open().await;
+    let id = after(&cloud, true, &[Manage]).await;
+    ask(&cloud, id, Provide).await;
+    let node = waits(&cloud, id, ProvisionState::CleanWait).await;
+    assert_eq!(node.boot.unwrap().method, BootMethod::VirtualMedia);
+    let slots = management::media(&cloud.cx, &operator(), &Ident::id(id)).await;
+    let images: Vec<_> = slots
+        .unwrap()
+        .into_iter()
+        .filter_map(|slot| slot.image)
+        .collect();
+    assert_eq!(images, [machine::HIDDEN], "what is in it is not told");
 }

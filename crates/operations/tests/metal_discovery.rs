@@ -363,7 +363,8 @@ async fn who_is_enrolled_is_left_alone() {
     addresses.push(lent);
     addresses.sort();
     addresses.dedup();
-    assert_eq!(addresses.len(), 4, "nobody has another's address");
+    // The offer's second card is not meant for booting, and has none.
+    assert_eq!(addresses.len(), 3, "nobody has another's address");
 }
 
 #[tokio::test]

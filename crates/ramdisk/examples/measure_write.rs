@@ -3,7 +3,7 @@
 
 use corten_ramdisk::device::direct::open_exclusive;
 use corten_ramdisk::protocol::ImageInfo;
-use corten_ramdisk::steps::write_image::{Target, check, write_stream};
+use corten_ramdisk::steps::write_image::{Finish, Target, check, write_stream};
 use sha2::{Digest, Sha256};
 use std::error::Error;
 use std::fs::File;
@@ -72,6 +72,7 @@ fn write(info: &ImageInfo, image: &str, disk: &str) -> Result<(), Box<dyn Error>
         Some(length),
         Some("raw"),
         &check(info)?,
+        &Finish::default(),
         target,
     )?;
     Ok(())

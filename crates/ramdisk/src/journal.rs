@@ -1,5 +1,9 @@
 //! The log: each line goes to the console, and waits in memory until the control plane has it.
 
+mod kernel;
+
+pub use kernel::{follow_kernel, kernel_log};
+
 use crate::protocol::LogLine;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -27,28 +31,6 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// What the kernel's log holds now.
-pub fn kernel_log() -> std::io::Result<Vec<u8>> {
-    use rustix::fs::{Mode, OFlags, open};
-    let log = open(
-        "/dev/kmsg",
-        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let mut text = Vec::new();
-    // A message longer than the buffer would be an error; the kernel's are at most 8 KiB.
-    let mut message = [0; 8192];
-    loop {
-        match rustix::io::read(&log, &mut message) {
-            Ok(0) | Err(rustix::io::Errno::AGAIN) => return Ok(text),
-            Ok(length) => text.extend_from_slice(&message[..length]),
-            // Messages were overwritten while they were read.
-            Err(rustix::io::Errno::PIPE) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 /// Lines that were not sent yet.

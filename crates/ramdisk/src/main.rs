@@ -6,17 +6,18 @@ use corten_ramdisk::boot::{BootOptions, modules::Modules, mounts};
 use corten_ramdisk::commands::{Ending, ThisServer};
 use corten_ramdisk::device::Sysfs;
 use corten_ramdisk::home::HomeError;
-use corten_ramdisk::inspect;
-use corten_ramdisk::journal::{Journal, chain};
-use corten_ramdisk::protocol::Inspection;
+use corten_ramdisk::inspect::Inspector;
+use corten_ramdisk::inspect::lldp::Neighbour;
+use corten_ramdisk::journal::{self, Journal, chain};
 use corten_ramdisk::stay::{Server, stay};
-use corten_ramdisk::steps::boot;
+use corten_ramdisk::steps::{boot, raid};
 use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
-/// A switch announces itself each half minute.
-const LLDP_PATIENCE: Duration = Duration::from_secs(31);
+/// The announcement of a switch comes sooner than that, or there is none.
+const ASSEMBLY_PATIENCE: Duration = Duration::from_secs(30);
+const LLDP_PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() {
     if std::process::id() != 1 {
@@ -47,13 +48,13 @@ fn report(result: std::io::Result<()>) {
 fn work(journal: &Journal, sysfs: &Sysfs) -> Result<Ending, Box<dyn Error>> {
     mounts::mount_all()?;
     tracing::info!("Corten deploy ramdisk {}", env!("CARGO_PKG_VERSION"));
+    journal::follow_kernel();
     let options = BootOptions::read(Path::new("/proc/cmdline"))?;
     let events = Uevents::open()?;
-    let release = rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned();
-    Modules::open(format!("/lib/modules/{release}"))?.load_all(&events)?;
+    Modules::of_kernel()?.load_all(&events)?;
+    if !options.discover {
+        assemble(sysfs);
+    }
     let network = network::bring_up(&options, sysfs, &events)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(at_home(journal, sysfs, &options, &network));
@@ -65,6 +66,23 @@ fn work(journal: &Journal, sysfs: &Sysfs) -> Result<Ending, Box<dyn Error>> {
     Ok(outcome?)
 }
 
+/// A disk that hangs must not keep the server from calling home.
+fn assemble(sysfs: &Sysfs) {
+    let (done, ended) = std::sync::mpsc::channel();
+    let sysfs = sysfs.clone();
+    std::thread::spawn(move || {
+        raid::assemble(&sysfs);
+        // Whoever waited too long does not listen any more.
+        let _ = done.send(());
+    });
+    if ended.recv_timeout(ASSEMBLY_PATIENCE).is_err() {
+        tracing::warn!(
+            "looking for arrays takes longer than {} s; it goes on beside the rest",
+            ASSEMBLY_PATIENCE.as_secs()
+        );
+    }
+}
+
 /// Everything that needs the control plane. Returns how the work ends.
 async fn at_home(
     journal: &Journal,
@@ -72,30 +90,22 @@ async fn at_home(
     options: &BootOptions,
     network: &Network,
 ) -> Result<Ending, HomeError> {
-    let mut inspection = inspect::inspect(sysfs, Some(network));
-    if options.lldp && (options.inspect || options.discover) {
-        add_neighbour(&mut inspection, network).await;
-    }
+    let inspector = Inspector::new(sysfs.clone(), Some(network.clone()), Neighbour::listen())
+        .waiting(options.lldp);
+    // Only an inspection that is sent home is worth the wait.
+    let patience = if options.inspect || options.discover {
+        LLDP_PATIENCE
+    } else {
+        Duration::ZERO
+    };
+    let inspection = tokio::task::block_in_place(|| inspector.inspect(patience));
     let server = Server {
         address: network.address,
         inspection,
         commands: ThisServer {
             sysfs: sysfs.clone(),
+            inspector,
         },
     };
     stay(options, server, Some(journal)).await
-}
-
-async fn add_neighbour(inspection: &mut Inspection, network: &Network) {
-    let heard = tokio::task::spawn_blocking(|| inspect::lldp::listen(LLDP_PATIENCE)).await;
-    let fields = match heard {
-        Ok(Ok(fields)) => fields,
-        Ok(Err(error)) => return tracing::warn!("the switch cannot be listened to: {error}"),
-        Err(error) => return tracing::warn!("listening to the switch ended: {error}"),
-    };
-    for card in &mut inspection.inventory.interfaces {
-        if card.name == network.card {
-            card.lldp = fields.clone();
-        }
-    }
 }

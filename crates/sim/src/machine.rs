@@ -73,6 +73,16 @@ pub struct SimMachine {
     serial: String,
     state: Mutex<State>,
     starts: watch::Sender<Option<Start>>,
+    writes: watch::Sender<Writes>,
+}
+
+/// The writing of images to its disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Writes {
+    /// None comes to its end.
+    held: bool,
+    /// So many stand still.
+    waiting: u32,
 }
 
 /// One start of a server.
@@ -146,6 +156,7 @@ impl SimMachine {
                 flashes: Flashes::default(),
             }),
             starts: watch::Sender::new(None),
+            writes: watch::Sender::new(Writes::default()),
         }
     }
 
@@ -184,6 +195,31 @@ impl SimMachine {
     /// The next calls of this kind fail and do nothing.
     pub fn fail_next(&self, touch: Touch, times: u32, error: BmcError) {
         self.state().faults.insert(touch, (times, error));
+    }
+
+    /// From now on an image that a ramdisk writes to a disk does not come to its end, until it is let go.
+    pub fn hold_writes(&self) {
+        self.writes.send_modify(|writes| writes.held = true);
+    }
+
+    pub fn let_writes_go(&self) {
+        self.writes.send_modify(|writes| writes.held = false);
+    }
+
+    /// Whether an image is being written, and stands still.
+    pub fn is_held_at_a_write(&self) -> bool {
+        let writes = *self.writes.borrow();
+        writes.held && writes.waiting > 0
+    }
+
+    /// The end of a write, for whoever writes: it comes when nobody holds it.
+    #[cfg(feature = "ramdisk")]
+    pub(crate) async fn end_of_write(&self) {
+        let mut seen = self.writes.subscribe();
+        self.writes.send_modify(|writes| writes.waiting += 1);
+        // The sender is our own: it cannot be gone.
+        let _ = seen.wait_for(|writes| !writes.held).await;
+        self.writes.send_modify(|writes| writes.waiting -= 1);
     }
 
     /// What is on each disk.
@@ -302,6 +338,7 @@ impl SimMachine {
             serial: self.serial_of(number),
             size_bytes: DISK_BYTES,
             method: "simulated".to_owned(),
+            removable: false,
         };
         (0..DISKS).map(disk).collect()
     }
@@ -465,10 +502,20 @@ impl Bmc for SimMachine {
     }
 
     async fn event_log(&self) -> Result<Vec<LogEntry>, BmcError> {
-        Ok(Vec::new())
+        Ok(self.with(|hardware| {
+            let lines = hardware.log.iter().map(|line| LogEntry {
+                id: line.id.to_string(),
+                created: Some(line.at.to_string()),
+                severity: line.severity,
+                message: line.message.clone(),
+                subject: None,
+            });
+            lines.collect()
+        }))
     }
 
     async fn clear_event_log(&self) -> Result<(), BmcError> {
+        self.state().hardware.log.clear();
         Ok(())
     }
 

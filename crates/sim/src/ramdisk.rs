@@ -285,6 +285,7 @@ impl Simulated {
             serial: disk.serial,
             wwn: disk.wwn,
             size_bytes: disk.size_bytes,
+            removable: false,
             attempts: vec![EraseAttempt {
                 method: EraseMethod::NvmeFormat,
                 error: None,
@@ -306,14 +307,17 @@ impl Simulated {
         let disks = disks(&self.machine);
         let disk = agent.root_disk(&disks)?;
         drop(self.touch(Touch::Install)?);
-        let file = tempfile::tempfile()?;
-        file.set_len(disk.size_bytes)?;
-        let target = Target {
-            file,
-            size_bytes: disk.size_bytes,
-            block_bytes: BLOCK_BYTES,
+        let open = || {
+            let file = tempfile::tempfile()?;
+            file.set_len(disk.size_bytes)?;
+            Ok(Target {
+                file,
+                size_bytes: disk.size_bytes,
+                block_bytes: BLOCK_BYTES,
+            })
         };
-        let done = asked.write(agent, &disk, target)?;
+        let done = asked.write(agent, &disk, open)?;
+        agent.runtime.block_on(self.machine.end_of_write());
         let number = disks.iter().position(|other| *other == disk);
         let mut state = self.touch(Touch::Install)?;
         state.install(number.unwrap_or_default(), asked.id());

@@ -5,6 +5,7 @@
 
 mod instances;
 mod new_instance;
+mod nodes;
 mod openapi;
 mod operations;
 mod public_ips;
@@ -22,6 +23,7 @@ use utoipa::{IntoResponses, ToSchema};
 pub fn routes() -> Router<App> {
     let routes = Router::new()
         .merge(instances::routes())
+        .merge(nodes::routes())
         .merge(openapi::routes())
         .merge(operations::routes())
         .merge(public_ips::routes());

@@ -28,15 +28,16 @@ pub(super) struct NewInstance {
     image_id: String,
     /// A key pair of yours.
     key_name: Option<String>,
-    /// A card on each of these networks; none for an empty list. Left out: the one network that the project has, if any.
+    /// A card on each of these networks; none for an empty list. Left out: the one network that the project has, if any. A
+    /// bare-metal server is on the flat network that it is deployed on: leave it out for a flavor of those.
     network_ids: Option<Vec<String>>,
-    /// By name or id; `default` if left out.
+    /// By name or id; `default` if left out. A bare-metal server has none, as nothing would enforce it: leave it out.
     #[serde(default)]
     security_groups: Vec<String>,
     /// For cloud-init, in base64.
     user_data: Option<String>,
     /// `ephemeral` for one from the pool, which is given back when the instance stops, is shelved or deleted, or
-    /// `static:ID` for a floating IP that the project holds and that leads nowhere. Left out: none.
+    /// `static:ID` for a floating IP that the project holds and that leads nowhere. Left out: none. Not for bare-metal servers.
     #[schema(example = "ephemeral")]
     public_ip: Option<String>,
 }
@@ -62,7 +63,11 @@ pub(super) struct CreatedInstance {
     request_body = CreateInstance,
     responses(
         (status = 202, description = "It is being made.", body = CreatedInstance),
-        (status = 409, description = "A network or the public IP cannot be had now.", body = super::Problem),
+        (
+            status = 409,
+            description = "A network or the public IP cannot be had now, or servers of the flavor lack what is asked for.",
+            body = super::Problem
+        ),
         Refusals
     ),
     security(("token" = []))

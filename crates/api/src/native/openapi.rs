@@ -1,6 +1,6 @@
 //! `/v1/openapi.json`: the description of the native API, OpenAPI 3.1. It needs no token, as it tells nothing of a cloud.
 
-use super::{instances, new_instance, operations, public_ips};
+use super::{instances, new_instance, nodes, operations, public_ips};
 use crate::app::App;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -19,14 +19,15 @@ pub(super) const TOKEN: &str = "token";
 #[openapi(
     info(
         title = "Corten",
-        description = "The native API: instances of both classes in the catalogue's words, and the operations that change \
-                       them. Tokens come from the identity API (POST /identity/v3/auth/tokens)."
+        description = "The native API: instances of both classes in the catalogue's words, the operations that change \
+                       them, and what bare-metal nodes print. Tokens come from the identity API (POST /identity/v3/auth/tokens)."
     ),
     paths(
         instances::list,
         instances::show,
         instances::timeline,
         new_instance::create,
+        nodes::console_log,
         operations::list,
         operations::show,
         operations::cancel,

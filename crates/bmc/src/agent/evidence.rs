@@ -66,6 +66,7 @@ fn record(disk: &Value, method: &str) -> Result<Wiped, String> {
         serial: serial.to_owned(),
         size_bytes,
         method: method.to_owned(),
+        removable: false,
     })
 }
 

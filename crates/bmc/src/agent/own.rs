@@ -10,6 +10,22 @@ use corten_ramdisk::protocol::{CommandStatus, EraseMethod, EraseRecord};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
+/// What a command came to.
+enum Came<T> {
+    Done(T),
+    /// How much of it is done, where the ramdisk tells.
+    Running(Option<u64>),
+}
+
+impl<T> Came<T> {
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> Came<U> {
+        match self {
+            Self::Done(result) => Came::Done(change(result)),
+            Self::Running(done) => Came::Running(done),
+        }
+    }
+}
+
 /// The ramdisk's own API.
 pub struct RemoteAgent(Wire);
 
@@ -26,30 +42,31 @@ impl RemoteAgent {
         mark: String,
         name: &str,
         params: Value,
-    ) -> Result<Option<Value>, BmcError> {
+    ) -> Result<Came<Value>, BmcError> {
         let epoch = order.epoch;
         let told = self.0.run(name, params, Some(Work { mark, epoch }));
         let told = told.await?;
         match told.command_status {
-            CommandStatus::Running => Ok(None),
-            CommandStatus::Succeeded => Ok(Some(told.command_result.unwrap_or_default())),
+            CommandStatus::Running => Ok(Came::Running(told.command_progress)),
+            CommandStatus::Succeeded => Ok(Came::Done(told.command_result.unwrap_or_default())),
             CommandStatus::Failed | CommandStatus::VersionMismatch => {
                 Err(self.0.failed(name, told.command_error.as_ref()))
             }
         }
     }
 
-    async fn step(&self, order: &Order, step: Value) -> Result<Option<Value>, BmcError> {
+    async fn step(&self, order: &Order, step: Value) -> Result<Came<Value>, BmcError> {
         let params = json!({"step": step, "node": {}, "ports": []});
         let mark = order.mark.clone();
         let done = self.command(order, mark, "clean.execute_clean_step", params);
         Ok(done.await?.map(|mut result| result["clean_result"].take()))
     }
 
-    async fn erase(&self, order: &Order) -> Result<Option<Report>, BmcError> {
+    async fn erase(&self, order: &Order) -> Result<Came<Report>, BmcError> {
         let step = json!({"step": "erase_devices", "interface": "deploy"});
-        let Some(details) = self.step(order, step).await? else {
-            return Ok(None);
+        let details = match self.step(order, step).await? {
+            Came::Done(details) => details,
+            Came::Running(done) => return Ok(Came::Running(done)),
         };
         let records: Vec<EraseRecord> =
             serde_json::from_value(details.clone()).map_err(|error| BmcError::Odd {
@@ -62,7 +79,7 @@ impl RemoteAgent {
             .iter()
             .map(|record| self.wiped(record))
             .collect::<Result<_, _>>()?;
-        Ok(Some(Report { wiped, details }))
+        Ok(Came::Done(Report { wiped, details }))
     }
 
     /// What the record of one disk proves; the last method is the one that did it.
@@ -77,10 +94,11 @@ impl RemoteAgent {
             serial: named.unwrap_or(&record.device).clone(),
             size_bytes: record.size_bytes,
             method: method_words(method).to_owned(),
+            removable: record.removable,
         })
     }
 
-    async fn write(&self, order: &Order, image: &Image) -> Result<Option<Report>, BmcError> {
+    async fn write(&self, order: &Order, image: &Image) -> Result<Came<Report>, BmcError> {
         let Image {
             id,
             url,
@@ -106,8 +124,9 @@ impl RemoteAgent {
         });
         let mark = order.mark.clone();
         let written = self.command(order, mark, "standby.prepare_image", params);
-        let Some(mut details) = written.await? else {
-            return Ok(None);
+        let mut details = match written.await? {
+            Came::Done(details) => details,
+            Came::Running(done) => return Ok(Came::Running(done)),
         };
         // Whether the firmware will find a loader on what was written.
         let mark = format!("{}/loader", order.mark);
@@ -132,9 +151,15 @@ impl Inside for RemoteAgent {
                 let step = json!({"step": step, "interface": interface, "args": args});
                 self.step(order, step).await?.map(Report::of)
             }
-            Task::Rescue { password } => {
-                let params =
-                    json!({"rescue_password": hashed(&self.0.name, password)?, "hashed": true});
+            Task::Rescue {
+                password,
+                authorized_keys,
+            } => {
+                let params = json!({
+                    "rescue_password": hashed(&self.0.name, password)?,
+                    "hashed": true,
+                    "authorized_keys": authorized_keys,
+                });
                 let opened = self.command(order, mark, "rescue.finalize_rescue", params);
                 opened.await?.map(Report::of)
             }
@@ -147,7 +172,10 @@ impl Inside for RemoteAgent {
                 told.await?.map(Report::of)
             }
         };
-        Ok(done.map_or(Progress::Running, Progress::Done))
+        Ok(match done {
+            Came::Done(report) => Progress::Done(report),
+            Came::Running(done) => Progress::Running { done },
+        })
     }
 }
 

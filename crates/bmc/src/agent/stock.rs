@@ -28,6 +28,8 @@ pub struct StockAgent {
 }
 
 const VERSION_CHARS_MAX: usize = 40;
+/// It does not tell how much of a command is done.
+const RUNNING: Progress = Progress::Running { done: None };
 
 /// A command that came to a good end: its place in the list, and its result.
 type Ended = (usize, Value);
@@ -267,7 +269,7 @@ impl Inside for StockAgent {
             .iter()
             .any(|told| told.command_status == CommandStatus::Running)
         {
-            return Ok(Progress::Running);
+            return Ok(RUNNING);
         }
         let done = match &order.task {
             Task::Erase => self.erase(&past, order).await?,
@@ -277,7 +279,8 @@ impl Inside for StockAgent {
                 step,
                 args,
             } => self.any_step(&past, order, interface, step, args).await?,
-            Task::Rescue { password } => {
+            // It takes no keys.
+            Task::Rescue { password, .. } => {
                 let password = hashed(&self.wire.name, password)?;
                 let params = json!({"rescue_password": password, "hashed": true});
                 Some(Report::of(
@@ -290,6 +293,6 @@ impl Inside for StockAgent {
                 Some(Report::of(told.await?))
             }
         };
-        Ok(done.map_or(Progress::Running, Progress::Done))
+        Ok(done.map_or(RUNNING, Progress::Done))
     }
 }

@@ -16,6 +16,8 @@ use url::Url;
 
 const CONNECT: Duration = Duration::from_secs(5);
 const REQUEST: Duration = Duration::from_secs(30);
+/// The types of errors, in the words of both agents, that an image is at fault for.
+const IMAGE_FAULTS: &[&str] = &["ImageChecksumError", "InvalidImage"];
 
 /// The way to one agent.
 pub struct Wire {
@@ -34,6 +36,9 @@ pub struct Told {
     /// An object; the stock agent has several forms of it.
     pub command_error: Option<Value>,
     pub command_result: Option<Value>,
+    /// How much of it is done, in units of its own, while it runs. Of our own agent alone.
+    #[serde(default)]
+    pub command_progress: Option<u64>,
 }
 
 /// What a command is for, told to an agent that knows marks and epochs.
@@ -193,6 +198,10 @@ impl Wire {
             (Some(one), _) | (None, Some(one)) => one.to_owned(),
             (None, None) => String::new(),
         };
+        if text("type").is_some_and(|kind| IMAGE_FAULTS.contains(&kind)) {
+            let bmc = self.name.clone();
+            return BmcError::ImageUnfit { bmc, message };
+        }
         self.task_failed(task, message)
     }
 

@@ -58,7 +58,8 @@ impl Ipmi {
                 } else {
                     Lasting::Once
                 },
-                mode: Some(if how & 0x20 != 0 {
+                // Flags that are not in force are zeros on most BMCs, and say nothing.
+                mode: (how & 0x80 != 0).then_some(if how & 0x20 != 0 {
                     BootMode::Uefi
                 } else {
                     BootMode::Legacy
@@ -82,7 +83,7 @@ impl Ipmi {
         };
         let before = self.flags().await?;
         // The flags are written whole, so a mode that nobody asked to change is given again.
-        let mode = wanted.mode.or(before.boot.mode.filter(|_| before.valid));
+        let mode = wanted.mode.or(before.boot.mode);
         let mut options = Vec::new();
         if mode == Some(BootMode::Uefi) {
             options.push("efiboot");

@@ -17,7 +17,7 @@ use corten_netboot::file_tree::FileTree;
 const MOST_BYTES: u64 = 60 * MIB;
 
 /// Drivers, loaded when their hardware is there; the agent finds them by the devices' own names.
-const MODULES: [&str; 64] = [
+const MODULES: [&str; 65] = [
     // Disks
     "nvme",
     "ahci",
@@ -76,6 +76,8 @@ const MODULES: [&str; 64] = [
     "raid1",
     "raid10",
     "raid456",
+    // Sums that raid456 and bnx2x ask the kernel for by name, and not as a module that they depend on
+    "crc32c_generic",
     // File systems of virtual media
     "isofs",
     "vfat",

@@ -1,11 +1,14 @@
-//! Finding Redfish BMCs in a range of addresses, with what their servers are made of.
+//! Finding BMCs in a range of addresses, with what their servers are made of: by Redfish, and who speaks none by IPMI.
 //!
 //! A BMC is first asked without a password; what its certificate is then is pinned, and only who shows it again gets one.
 
+use super::ipmi;
 use super::manifest::{Manifest, Server};
 use anyhow::Context as _;
 use corten_bmc::redfish::Redfish;
-use corten_bmc::{Address, Bmc, Credentials, Inventory, Limits, Link, RedfishAddress, Trust, open};
+use corten_bmc::{
+    Address, Bmc, Credentials, Identity, Inventory, Limits, Link, RedfishAddress, Trust, open,
+};
 use futures_util::stream::{self, StreamExt as _};
 use ipnet::IpNet;
 use reqwest::tls::TlsInfo;
@@ -20,6 +23,16 @@ use std::time::Duration;
 const AT_ONCE: usize = 64;
 const CONNECT: Duration = Duration::from_secs(3);
 const REQUEST: Duration = Duration::from_secs(20);
+
+/// The servers of one BMC, each with what it is for people. `Err(None)`: nobody is there who speaks its language.
+pub type Told = Result<Vec<(Server, String)>, Option<anyhow::Error>>;
+
+/// Where BMCs listen.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    pub redfish: u16,
+    pub ipmi: Option<u16>,
+}
 
 /// What was found.
 pub struct Found {
@@ -52,11 +65,11 @@ impl Found {
 }
 
 /// Asks every address.
-pub async fn servers(range: IpNet, port: u16, username: &str, password: &str) -> Found {
+pub async fn servers(range: IpNet, ports: Ports, username: &str, password: &str) -> Found {
     let addresses: Vec<IpAddr> = range.hosts().collect();
     let asked = addresses.len();
     let mut answers = stream::iter(addresses)
-        .map(|address| at(SocketAddr::new(address, port), username, password))
+        .map(|address| at(address, ports, username, password))
         .buffered(AT_ONCE);
     let mut found = Found {
         servers: Vec::new(),
@@ -74,18 +87,19 @@ pub async fn servers(range: IpNet, port: u16, username: &str, password: &str) ->
     found
 }
 
-/// The servers of one BMC. `Err(None)`: nobody is there who speaks Redfish.
-async fn at(
-    address: SocketAddr,
-    username: &str,
-    password: &str,
-) -> (String, Result<Vec<(Server, String)>, Option<anyhow::Error>>) {
-    let url = format!("https://{address}");
-    let Some(pin) = first_contact(&url).await else {
-        return (url, Err(None));
-    };
-    let told = tell(&url, pin, username, password).await;
-    (url, told.map_err(Some))
+/// The servers of the BMC at this address, and its name.
+async fn at(address: IpAddr, ports: Ports, username: &str, password: &str) -> (String, Told) {
+    let url = format!("https://{}", SocketAddr::new(address, ports.redfish));
+    match first_contact(&url).await {
+        Some(pin) => {
+            let told = tell(&url, pin, username, password).await;
+            (url, told.map_err(Some))
+        }
+        None => match ports.ipmi {
+            Some(port) => ipmi::at(SocketAddr::new(address, port), username, password).await,
+            None => (url, Err(None)),
+        },
+    }
 }
 
 /// The certificate of who answers as a Redfish service does, by its SHA-256.
@@ -138,28 +152,12 @@ async fn tell(
 /// A server of a manifest, and what it is for people.
 fn describe(inventory: &Inventory, driver_info: Value, system: &str) -> (Server, String) {
     let identity = &inventory.identity;
-    let serial = identity
-        .serial_number
-        .as_deref()
-        .or(identity.uuid.as_deref());
-    let named = serial.filter(|serial| !serial.trim().is_empty());
     let last = system.rsplit('/').next().unwrap_or(system);
-    let name: String = named
-        .unwrap_or(last)
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
-        })
-        .collect();
     // What has a link is likelier to be the card that it boots on.
     let mut cards: Vec<_> = inventory.network_cards.iter().collect();
     cards.sort_by_key(|card| card.link != Link::Up);
     let server = Server {
-        name: format!("bm-{name}"),
+        name: name_of(identity, last),
         driver: "redfish".to_owned(),
         resource_class: None,
         conductor_group: None,
@@ -191,7 +189,25 @@ fn describe(inventory: &Inventory, driver_info: Value, system: &str) -> (Server,
     (server, about.replace(['\n', '\r'], " "))
 }
 
-fn object(value: Value) -> Map<String, Value> {
+/// By its serial number, or another name where it tells none.
+pub fn name_of(identity: &Identity, other: &str) -> String {
+    let serial = identity
+        .serial_number
+        .as_deref()
+        .or(identity.uuid.as_deref());
+    let named = serial.filter(|serial| !serial.trim().is_empty());
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    let name: String = named.unwrap_or(other).chars().map(plain).collect();
+    format!("bm-{name}")
+}
+
+pub fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(object) => object,
         _ => Map::new(),

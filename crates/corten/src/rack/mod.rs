@@ -6,6 +6,7 @@
 
 mod discover;
 mod enrol;
+mod ipmi;
 mod manifest;
 
 use crate::client::Client;
@@ -21,18 +22,26 @@ const PASSWORD: &str = "CORTEN_BMC_PASSWORD";
 
 #[derive(Subcommand)]
 pub enum RackCommand {
-    /// Ask each address of a range for a Redfish BMC, and print what answers as a manifest: each server with what it is
+    /// Ask each address of a range for a BMC by Redfish, and print what answers as a manifest: each server with what it is
     /// made of. Servers that are enrolled already are left out. The password is read from CORTEN_BMC_PASSWORD.
     Discover {
         /// For example 10.9.0.0/24.
         range: IpNet,
         #[arg(long)]
         username: String,
+        /// Where Redfish is asked for.
         #[arg(long, default_value_t = 443)]
         port: u16,
+        /// Ask by IPMI too, where no Redfish answers. Whoever answers there is given a hash keyed with the password, which can
+        /// be guessed at: only for networks where nobody else answers.
+        #[arg(long)]
+        ipmi: bool,
+        #[arg(long, default_value_t = ipmi::PORT)]
+        ipmi_port: u16,
     },
-    /// Enrol the servers of a manifest and bring each as far as is said. What is done already is left as it is, so that it
-    /// can be run again. BMCs without a password in the manifest get that of CORTEN_BMC_PASSWORD.
+    /// Enrol the servers of a manifest and bring each as far as is said. What is done already is left as it is, and what failed
+    /// is tried anew, so that it can be run again. Servers that discovery offers are taken up. BMCs without a password in the
+    /// manifest get that of CORTEN_BMC_PASSWORD.
     Enrol {
         manifest: PathBuf,
         #[arg(long, value_enum, default_value_t = enrol::Goal::Available)]
@@ -47,9 +56,15 @@ pub async fn run(config: &Config, command: RackCommand) -> anyhow::Result<()> {
             range,
             username,
             port,
+            ipmi,
+            ipmi_port,
         } => {
             let password = password()?;
-            let found = discover::servers(range, port, &username, &password).await;
+            let ports = discover::Ports {
+                redfish: port,
+                ipmi: ipmi.then_some(ipmi_port),
+            };
+            let found = discover::servers(range, ports, &username, &password).await;
             let known = enrol::Enrolled::read(&admin).await?;
             let manifest = found.offer(|server| known.has(server));
             say!("{manifest}");

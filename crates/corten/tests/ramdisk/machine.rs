@@ -2,6 +2,7 @@
 
 use super::control_plane::{BOOT_TOKEN, ControlPlane};
 use super::ramdisk_image::ramdisk;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -26,13 +27,33 @@ impl Disk {
         Self { file, serial }
     }
 
+    /// Zeroes, which take no room.
+    pub fn blank(bytes: u64, serial: &'static str) -> Self {
+        Self::beginning_with(&[], bytes, serial)
+    }
+
+    /// Something, and then zeroes.
+    pub fn beginning_with(start: &[u8], bytes: u64, serial: &'static str) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), start).unwrap();
+        file.as_file().set_len(bytes).unwrap();
+        Self { file, serial }
+    }
+
+    /// The first bytes.
+    pub fn beginning(&self, bytes: usize) -> Vec<u8> {
+        let mut content = vec![0; bytes];
+        self.file.as_file().read_exact_at(&mut content, 0).unwrap();
+        content
+    }
+
     pub fn content(&self) -> Vec<u8> {
         std::fs::read(self.file.path()).unwrap()
     }
 
     fn drive(&self) -> String {
         format!(
-            "if=none,id={},format=raw,discard=unmap,file={}",
+            "if=none,id={},format=raw,discard=unmap,detect-zeroes=unmap,file={}",
             self.serial,
             self.file.path().display()
         )

@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod arrays;
 mod control_plane;
 mod machine;
 #[path = "../common/ramdisk_image.rs"]
 mod ramdisk_image;
 
 use control_plane::{AGENT_TOKEN, BOOT_TOKEN, ControlPlane, Script};
-use corten_ramdisk::protocol::{EraseMethod, EraseRecord, WriteRecord};
+use corten_ramdisk::protocol::{EraseMethod, EraseRecord, Growth, WriteRecord};
 use machine::{BOOT_MAC, Disk, Machine, OTHER_MAC, qemu_img};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -193,11 +194,20 @@ async fn refuses(control: &ControlPlane, root: &Disk) {
         "{error}"
     );
     assert!(root.content().iter().all(|byte| *byte == 0));
+
+    // An image without a partition table has no place for a config drive, which shows once it is here.
+    info = image_info(control, "raw", &raw);
+    let drive = "H4sIAAAAAAACA0vMU8gszgcAHb1DagYAAAA=";
+    let params = json!({"image_info": info, "configdrive": drive});
+    let error = control.fails("standby.prepare_image", params).await;
+    assert!(error.contains("no partition table"), "{error}");
+    assert!(root.content().iter().all(|byte| *byte == 0));
 }
 
 async fn writes(control: &ControlPlane, root: &Disk, nvme: &Disk) {
     let raw = image();
-    let info = image_info(control, "raw", &raw);
+    let mut info = image_info(control, "raw", &raw);
+    info["grow"] = true.into();
     let result = control
         .succeeds("standby.prepare_image", json!({"image_info": info}))
         .await;
@@ -207,6 +217,10 @@ async fn writes(control: &ControlPlane, root: &Disk, nvme: &Disk) {
         ("raw", Some("root-1"))
     );
     assert_eq!(record.downloaded_bytes, raw.len() as u64);
+    assert!(
+        matches!(&record.growth, Some(Growth::Left { reason }) if reason.contains("no partition table")),
+        "{record:?}"
+    );
     holds(root, &raw);
 
     set_root(control, "nvme-1").await;

@@ -186,9 +186,7 @@ impl Command {
                 "a DPU to show volumes to the server"
             }
             Self::ChangePassword => "an agent in the guest that can set a password",
-            Self::TriggerCrashDump | Self::Diagnostics => {
-                "a hypervisor to look into the guest from"
-            }
+            Self::Diagnostics => "a hypervisor to look into the guest from",
             _ => return None,
         })
     }

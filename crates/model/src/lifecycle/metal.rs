@@ -50,7 +50,7 @@ life_table! {
         within 60 MINUTES or RetryElsewhere;
 
     Active (K 28) billed "running"
-        legal [Stop HardReboot Rebuild Shelve Rescue] + INTERFACES + LOOK + SETTINGS + REMOVE + ADMIN
+        legal [Stop HardReboot Rebuild Shelve Rescue TriggerCrashDump] + INTERFACES + LOOK + SETTINGS + REMOVE + ADMIN
         next [Stopped PoweringOff RebootingHard RebuildSpawning Shelving Rescuing] + ANYWHERE;
 
     Stopped (K 29) billed "off, server still held"

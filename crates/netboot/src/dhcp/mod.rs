@@ -25,6 +25,8 @@ pub(crate) use rogue::watch;
 pub(crate) const PORT: u16 = 67;
 /// What an Ethernet frame can carry, and more than any client sends.
 const DATAGRAM_BYTES_MAX: usize = 1500;
+/// A client that another server answers is told of again after so long, so that each of its boots has it in its timeline.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// More questions at once wait for the client's next try.
 const QUESTIONS_MAX: usize = 256;
 
@@ -64,7 +66,13 @@ impl Others {
             Sighting::Offer { to, .. } => to,
             Sighting::Choice { by, .. } => by,
         };
-        if let Some(times) = self.seen.count((server, client)) {
+        let key = (server, client);
+        let told = if client == rogue::PROBE_MAC {
+            self.seen.count(key)
+        } else {
+            self.seen.count_again(key, TOLD_AGAIN_AFTER)
+        };
+        if let Some(times) = told {
             tracing::warn!(%server, ?seen, times, "another DHCP server is on the provisioning network");
             self.events.tell(BootStep::Rogue {
                 server,

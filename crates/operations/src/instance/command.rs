@@ -1,6 +1,7 @@
 //! Accepting a command: the permission, the lock, the life cycle, then the first state and the operation in one
 //! transaction.
 
+use super::capability::{self, decide};
 use super::history::{self, Deed};
 use super::{ports, query};
 use crate::command_instance::{self, CommandInstance};
@@ -19,7 +20,7 @@ use corten_engine::{Place, Subject, Submission, Workflow, submit};
 use corten_iam::action::{Action, compute};
 use corten_iam::actor::Actor;
 use corten_model::ids::{ImageId, InstanceId, OperationId};
-use corten_model::lifecycle::{Command, InstanceClass, RunningOperation, VmState, decide, removal};
+use corten_model::lifecycle::{Command, InstanceClass, RunningOperation, VmState, removal};
 use corten_model::refusal::Refusal;
 use corten_store::instances::{self, Instance};
 use corten_store::{Failure, Tx, operations};
@@ -47,7 +48,6 @@ pub(super) async fn accept(
     if heeds_lock(command) {
         refuse_if_locked(cx, actor, &instance)?;
     }
-    metal_instance::check_command(instance.class, command)?;
     let running = operations::running_on(&mut tx, instances::SUBJECT, &id.to_string()).await?;
     let begin = match decide(instance.class, instance.state, command) {
         Ok(begin) => begin,
@@ -59,6 +59,7 @@ pub(super) async fn accept(
             return Err(Refusal::conflict(illegal.explain(id, running)).into());
         }
     };
+    metal_instance::ready::check(&mut tx, cx, &instance, command).await?;
     if !begin.already {
         if begin.supersedes || ends_all_work(command) || instance.state.vm == VmState::SoftDeleted {
             if let Some(running) = &running {
@@ -301,7 +302,8 @@ pub async fn change_password(cx: &Context, actor: &Actor, id: InstanceId) -> Res
     Err(Refusal::conflict(why).into())
 }
 
-/// Nothing is to do: a guest gets its addresses from its config drive and its network.
+/// Nothing is to do: a guest gets its addresses from its config drive and its network. A whole server got them when it was
+/// deployed, and is told nothing new.
 pub async fn inject_network_info(
     cx: &Context,
     actor: &Actor,
@@ -309,7 +311,14 @@ pub async fn inject_network_info(
 ) -> Result<(), Failure> {
     let instance = query::show(cx, actor, id).await?;
     query::permit(cx, actor, &instance, compute::SERVERS_ADMINISTER)?;
-    Ok(refuse_if_locked(cx, actor, &instance)?)
+    refuse_if_locked(cx, actor, &instance)?;
+    let capability =
+        "a hypervisor that writes addresses into its system (it asks its network by DHCP)";
+    Ok(capability::refuse(
+        &instance,
+        "injectNetworkInfo",
+        capability,
+    )?)
 }
 
 /// Boots an instance from a rescue image, by default its own. Answers the password given to the rescue system.
@@ -391,7 +400,8 @@ pub async fn rebuild(
     let usable = named::bootable_image(cx, actor, image_id).await?;
     named::check_image_fits(&usable, &before.intent.flavor)?;
     if before.class == InstanceClass::Metal {
-        metal_instance::check_image(&usable)?;
+        capability::check_image(&usable)?;
+        capability::check_disk_config(&before, change.disk_config.as_deref())?;
     }
     let key = match &change.key_name {
         Some(Some(name)) => Some(Some(named::key_of(cx, &before.user_id, name).await?)),

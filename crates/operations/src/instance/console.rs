@@ -1,17 +1,19 @@
 //! Consoles: what a guest printed, and one-time tokens to talk to it.
 
+use super::capability::{self, decide};
 use super::query;
 use crate::context::Context;
-use crate::metal_instance;
+use crate::metal::console as metal_console;
 use corten_host::{ConsoleKind, ConsoleStream, Diagnostics, HostError};
 use corten_iam::action::compute;
 use corten_iam::actor::Actor;
 use corten_model::ids::{HostId, InstanceId};
-use corten_model::lifecycle::{Command, InstanceClass, decide};
+use corten_model::lifecycle::{Command, InstanceClass};
 use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
 use corten_store::Failure;
 use corten_store::instances::{ConsoleToken, Instance};
+use corten_store::metal::node::Node;
 use corten_store::record::{self, Query};
 use rand::Rng as _;
 use sha2::{Digest as _, Sha256};
@@ -29,7 +31,6 @@ async fn open(
         _ => compute::SERVERS_WRITE,
     };
     query::permit(cx, actor, &instance, action)?;
-    metal_instance::check_command(instance.class, command)?;
     decide(instance.class, instance.state, command)
         .map_err(|illegal| Refusal::conflict(illegal.message(id)))?;
     Ok(instance)
@@ -54,7 +55,7 @@ pub async fn log(
 ) -> Result<String, Failure> {
     let instance = open(cx, actor, id, Command::ConsoleLog).await?;
     if instance.class == InstanceClass::Metal {
-        let text = metal_instance::console_log(cx, &instance).await?;
+        let text = metal_log(cx, &instance).await?;
         return Ok(lines.map_or(&*text, |lines| tail(&text, lines)).to_owned());
     }
     let Some(host) = instance.host_id else {
@@ -71,8 +72,26 @@ pub async fn log(
     }
 }
 
+/// What the server of an instance printed on its serial line.
+async fn metal_log(cx: &Context, instance: &Instance) -> Result<String, Failure> {
+    let node: Option<Node> = Query::new()
+        .equals("instance_id", &instance.id)
+        .first(&mut cx.store.read().await?)
+        .await?;
+    let Some(node) = node else {
+        return Ok(String::new());
+    };
+    match metal_console::log(cx, &node).await {
+        Some(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        None => {
+            let capability = metal_console::lacking(&node);
+            Err(capability::cannot(instance, "os-getConsoleOutput", &capability).into())
+        }
+    }
+}
+
 /// The last lines of a text as Nova counts them: what follows the last line break is a line too, be it empty.
-fn tail(text: &str, lines: usize) -> &str {
+pub(crate) fn tail(text: &str, lines: usize) -> &str {
     if lines == 0 {
         return "";
     }

@@ -1,12 +1,13 @@
 //! Changes that need no host: name, description, metadata, tags, lock.
 
+use super::capability::{self, decide};
 use super::history::{self, Deed};
 use super::{command, new, ports, query};
 use crate::context::Context;
 use corten_iam::action::compute;
 use corten_iam::actor::Actor;
 use corten_model::ids::InstanceId;
-use corten_model::lifecycle::{Command, decide};
+use corten_model::lifecycle::Command;
 use corten_model::refusal::Refusal;
 use corten_store::instances::{self, Instance, Lock};
 use corten_store::{Failure, Tx};
@@ -69,6 +70,7 @@ pub async fn update(
         access_ip_v6,
     } = change;
     let (instance, ()) = edit(cx, actor, id, Guard::Free, async |tx, instance| {
+        capability::check_update(instance, hostname.as_deref(), disk_config.as_deref())?;
         if let Some(hostname) = hostname {
             ports::rename(tx, cx, instance, hostname, &actor.origin()).await?;
         }

@@ -65,6 +65,7 @@ pub(super) enum Deed {
     Unlock,
     ResetState,
     ChangePassword,
+    TriggerCrashDump,
 }
 
 impl Deed {
@@ -74,6 +75,7 @@ impl Deed {
             Self::Unlock => "unlock_instance",
             Self::ResetState => "reset_state_instance",
             Self::ChangePassword => "change_password_instance",
+            Self::TriggerCrashDump => "trigger_crash_dump_instance",
         }
     }
 }

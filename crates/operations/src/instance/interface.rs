@@ -1,6 +1,7 @@
 //! The network cards of an instance that is there: attached, detached, shown; and what their ports hold (security
 //! groups, fixed addresses).
 
+use super::capability::{self, CABLING, ENFORCER};
 use super::command::{self, Accepted, accept};
 use super::networks::{self, Asked, Asker, Networks, rule};
 use super::{ports, query};
@@ -219,6 +220,11 @@ pub async fn set_group(
 ) -> Result<(), Failure> {
     let mut tx = cx.store.write().await?;
     let instance = query::lock(cx, &mut tx, actor, id, compute::SERVERS_WRITE).await?;
+    let word = match member {
+        true => "addSecurityGroup",
+        false => "removeSecurityGroup",
+    };
+    capability::refuse(&instance, word, ENFORCER)?;
     let project = &instance.project_id;
     let group = Asker { cx, actor, project }.group(&mut tx, group).await?;
     let found = interfaces(&mut tx, &instance).await?;
@@ -264,7 +270,7 @@ pub async fn add_address(
     id: InstanceId,
     network: NetworkId,
 ) -> Result<(), Failure> {
-    let (mut tx, found) = open(cx, actor, id).await?;
+    let (mut tx, found) = open(cx, actor, id, "addFixedIp").await?;
     let mut ports = found.into_iter().map(|found| found.port);
     let port = ports.find(|port| port.network_id == network);
     let mut port = port.ok_or_else(|| {
@@ -300,7 +306,7 @@ pub async fn remove_address(
     id: InstanceId,
     address: IpAddr,
 ) -> Result<(), Failure> {
-    let (mut tx, found) = open(cx, actor, id).await?;
+    let (mut tx, found) = open(cx, actor, id, "removeFixedIp").await?;
     for Interface { mut port, .. } in found {
         let held = port.addresses.iter().copied();
         if let Some(fixed) = held.clone().find(|fixed| fixed.ip_address == address) {
@@ -319,10 +325,12 @@ async fn open(
     cx: &Context,
     actor: &Actor,
     id: InstanceId,
+    word: &str,
 ) -> Result<(Tx, Vec<Interface>), Failure> {
     let mut tx = cx.store.write().await?;
     let instance = query::lock(cx, &mut tx, actor, id, compute::SERVERS_WRITE).await?;
     command::refuse_if_locked(cx, actor, &instance)?;
+    capability::refuse(&instance, word, CABLING)?;
     let found = interfaces(&mut tx, &instance).await?;
     Ok((tx, found))
 }

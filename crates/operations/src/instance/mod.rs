@@ -2,6 +2,7 @@
 //!
 //! * [`new`] accepts a create, with what it [`named`], [`command`] every other command: they check the permission and the life cycle, set the
 //!   first state and submit the operation in the same transaction.
+//! * [`capability`] refuses what a whole server lacks of all that, [`crash_dump`] interrupts one.
 //! * [`reshape`] accepts what changes its size or gives its host back: resize, migrate, shelve and their ways back.
 //! * [`capture`] accepts what takes an image.
 //! * [`history`] tells what was done, [`migrations`] how changes of the flavor went; [`console`] what the guest prints and
@@ -13,9 +14,11 @@
 //! * [`work`] is what the steps of the operations have in common.
 
 pub mod addresses;
+pub mod capability;
 pub mod capture;
 pub mod command;
 pub mod console;
+pub mod crash_dump;
 pub mod edit;
 pub mod guest_password;
 pub mod history;

@@ -2,7 +2,7 @@
 //! their operations are committed together.
 
 use super::networks::{self, Asker, Networks, wrong_request};
-use super::{command, named, ports, public_ip};
+use super::{capability, command, named, ports, public_ip};
 use crate::context::Context;
 use crate::create_instance::{CreateInstance, Input, Step, Tried};
 use crate::metal_instance::create::CreateMetalInstance;
@@ -66,7 +66,7 @@ pub struct Accepted {
 pub async fn create(
     cx: &Arc<Context>,
     actor: &Actor,
-    new: NewInstances,
+    mut new: NewInstances,
 ) -> Result<Accepted, Failure> {
     let project = actor.project_id().cloned().ok_or_else(|| {
         Refusal::forbidden(
@@ -111,7 +111,8 @@ pub async fn create(
     }
     if class == InstanceClass::Metal {
         let zone = &cx.settings.compute.default_availability_zone;
-        metal_instance::check_new(&new, &flavor, image.as_ref(), zone)?;
+        capability::check_new(&new, &flavor, image.as_ref(), zone)?;
+        new.disk_config = Some("AUTO".to_owned());
     }
     check_metadata(cx, &mut tx, &project, &new.metadata).await?;
     let files: Vec<_> = new

@@ -4,6 +4,7 @@
 //! and attach (K143). An ephemeral one is taken for one instance and given back when that stops, is shelved or deleted
 //! (K141); an instance that starts again has none until it is given another. Both cost while they are held (K144).
 
+use super::capability::{self, CABLING};
 use super::command::refuse_if_locked;
 use super::{interface, ports, query};
 use crate::context::Context;
@@ -108,6 +109,7 @@ pub async fn attach(
     let mut tx = cx.store.write().await?;
     let instance = query::lock(cx, &mut tx, actor, id, compute::SERVERS_WRITE).await?;
     refuse_if_locked(cx, actor, &instance)?;
+    capability::refuse_field(&instance, "a public IP", CABLING)?;
     if wanted == Wanted::Ephemeral {
         check_runs(&instance)?;
     }
@@ -218,6 +220,7 @@ pub async fn lead(
 ) -> Result<(), Failure> {
     let instance = query::show(cx, actor, id).await?;
     query::permit(cx, actor, &instance, compute::SERVERS_WRITE)?;
+    capability::refuse(&instance, "addFloatingIp", CABLING)?;
     let found = find(cx, actor, address).await?;
     let interfaces = interface::list(cx, actor, id).await?;
     let addressed = |port: &Port| -> Option<IpAddr> {
@@ -261,6 +264,7 @@ pub async fn part(
 ) -> Result<(), Failure> {
     let instance = query::show(cx, actor, id).await?;
     query::permit(cx, actor, &instance, compute::SERVERS_WRITE)?;
+    capability::refuse(&instance, "removeFloatingIp", CABLING)?;
     let found = find(cx, actor, address).await?;
     let leads_here = |port: &Port| port.device_id == id.to_string();
     if !found.port.as_ref().is_some_and(leads_here) {

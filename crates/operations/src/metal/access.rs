@@ -14,6 +14,8 @@ use corten_store::metal::Resource;
 use corten_store::metal::node::Node;
 use corten_store::record::Direction;
 use corten_store::{Error, Failure, Query, Tx, record};
+use serde_json::Value;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -46,17 +48,46 @@ pub fn is_name(text: &str) -> bool {
         && Uuid::parse_str(text).is_err()
 }
 
+/// Words that stand in addresses where a node's name would: no node can have one of them as its name.
+const RESERVED: &[&str] = &[
+    "detail",
+    "maintenance",
+    "management",
+    "states",
+    "validate",
+    "vendor_passthru",
+];
+
+/// Refuses a node's new name that an address could not tell from something else.
+pub(super) fn check_reserved(name: Option<&str>) -> Result<(), Refusal> {
+    match name.filter(|name| RESERVED.contains(name)) {
+        Some(name) => Err(Refusal::invalid(format!(
+            "The word \"{name}\" is reserved and can not be used as a node name. Reserved words are: {}.",
+            RESERVED.join(", ")
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// What a list is narrowed to before it is read: columns, each with the values it may have.
 #[derive(Debug, Clone, Default)]
 pub struct Narrow(pub Vec<(&'static str, Vec<String>)>);
+
+/// What a list is sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SortBy {
+    Column(&'static str),
+    /// A value that is no column, by its place (RFC 6901) in the record as it is kept: `/provision/since`.
+    Place(&'static str),
+}
 
 /// A page of a list.
 #[derive(Debug, Clone)]
 pub struct Page {
     pub marker: Option<Ident>,
     pub limit: usize,
-    /// The column to sort by; the time of its making by default.
-    pub sort: Option<&'static str>,
+    /// The time of its making by default.
+    pub sort: Option<SortBy>,
     pub direction: Direction,
 }
 
@@ -157,21 +188,91 @@ pub(crate) async fn page_of_parts<T: Resource>(
 /// One page of what the request narrowed the list to.
 pub(crate) async fn page<T: Resource>(
     tx: &mut Tx,
-    mut query: Query<T>,
+    query: Query<T>,
     narrow: Narrow,
     page: &Page,
 ) -> Result<Vec<T>, Failure> {
-    for (column, values) in narrow.0 {
-        query = query.any_of(column, values);
-    }
-    query = query.order_by(page.sort.unwrap_or("created_at"), page.direction);
+    let column = match page.sort {
+        None => "created_at",
+        Some(SortBy::Column(column)) => column,
+        Some(SortBy::Place(place)) => {
+            let value = |one: &T| {
+                let kept = serde_json::to_value(one).unwrap_or_default();
+                kept.pointer(place).cloned().unwrap_or_default()
+            };
+            return page_by(tx, query, narrow, page, value).await;
+        }
+    };
+    let mut query = narrowed(query, narrow).order_by(column, page.direction);
     if let Some(marker) = &page.marker {
-        let marker = find::<T>(tx, marker).await?.ok_or_else(|| {
-            Refusal::invalid(format!("The marker {} is no {}.", marker.text, T::KIND))
-        })?;
-        query = query.after(&marker);
+        query = query.after(&marked::<T>(tx, marker).await?);
     }
     Ok(query.limit(page.limit as i64).all(tx).await?)
+}
+
+/// The same, sorted by a value that no column has: every row is read, and of equal ones the older comes first.
+pub(super) async fn page_by<T: Resource>(
+    tx: &mut Tx,
+    query: Query<T>,
+    narrow: Narrow,
+    page: &Page,
+    value: impl Fn(&T) -> Value,
+) -> Result<Vec<T>, Failure> {
+    let query = narrowed(query, narrow).order_by("created_at", Direction::Ascending);
+    let mut sorted: Vec<(Value, T)> = query
+        .all(tx)
+        .await?
+        .into_iter()
+        .map(|one| (value(&one), one))
+        .collect();
+    sorted.sort_by(|(a, _), (b, _)| match page.direction {
+        Direction::Ascending => compare(a, b),
+        Direction::Descending => compare(b, a),
+    });
+    let begin = match &page.marker {
+        None => 0,
+        Some(marker) => {
+            let id = marked::<T>(tx, marker).await?.id();
+            let place = sorted.iter().position(|(_, one)| one.id() == id);
+            place.map_or(sorted.len(), |place| place + 1)
+        }
+    };
+    let page = sorted.into_iter().skip(begin).take(page.limit);
+    Ok(page.map(|(_, one)| one).collect())
+}
+
+fn narrowed<T: Resource>(query: Query<T>, narrow: Narrow) -> Query<T> {
+    let narrow = narrow.0.into_iter();
+    narrow.fold(query, |query, (column, values)| {
+        query.any_of(column, values)
+    })
+}
+
+async fn marked<T: Resource>(tx: &mut Tx, marker: &Ident) -> Result<T, Failure> {
+    let found = find::<T>(tx, marker).await?;
+    found.ok_or_else(|| {
+        Refusal::invalid(format!("The marker {} is no {}.", marker.text, T::KIND)).into()
+    })
+}
+
+/// What is not known comes first, then truths, numbers and texts.
+fn compare(a: &Value, b: &Value) -> Ordering {
+    let rank = |value: &Value| match value {
+        Value::Null => 0,
+        Value::Bool(_) => 1,
+        Value::Number(_) => 2,
+        Value::String(_) => 3,
+        Value::Array(_) | Value::Object(_) => 4,
+    };
+    match (a, b) {
+        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+        (Value::Number(a), Value::Number(b)) => {
+            let (a, b) = (a.as_f64().unwrap_or(0.0), b.as_f64().unwrap_or(0.0));
+            a.total_cmp(&b)
+        }
+        (Value::String(a), Value::String(b)) => a.cmp(b),
+        _ => rank(a).cmp(&rank(b)),
+    }
 }
 
 fn target(project: Option<&str>) -> Target {
@@ -343,7 +444,58 @@ pub async fn may_pass_through(cx: &Context, actor: &Actor, ident: &Ident) -> Res
         .map(|_| ())
 }
 
+/// Refuses a call of a method that a node's vendor would add: no driver has one.
+pub async fn pass_through(
+    cx: &Context,
+    actor: &Actor,
+    ident: &Ident,
+    method: &str,
+) -> Result<(), Failure> {
+    let mut tx = cx.store.read().await?;
+    let node = node(cx, actor, &mut tx, ident, NODES_PASSTHRU).await?;
+    Err(no_method(&node.driver, method).into())
+}
+
+/// The same for a method of a driver as a whole.
+pub fn pass_through_driver(
+    cx: &Context,
+    actor: &Actor,
+    driver: &str,
+    method: &str,
+) -> Result<(), Refusal> {
+    super::driver::methods(cx, actor, driver)?;
+    Err(no_method(driver, method))
+}
+
+fn no_method(driver: &str, method: &str) -> Refusal {
+    Refusal::invalid(format!(
+        "The driver {driver} has no vendor method '{method}': it has none at all. What it can do is asked for by \
+         provision verbs, steps and the management calls of a node."
+    ))
+}
+
 /// Whether an actor may tell of events.
 pub fn may_post_events(cx: &Context, actor: &Actor) -> Result<(), Refusal> {
     may(cx, actor, EVENTS_POST, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_unknown_comes_first_and_a_later_moment_last() {
+        let mut values = [json!("b"), json!(20), json!(null), json!(3), json!("a")];
+        values.sort_by(compare);
+        assert_eq!(json!(values), json!([null, 3, 20, "a", "b"]));
+    }
+
+    #[test]
+    fn a_reserved_word_is_no_name_of_a_node() {
+        let refused = check_reserved(Some("detail")).unwrap_err();
+        assert!(refused.message.contains("vendor_passthru"), "{refused:?}");
+        assert!(check_reserved(Some("details")).is_ok());
+        assert!(check_reserved(None).is_ok());
+    }
 }

@@ -10,7 +10,7 @@
 use super::access::{self, Ident};
 use super::driver::FAKE;
 use super::ramdisk::{self, timeline};
-use super::rotate_key;
+use super::{network_data, rotate_key};
 use crate::context::Context;
 use corten_model::ids::NodeId;
 use corten_model::lifecycle::node::{NodeStateKind, ProvisionState};
@@ -281,7 +281,11 @@ async fn check_url(tx: &mut Tx, node: &Node, url: &str) -> Result<(), Failure> {
         .filter(|url| url.scheme() == "https");
     let host = parsed.as_ref().and_then(url::Url::host_str);
     let leases = lease::of_node(tx, node.id).await?;
-    let own = |host| leases.iter().any(|lease| lease.address.to_string() == host);
+    let fixed = network_data::of_node(node)?.map(|fixed| fixed.address.addr());
+    let own = |host| {
+        let mut addresses = leases.iter().map(|lease| lease.address).chain(fixed);
+        addresses.any(|address| address.to_string() == host)
+    };
     if host.is_some_and(own) {
         return Ok(());
     }

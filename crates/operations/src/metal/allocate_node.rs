@@ -57,6 +57,7 @@ impl Workflow for AllocateNode {
             traits: allocation.traits.clone(),
             owner: allocation.owner.clone(),
             candidates: allocation.candidates.clone(),
+            name: allocation.name.clone(),
         };
         let chosen = choosing::choose(&mut tx, &need).await?;
         allocation.standard.updated_at = Some(cx.now());

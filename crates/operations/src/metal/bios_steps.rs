@@ -38,11 +38,6 @@ pub fn is_of_bmc(step: &Step) -> bool {
     OF_BMC.iter().any(is_it)
 }
 
-/// Whether the server was booted for the first of a node's steps, which has yet to be looked at.
-pub fn was_booted(node: &Node) -> bool {
-    node.steps.first().is_some_and(|step| step.booted)
-}
-
 /// Refuses arguments that mean nothing.
 pub fn check(step: &Step) -> Result<(), Refusal> {
     read(step).map(|_| ())

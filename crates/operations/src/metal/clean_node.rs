@@ -6,6 +6,8 @@
 //!                          └──▶ clean hold (a step asks for a person), or clean failed
 //! ```
 //!
+//! A wipe that a known disk is missing from proves nothing: its record stays, and the cleaning fails once the ramdisk is left.
+//!
 //! While the ramdisk is booted and at work the node is in `clean wait`, where it can be aborted.
 
 use super::ramdisk::visit::Visit;
@@ -19,11 +21,13 @@ use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
 use corten_model::lifecycle::node::{NodeEvent, ProvisionState};
 use corten_store::metal::allocation::NodeAllocation;
 use corten_store::metal::node::{Node, PowerSeen};
-use corten_store::metal::wipe::Wipe;
+use corten_store::metal::wipe::{self, Wipe};
 use corten_store::{Tx, record};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
+
+mod disks;
 
 pub struct CleanNode(pub Arc<Context>);
 
@@ -47,6 +51,10 @@ pub enum Step {
     /// The first of the node's steps.
     Run,
     Leave(Purpose),
+    /// The ramdisk is left, and what was wiped is not all that is known.
+    Unproved {
+        why: String,
+    },
 }
 
 impl Step {
@@ -67,7 +75,7 @@ impl Workflow for CleanNode {
 
     fn budget(&self, step: &Step) -> Duration {
         match step {
-            Step::TakeOff | Step::Leave(_) => Duration::from_secs(900),
+            Step::TakeOff | Step::Leave(_) | Step::Unproved { .. } => Duration::from_secs(900),
             Step::Visit { visit, .. } => visit.budget(),
             Step::Wipe | Step::Run => Duration::from_secs(3600),
         }
@@ -81,6 +89,7 @@ impl Workflow for CleanNode {
             Step::Wipe => self.wipe(&node, cx).await,
             Step::Run => self.run_one(&node, cx).await,
             Step::Leave(purpose) => self.leave(&node, purpose, cx).await,
+            Step::Unproved { why } => Err(StepError::Fail(why)),
         }
     }
 
@@ -92,6 +101,7 @@ impl Workflow for CleanNode {
     ) -> Result<Committed, StepError> {
         work::give_up(why, cx, input.node_id, |node| {
             if node.provision.state == ProvisionState::CleanFailed {
+                node.wiped = None;
                 work::quarantine(node, "clean failure");
             }
         })
@@ -151,7 +161,7 @@ impl CleanNode {
         let mut node = work::lock(&mut tx, node.id).await?;
         steps::prove(&mut tx, &mut node, &wipe).await?;
         visit::resume(&mut tx, cx, &mut node, "the disks are erased").await?;
-        if boots(&node) {
+        if boots(&node) || left_out(&mut tx, &node, &wipe).await?.is_some() {
             work::save(&mut tx, cx, &mut node).await?;
             return tx.next(Place::Control, Step::Leave(Purpose::Wipe)).await;
         }
@@ -196,17 +206,33 @@ impl CleanNode {
         let mut tx = cx.commit().await?;
         let mut node = work::lock(&mut tx, node.id).await?;
         leave::note(&mut tx, cx, &mut node).await?;
-        if purpose == Purpose::Run {
-            return work::succeed(tx, cx, &mut node, NodeEvent::DoneByHand).await;
-        }
         let wipe: Option<Wipe> = match node.wiped {
             Some(id) => record::get(&mut tx, id).await?,
             None => None,
         };
-        let wipe = wipe
+        // By hand, that of an erasure that was among the steps.
+        let begun = cx.operation().created_at;
+        let made = wipe.filter(|wipe| purpose == Purpose::Wipe || wipe.at >= begun);
+        if let Some(wipe) = &made
+            && let Some(why) = left_out(&mut tx, &node, wipe).await?
+        {
+            node.wiped = None;
+            work::save(&mut tx, cx, &mut node).await?;
+            return tx.next(Place::Control, Step::Unproved { why }).await;
+        }
+        if purpose == Purpose::Run {
+            return work::succeed(tx, cx, &mut node, NodeEvent::DoneByHand).await;
+        }
+        let wipe = made
             .ok_or_else(|| StepError::Fail(format!("No wipe of node {} is on record.", node.id)))?;
         work::release(tx, cx, &mut node, &wipe).await
     }
+}
+
+/// Why a wipe that is on record does not prove that the node's server is blank.
+async fn left_out(tx: &mut Tx, node: &Node, wipe: &Wipe) -> Result<Option<String>, StepError> {
+    let wipes = wipe::of_node(tx, node.id).await?;
+    Ok(disks::left_out(node, wipe, &wipes))
 }
 
 /// Nothing of the instance stays in the node's row.

@@ -66,6 +66,19 @@ pub async fn show(cx: &Context, actor: &Actor, hostname: &str) -> Result<Conduct
         })
 }
 
+/// The conductor group that each of them is shown in: that of the provisioning networks, where all are of one. In truth they
+/// work on the nodes of every group.
+pub fn group(cx: &Context) -> &str {
+    let networks = cx.settings.provisioning.networks.iter();
+    let mut groups = networks.map(|network| network.conductor_group.as_str());
+    let first = groups.next().unwrap_or_default();
+    if groups.all(|group| group == first) {
+        first
+    } else {
+        ""
+    }
+}
+
 /// Which conductor each node is shown under: those that are alive share them. Any of them works on any node.
 #[derive(Default)]
 pub struct Assignment(Vec<String>);

@@ -3,13 +3,20 @@
 //! A BMC gives its serial line to one client. The control plane holds it while an instance is on the node, or while an
 //! operator has switched the console on, and appends what comes to a file of that node and that instance: the next tenant
 //! never sees it. With several replicas each holds the lines of the nodes that are shown under its conductor.
+//!
+//! The line is that of IPMI (serial over LAN). A node that is managed by Redfish has it where its BMC speaks both.
 
+use super::access::{self, Ident};
 use super::conductor::Assignment;
-use super::driver::IPMI;
+use super::driver::{IPMI, REDFISH};
 use super::machine;
 use crate::context::Context;
-use corten_bmc::SerialStream;
+use crate::instance::console::tail;
+use corten_bmc::{Machine, SerialStream};
+use corten_iam::action::baremetal::NODES_READ_CONSOLE;
+use corten_iam::actor::Actor;
 use corten_model::ids::{InstanceId, NodeId};
+use corten_model::refusal::Refusal;
 use corten_store::metal::node::Node;
 use corten_store::{Failure, Query};
 use std::collections::HashMap;
@@ -25,6 +32,10 @@ use tokio::task::JoinHandle;
 pub const SOL: &str = "ipmitool-sol";
 /// How often is looked which lines are to be held; a line that broke off is taken up again as soon.
 const LOOK: Duration = Duration::from_secs(10);
+/// Once in so many looks the whole fleet is read for nodes that have such a console at all.
+const FLEET_LOOKS: u32 = 6;
+/// Nodes that one query names.
+const AT_ONCE: usize = 500;
 /// A file that grows beyond it is cut to its newer half.
 const LOG_MAX_BYTES: u64 = 1 << 20;
 
@@ -37,10 +48,11 @@ pub async fn keep(cx: Arc<Context>, conductor: String) {
         return;
     };
     let mut held: HashMap<Line, JoinHandle<()>> = HashMap::new();
+    let mut known = Known::default();
     let mut rounds = tokio::time::interval(LOOK);
     loop {
         rounds.tick().await;
-        let wanted = match wanted(&cx, &conductor).await {
+        let wanted = match wanted(&cx, &conductor, &mut known).await {
             Ok(wanted) => wanted,
             Err(error) => {
                 tracing::warn!(%error, "consoles of nodes are not looked after");
@@ -72,14 +84,38 @@ pub async fn keep(cx: Arc<Context>, conductor: String) {
     }
 }
 
-async fn wanted(cx: &Context, conductor: &str) -> Result<HashMap<Line, Node>, Failure> {
+/// The nodes that have a console that is kept.
+#[derive(Default)]
+struct Known {
+    ids: Vec<String>,
+    /// Looks since the fleet was read.
+    age: u32,
+}
+
+async fn wanted(
+    cx: &Context,
+    conductor: &str,
+    known: &mut Known,
+) -> Result<HashMap<Line, Node>, Failure> {
     let conductors = Assignment::read(cx).await?;
     let mut tx = cx.store.read().await?;
-    let query = Query::new().equals("driver", IPMI);
-    let nodes: Vec<Node> = query.all(&mut tx).await?;
+    let mut nodes: Vec<Node> = Vec::new();
+    if known.age == 0 {
+        let query = Query::new().any_of("driver", [IPMI, REDFISH]);
+        nodes = query.all(&mut tx).await?;
+    } else {
+        for ids in known.ids.chunks(AT_ONCE) {
+            let query = Query::new().any_of("id", ids.iter().cloned());
+            nodes.extend(query.all(&mut tx).await?);
+        }
+    }
+    nodes.retain(|node: &Node| node.driver_part("console") == SOL);
+    if known.age == 0 {
+        known.ids = nodes.iter().map(|node| node.id.to_string()).collect();
+    }
+    known.age = (known.age + 1) % FLEET_LOOKS;
     let held = nodes.into_iter().filter(|node| {
-        node.driver_part("console") == SOL
-            && (node.instance_id.is_some() || node.console_enabled)
+        (node.instance_id.is_some() || node.console_enabled)
             && conductors.of(node.id).is_none_or(|name| name == conductor)
     });
     Ok(held
@@ -108,10 +144,25 @@ async fn forget_others(directory: &Path, line: Line) {
     }
 }
 
+/// Opens a node's BMC by IPMI, whatever its driver asks for the rest.
+fn open(cx: &Context, node: &Node) -> Result<Machine, Refusal> {
+    let by_ipmi = Node {
+        driver: IPMI.to_owned(),
+        ..node.clone()
+    };
+    machine::open(cx, &by_ipmi)
+}
+
+/// Refuses a console that is kept to a node of which it is not known how to reach the line.
+pub fn check(cx: &Context, node: &Node) -> Result<(), Refusal> {
+    if node.driver_part("console") != SOL {
+        return Ok(());
+    }
+    open(cx, node).map(drop)
+}
+
 async fn hold(cx: &Context, node: &Node, path: &Path) -> Result<(), String> {
-    let bmc = machine::open(cx, node)
-        .map_err(|refusal| refusal.message)?
-        .bmc;
+    let bmc = open(cx, node).map_err(|refusal| refusal.message)?.bmc;
     let stream = bmc
         .serial_console()
         .await
@@ -165,6 +216,41 @@ pub async fn log(cx: &Context, node: &Node) -> Option<Vec<u8>> {
     let path = file(directory, (node.id, node.instance_id));
     // Before it printed anything there is no file.
     Some(fs::read(path).await.unwrap_or_default())
+}
+
+/// What a node lacks whose console is not kept.
+pub fn lacking(node: &Node) -> String {
+    let way = node.driver_part("console");
+    format!(
+        "a serial line that is kept: its node has the console interface '{way}', and only '{SOL}' (serial over LAN) of the \
+         drivers '{IPMI}' and '{REDFISH}' keeps one. Its operator can set that"
+    )
+}
+
+/// What a node printed while no instance was on it and its console was on: the last `lines` lines, or all that is kept.
+pub async fn log_of_nobody(
+    cx: &Context,
+    actor: &Actor,
+    ident: &Ident,
+    lines: Option<usize>,
+) -> Result<String, Failure> {
+    let mut tx = cx.store.read().await?;
+    let node = access::node(cx, actor, &mut tx, ident, NODES_READ_CONSOLE).await?;
+    drop(tx);
+    if let Some(instance) = node.instance_id {
+        return Err(Refusal::conflict(format!(
+            "Node {} carries instance {instance}: what it prints is that instance's console log (os-getConsoleOutput), and \
+             what it printed before is not kept.",
+            node.id
+        ))
+        .into());
+    }
+    let Some(bytes) = log(cx, &node).await else {
+        let (id, capability) = (node.id, lacking(&node));
+        return Err(Refusal::conflict(format!("Node {id} lacks {capability}.")).into());
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(lines.map_or(&*text, |lines| tail(&text, lines)).to_owned())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::agent::{self, digest};
 use super::driver::FAKE;
+use super::inspect_node::architecture;
 use super::{config_drive, ramdisk};
 use crate::context::Context;
 use crate::image;
@@ -97,7 +98,7 @@ async fn of_glance(tx: &mut Tx, node: &Node, id: ImageId) -> Result<images::Imag
         .find_map(|key| image.properties.get(key));
     let has = node.properties.get("cpu_arch").and_then(Value::as_str);
     if let (Some(wanted), Some(has)) = (wanted, has)
-        && wanted != has
+        && architecture(wanted) != architecture(has)
     {
         return refuse(format!(
             "it is for {wanted}, and node {} is {has}.",

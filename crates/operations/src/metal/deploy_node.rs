@@ -1,17 +1,20 @@
 //! `active` and `rebuild`: an operating system is put on a server, and it is booted.
 //!
 //! ```text
-//!  deploying: Prepare ─▶ Visit ─▶ Install ─▶ Run, step by step ─▶ Leave ─▶ Boot ─▶ active
-//!                └─────────┴─────────┴─────────────┴────────────────┴───────┴───▶ deploy failed
+//!  deploying: Prepare ─▶ Visit ─▶ Run ─▶ Install ─▶ Run, step by step ─▶ Leave ─▶ Boot ─▶ active
+//!                └─────────┴───────┴────────┴────────────┴────────────────┴───────┴───▶ deploy failed
 //! ```
 //!
+//! Steps of a priority above 80 come before the image, as Ironic has it: RAID arrays, BIOS settings, another erasure.
+//!
 //! While the ramdisk is booted and at work the node is in `wait call-back`, where it can be aborted. A node whose
-//! deployments failed twice in a row is put into quarantine.
+//! deployments failed twice in a row is put into quarantine, but not for an image that is at fault itself.
 
+use super::ramdisk::orders::Pending;
 use super::ramdisk::visit::Visit;
 use super::ramdisk::{boots, leave, orders, timeline, visit};
 use super::work::{self, Input};
-use super::{bios_steps, deploy_image, machine, steps};
+use super::{deploy_image, machine, steps};
 use crate::context::Context;
 use async_trait::async_trait;
 use corten_bmc::{Boot, BootDevice, PowerAction, Task};
@@ -37,6 +40,22 @@ pub enum Step {
     Run,
     Leave,
     Boot,
+    /// The image is at fault, as `why` tells.
+    Unfit {
+        why: String,
+    },
+}
+
+impl Step {
+    /// What comes next while the ramdisk is there: the steps before the image, the image, the steps after it.
+    pub fn of(node: &Node) -> Self {
+        match node.steps.first() {
+            Some(step) if steps::comes_before_the_image(step) => Self::Run,
+            _ if !node.image_written => Self::Install,
+            Some(_) => Self::Run,
+            None => Self::Leave,
+        }
+    }
 }
 
 #[async_trait]
@@ -51,7 +70,9 @@ impl Workflow for DeployNode {
     /// Together no longer than the life cycle lets `deploying` last.
     fn budget(&self, step: &Step) -> Duration {
         match step {
-            Step::Prepare | Step::Leave | Step::Boot => Duration::from_secs(300),
+            Step::Prepare | Step::Leave | Step::Boot | Step::Unfit { .. } => {
+                Duration::from_secs(300)
+            }
             Step::Visit(visit) => visit.budget(),
             Step::Install | Step::Run => Duration::from_secs(1500),
         }
@@ -62,18 +83,14 @@ impl Workflow for DeployNode {
         match step {
             Step::Prepare => self.prepare(&node, cx).await,
             Step::Visit(visit) => {
-                // A boot that a step asked for comes after the image.
-                let arrived = if bios_steps::was_booted(&node) {
-                    Step::Run
-                } else {
-                    Step::Install
-                };
+                let arrived = Step::of(&node);
                 visit::go(&self.0, cx, &node, visit, Step::Visit, arrived).await
             }
             Step::Install => self.install(&node, cx).await,
             Step::Run => self.run_one(&node, cx).await,
             Step::Leave => leave::then(&self.0, cx, &node, Step::Boot).await,
             Step::Boot => self.boot(&node, cx).await,
+            Step::Unfit { why } => Err(StepError::Fail(why)),
         }
     }
 
@@ -84,10 +101,12 @@ impl Workflow for DeployNode {
         cx: &StepCx,
     ) -> Result<Committed, StepError> {
         let failed = matches!(why, GiveUp::Failed(_) | GiveUp::OverBudget(_));
+        let step = serde_json::from_str(&cx.operation().step);
+        let unfit = matches!(step, Ok(Step::Unfit { .. }));
         work::give_up(why, cx, input.node_id, |node| {
-            node.failures += u32::from(failed);
-            if node.failures >= FAILURES_MAX {
-                work::quarantine(node, "deploy failure");
+            node.image_unfit = failed && unfit;
+            if failed && !unfit {
+                count_failure(node);
             }
         })
         .await
@@ -96,13 +115,17 @@ impl Workflow for DeployNode {
 
 impl DeployNode {
     async fn prepare(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
-        deploy_image::resolve(&self.0, &mut cx.read().await?, node).await?;
+        match deploy_image::resolve(&self.0, &mut cx.read().await?, node).await {
+            Err(StepError::Fail(why)) => return unfit(cx, why).await,
+            resolved => resolved?,
+        };
         if !boots(node) {
             if !node.disable_power_off {
                 work::switch(&self.0, node, PowerAction::Off).await?;
             }
             let bmc = work::reach(&self.0, node)?.bmc;
-            let set = bmc.set_boot(Boot::always(BootDevice::Disk)).await;
+            let set = bmc.set_boot(machine::in_its_mode(node, Boot::always(BootDevice::Disk)));
+            let set = set.await;
             bmc.close().await;
             set.map_err(machine::step_error)?;
         }
@@ -111,11 +134,15 @@ impl DeployNode {
     }
 
     async fn install(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
-        let image = deploy_image::resolve(&self.0, &mut cx.read().await?, node).await?;
+        let image = match deploy_image::resolve(&self.0, &mut cx.read().await?, node).await {
+            Err(StepError::Fail(why)) => return unfit(cx, why).await,
+            resolved => resolved?,
+        };
         let id = image.id.clone();
         let task = Task::Write(Box::new(image));
         let report = match orders::give(&self.0, cx, node, "write", task).await? {
             Ok(report) => report,
+            Err(Pending::Unfit(why)) => return unfit(cx, why).await,
             Err(pending) => {
                 let same = Step::Install;
                 return orders::pend(&self.0, cx, node, pending, same, Step::Visit).await;
@@ -123,6 +150,7 @@ impl DeployNode {
         };
         let mut tx = cx.commit().await?;
         let mut node = work::lock(&mut tx, node.id).await?;
+        node.image_written = true;
         if boots(&node) {
             // The stock agent does not tell how many they were.
             let bytes = report.details["downloaded_bytes"].as_u64();
@@ -133,19 +161,17 @@ impl DeployNode {
         self.go_on(tx, cx, &mut node).await
     }
 
-    /// With the steps that are left, or out of the ramdisk.
+    /// With what is left, or out of the ramdisk.
     async fn go_on(
         &self,
         mut tx: StepTx<'_>,
         cx: &StepCx,
         node: &mut Node,
     ) -> Result<Committed, StepError> {
-        let next = if node.steps.is_empty() {
+        let next = Step::of(node);
+        if matches!(next, Step::Leave) {
             visit::resume(&mut tx, cx, node, "the image is on the disk").await?;
-            Step::Leave
-        } else {
-            Step::Run
-        };
+        }
         work::save(&mut tx, cx, node).await?;
         tx.next(Place::Control, next).await
     }
@@ -162,7 +188,7 @@ impl DeployNode {
         let mut node = work::lock(&mut tx, node.id).await?;
         let hold = ran.hold;
         steps::finish(&mut tx, &mut node, ran).await?;
-        // What was written to a wiped disk is not wiped.
+        // What was written to a wiped disk is not wiped; and an erasure before the image is no proof for whoever comes next.
         node.wiped = None;
         if hold {
             return work::hold(tx, cx, &mut node).await;
@@ -182,4 +208,18 @@ impl DeployNode {
         }
         work::succeed(tx, cx, &mut node, NodeEvent::Done).await
     }
+}
+
+/// One more deployment that failed for its server.
+pub(crate) fn count_failure(node: &mut Node) {
+    node.failures += 1;
+    if node.failures >= FAILURES_MAX {
+        work::quarantine(node, "deploy failure");
+    }
+}
+
+/// Ends the deployment for its image's fault, and not for the server's.
+async fn unfit(cx: &StepCx, why: String) -> Result<Committed, StepError> {
+    let tx = cx.commit().await?;
+    tx.next(Place::Control, Step::Unfit { why }).await
 }

@@ -92,7 +92,7 @@ const DRIVERS: &[Driver] = &[
         parts: parts! {
             "bios": ["redfish", "no-bios"];
             "boot": ["redfish-virtual-media", "ipxe", "http-ipxe", "pxe"];
-            "console": ["no-console"];
+            "console": ["no-console", "ipmitool-sol"];
             "deploy": ["direct"];
             "firmware": ["redfish", "no-firmware"];
             "inspect": ["redfish", "agent", "no-inspect"];
@@ -122,6 +122,26 @@ const DRIVERS: &[Driver] = &[
                 "redfish_verify_ca",
                 "Whose certificate is believed: true (the system's authorities, the default), false (anybody's), the \
                  SHA-256 of the one certificate, or authorities in PEM. Optional.",
+            ),
+            (
+                "ipmi_address",
+                "The BMC's IP address or host name for IPMI. Required for the console interface ipmitool-sol alone.",
+            ),
+            (
+                "ipmi_port",
+                "Its UDP port for IPMI. Optional, 623 by default.",
+            ),
+            (
+                "ipmi_username",
+                "Who logs in by IPMI. Required for the console interface ipmitool-sol alone.",
+            ),
+            (
+                "ipmi_password",
+                "The password for IPMI. Sealed at rest, never shown. Required for the console interface ipmitool-sol alone.",
+            ),
+            (
+                "ipmi_cipher_suite",
+                "The only cipher suite of IPMI to use. Optional: by default 17, and 3 where the BMC has no 17.",
             ),
         ],
     },

@@ -309,7 +309,8 @@ pub fn said_no(error: &BmcError) -> bool {
         | BmcError::Failed { .. }
         | BmcError::Odd { .. }
         | BmcError::NotAsAsked { .. }
-        | BmcError::TaskFailed { .. } => false,
+        | BmcError::TaskFailed { .. }
+        | BmcError::ImageUnfit { .. } => false,
     }
 }
 

@@ -12,7 +12,7 @@ use super::work::{self, Input};
 use super::{inspection_rule, machine, port, seen};
 use crate::context::Context;
 use async_trait::async_trait;
-use corten_bmc::{Attributes, Bmc, BmcError, FirmwareItem, Inventory, Task};
+use corten_bmc::{Attributes, Bmc, BmcError, FirmwareItem, Inventory, Oddity, Task};
 use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
 use corten_model::lifecycle::node::NodeEvent;
 use corten_model::time::Timestamp;
@@ -107,17 +107,15 @@ impl InspectNode {
     async fn ask(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
         let bmc = work::reach(&self.0, node)?.bmc;
         let found = ask(bmc.as_ref()).await;
+        let odd = bmc.oddities();
         bmc.close().await;
         let found = found.map_err(machine::step_error)?;
         let mut tx = cx.commit().await?;
         let mut node = work::lock(&mut tx, node.id).await?;
-        let macs = found
-            .inventory
-            .network_cards
-            .iter()
-            .map(|card| card.mac.clone());
-        port::found(&mut tx, &node, macs.collect(), cx.now()).await?;
-        keep(&mut node, found, cx.now());
+        let cards = found.inventory.network_cards.iter();
+        let macs = within::own_macs(cards.map(|card| (card.mac.as_str(), None)));
+        port::found(&mut tx, &node, macs, cx.now()).await?;
+        keep(&mut node, found, &odd, cx.now());
         inspection_rule::apply(&self.0, &mut tx, &mut node, cx.now()).await?;
         work::succeed(tx, cx, &mut node, NodeEvent::Done).await
     }
@@ -162,22 +160,28 @@ fn or_none<T>(answer: Result<T, BmcError>) -> Result<Option<T>, BmcError> {
     }
 }
 
-fn keep(node: &mut Node, found: Found, now: Timestamp) {
+/// What was odd in the answers is kept beside what they tell.
+fn keep(node: &mut Node, found: Found, odd: &[Oddity], now: Timestamp) {
     let inventory = &found.inventory;
     for (name, value) in properties(inventory) {
         node.properties.insert(name.to_owned(), value);
+    }
+    let mut plugin_data = json!({"source": "bmc"});
+    if !odd.is_empty() {
+        plugin_data["oddities"] = json!(odd);
     }
     node.inspection = Inspection {
         started_at: node.inspection.started_at,
         finished_at: Some(now),
         inventory: Some(view(inventory)),
-        plugin_data: Some(json!({"source": "bmc"})),
+        plugin_data: Some(plugin_data),
     };
     node.bios = seen::bios(found.bios, now);
     node.firmware = seen::firmware(node, found.firmware, now);
 }
 
-fn architecture(word: &str) -> String {
+/// As properties of nodes and images have it, whoever wrote it.
+pub fn architecture(word: &str) -> String {
     match word.to_ascii_lowercase().as_str() {
         "x86" | "x86_64" | "x86-64" => "x86_64".to_owned(),
         "arm" | "aarch64" | "arm64" => "aarch64".to_owned(),

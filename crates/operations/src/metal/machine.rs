@@ -3,15 +3,15 @@
 use super::driver::{FAKE, IPMI, REDFISH};
 use crate::context::Context;
 use corten_bmc::{
-    Address, BmcError, Credentials, IpmiAddress, Limits, Machine, RedfishAddress, Trust,
-    open as open_bmc,
+    Address, BmcError, Boot, BootMode, Credentials, IpmiAddress, Limits, Machine, RedfishAddress,
+    Trust, open as open_bmc,
 };
 use corten_engine::StepError;
 use corten_model::refusal::Refusal;
 use corten_store::metal::node::Node;
 use serde_json::Value;
 
-const IPMI_PORT: u16 = 623;
+pub(super) const IPMI_PORT: u16 = 623;
 
 /// What is shown in place of a secret, and what a client sends back to leave it as it is.
 pub const HIDDEN: &str = "******";
@@ -95,6 +95,32 @@ fn ipmi(cx: &Context, node: &Node) -> Result<Machine, Refusal> {
     address.cipher_suite = number("ipmi_cipher_suite")?.and_then(|suite| suite.try_into().ok());
     let credentials = info.credentials("ipmi_username", "ipmi_password")?;
     real(Address::Ipmi(address), credentials)
+}
+
+/// The same boot in the mode that the node is known to boot in, where a BMC forgets the mode unless it is told each time:
+/// over IPMI the flags of a boot are one set.
+pub fn in_its_mode(node: &Node, boot: Boot) -> Boot {
+    let mode = match boot_mode(node) {
+        Some("uefi") => BootMode::Uefi,
+        Some("bios") => BootMode::Legacy,
+        _ => return boot,
+    };
+    if node.driver == IPMI {
+        boot.in_mode(mode)
+    } else {
+        boot
+    }
+}
+
+/// As seen, or as its operator says in the properties' `capabilities`: `boot_mode:uefi,…`.
+fn boot_mode(node: &Node) -> Option<&str> {
+    let said = || {
+        let words = node.properties.get("capabilities")?.as_str()?;
+        words
+            .split(',')
+            .find_map(|word| word.trim().strip_prefix("boot_mode:"))
+    };
+    node.boot_mode.as_deref().or_else(said)
 }
 
 /// A node's `driver_info`.

@@ -1,11 +1,12 @@
 //! What is asked of a node's BMC at once: boot device, boot mode, secure boot, indicator, virtual media, interrupt.
 
 use super::access::{self, Ident};
-use super::at_rest;
 use super::machine::{self, unanswered};
+use super::{at_rest, console, firmware_steps, seen};
 use crate::context::Context;
 use corten_bmc::{
-    Bmc, Boot, BootDevice, BootMode, Indicator, Lasting, Media, MediaKind, PowerAction,
+    Bmc, BmcError, Boot, BootDevice, BootMode, Indicator, Lasting, LogEntry, Media, MediaKind,
+    MediaSlot, PowerAction,
 };
 use corten_iam::action::Action;
 use corten_iam::action::baremetal::{NODES_READ, NODES_WRITE};
@@ -35,6 +36,9 @@ async fn idle_bmc(
 ) -> Result<(Node, Arc<dyn Bmc>), Failure> {
     let (node, bmc) = bmc(cx, actor, ident, NODES_WRITE).await?;
     at_rest(cx, node.id).await?;
+    // What happened to it while the call waited counts too.
+    let node = access::get::<Node>(&mut cx.store.read().await?, ident).await?;
+    firmware_steps::check_quiet(&node, cx.now(), "change through its BMC")?;
     Ok((node, bmc))
 }
 
@@ -88,11 +92,14 @@ pub async fn set_boot_device(
         ))
         .into());
     }
-    let wanted = Boot {
-        device,
-        lasting,
-        mode: None,
-    };
+    let wanted = machine::in_its_mode(
+        &node,
+        Boot {
+            device,
+            lasting,
+            mode: None,
+        },
+    );
     let answer = bmc.set_boot(wanted).await;
     bmc.close().await;
     answer.map_err(unanswered)?;
@@ -124,11 +131,8 @@ pub async fn set_boot_mode(
     let answer = bmc.set_boot_mode(mode).await;
     bmc.close().await;
     answer.map_err(unanswered)?;
-    let word = match mode {
-        BootMode::Uefi => "uefi",
-        BootMode::Legacy => "bios",
-    };
-    keep(cx, node.id, |node| node.boot_mode = Some(word.to_owned())).await
+    let word = seen::mode_word(mode).to_owned();
+    keep(cx, node.id, |node| node.boot_mode = Some(word)).await
 }
 
 pub async fn set_secure_boot(
@@ -163,6 +167,25 @@ pub async fn set_indicator(
     Ok(answer.map_err(unanswered)?)
 }
 
+/// What the BMC wrote down of its server.
+pub async fn event_log(
+    cx: &Context,
+    actor: &Actor,
+    ident: &Ident,
+) -> Result<Vec<LogEntry>, Failure> {
+    let (_, bmc) = bmc(cx, actor, ident, NODES_WRITE).await?;
+    let answer = bmc.event_log().await;
+    bmc.close().await;
+    Ok(answer.map_err(unanswered)?)
+}
+
+pub async fn clear_event_log(cx: &Context, actor: &Actor, ident: &Ident) -> Result<(), Failure> {
+    let (_, bmc) = bmc(cx, actor, ident, NODES_WRITE).await?;
+    let answer = bmc.clear_event_log().await;
+    bmc.close().await;
+    Ok(answer.map_err(unanswered)?)
+}
+
 pub async fn inject_nmi(cx: &Context, actor: &Actor, ident: &Ident) -> Result<(), Failure> {
     let (_, bmc) = idle_bmc(cx, actor, ident).await?;
     let answer = bmc.set_power(PowerAction::Nmi).await;
@@ -184,22 +207,53 @@ pub async fn attach_media(
     Ok(())
 }
 
-/// Empties the slots of these kinds.
+/// The slots for virtual media, with what is in them. The address of the image that a ramdisk boots from holds a secret, and
+/// is hidden as long as that is worth something.
+pub async fn media(cx: &Context, actor: &Actor, ident: &Ident) -> Result<Vec<MediaSlot>, Failure> {
+    let (node, bmc) = bmc(cx, actor, ident, NODES_READ).await?;
+    let answer = bmc.media().await;
+    bmc.close().await;
+    let mut slots = answer.map_err(unanswered)?;
+    if node.boot.is_some_and(|boot| boot.media_sha256.is_some()) {
+        for slot in &mut slots {
+            slot.image = slot.image.take().map(|_| machine::HIDDEN.to_owned());
+        }
+    }
+    Ok(slots)
+}
+
+/// Empties the slots of these kinds; `None`: every slot that holds something.
 pub async fn detach_media(
     cx: &Context,
     actor: &Actor,
     ident: &Ident,
-    kinds: &[MediaKind],
+    kinds: Option<&[MediaKind]>,
 ) -> Result<(), Failure> {
     let (_, bmc) = idle_bmc(cx, actor, ident).await?;
-    for kind in kinds {
-        let answer = bmc.eject_media(*kind).await;
-        if let Err(error) = answer {
-            bmc.close().await;
-            return Err(unanswered(error).into());
-        }
-    }
+    let answer = eject(bmc.as_ref(), kinds).await;
     bmc.close().await;
+    Ok(answer.map_err(unanswered)?)
+}
+
+async fn eject(bmc: &dyn Bmc, kinds: Option<&[MediaKind]>) -> Result<(), BmcError> {
+    let kinds = match kinds {
+        Some(kinds) => kinds.to_vec(),
+        None => {
+            let slots = bmc.media().await?;
+            let full = slots.into_iter().filter(|slot| slot.inserted);
+            let mut kinds: Vec<MediaKind> = Vec::new();
+            // By one of its kinds a slot is emptied.
+            for kind in full.filter_map(|slot| slot.kinds.first().copied()) {
+                if !kinds.contains(&kind) {
+                    kinds.push(kind);
+                }
+            }
+            kinds
+        }
+    };
+    for kind in kinds {
+        bmc.eject_media(kind).await?;
+    }
     Ok(())
 }
 
@@ -212,6 +266,9 @@ pub async fn set_console(
 ) -> Result<(), Failure> {
     let node = access::node(cx, actor, &mut cx.store.read().await?, ident, NODES_WRITE).await?;
     has_console(&node)?;
+    if enabled {
+        console::check(cx, &node)?;
+    }
     at_rest(cx, node.id).await?;
     keep(cx, node.id, |node| node.console_enabled = enabled).await
 }
@@ -231,100 +288,4 @@ fn has_console(node: &Node) -> Result<(), Refusal> {
         "The driver {} of node {} does not support console (disabled or not implemented).",
         node.driver, node.id
     )))
-}
-
-/// What RAID a node shall have. It is built by the step `raid.create_configuration`.
-pub async fn set_raid(
-    cx: &Context,
-    actor: &Actor,
-    ident: &Ident,
-    target: corten_store::metal::Object,
-) -> Result<(), Failure> {
-    let mut tx = cx.store.write().await?;
-    let mut node = access::lock_node(cx, actor, &mut tx, ident, NODES_WRITE).await?;
-    if node.driver_part("raid") == "no-raid" {
-        return Err(Refusal::invalid(format!(
-            "The driver {} of node {} does not support raid (disabled or not implemented).",
-            node.driver, node.id
-        ))
-        .into());
-    }
-    check_raid(&target)?;
-    node.target_raid_config = target;
-    node.standard.updated_at = Some(cx.now());
-    record::update(&mut tx, &node).await?;
-    tx.commit().await?;
-    Ok(())
-}
-
-/// What a logical disk is made of, with what each word means.
-pub const LOGICAL_DISK: &[(&str, &str)] = &[
-    (
-        "size_gb",
-        "Its size in GiB, or MAX for all that is left. Required.",
-    ),
-    (
-        "raid_level",
-        "JBOD, 0, 1, 2, 5, 6, 1+0, 5+0 or 6+0. Required.",
-    ),
-    ("disk_type", "hdd or ssd. Optional."),
-    ("interface_type", "sata, scsi, sas or nvme. Optional."),
-    ("volume_name", "Its name. Optional."),
-    (
-        "is_root_volume",
-        "true for the one that is booted from; at most one. Optional.",
-    ),
-    (
-        "share_physical_disks",
-        "Whether it may share disks with others. Optional.",
-    ),
-    (
-        "number_of_physical_disks",
-        "How many disks it takes. Optional.",
-    ),
-    ("controller", "The controller by its name. Optional."),
-    ("physical_disks", "The disks by their names. Optional."),
-];
-
-const RAID_LEVELS: &[&str] = &["JBOD", "0", "1", "2", "5", "6", "1+0", "5+0", "6+0"];
-
-fn check_raid(target: &corten_store::metal::Object) -> Result<(), Refusal> {
-    let refuse = |why: String| {
-        Err(Refusal::invalid(format!(
-            "RAID config validation error: {why}"
-        )))
-    };
-    for key in target.keys() {
-        if key != "logical_disks" {
-            return refuse(format!("'{key}' is not known, only logical_disks is."));
-        }
-    }
-    let Some(disks) = target.get("logical_disks") else {
-        return Ok(());
-    };
-    let Some(disks) = disks.as_array().filter(|disks| !disks.is_empty()) else {
-        return refuse("logical_disks is no list, or an empty one.".to_owned());
-    };
-    for disk in disks {
-        let Some(disk) = disk.as_object() else {
-            return refuse(format!("{disk} is no logical disk."));
-        };
-        if let Some(unknown) = disk
-            .keys()
-            .find(|key| !LOGICAL_DISK.iter().any(|(known, _)| known == key))
-        {
-            return refuse(format!("'{unknown}' of a logical disk is not known."));
-        }
-        let level = disk.get("raid_level").and_then(|level| level.as_str());
-        if !level.is_some_and(|level| RAID_LEVELS.contains(&level)) {
-            return refuse(format!("raid_level is one of {}.", RAID_LEVELS.join(", ")));
-        }
-        let sized = disk
-            .get("size_gb")
-            .is_some_and(|size| size.as_u64().is_some_and(|size| size > 0) || size == "MAX");
-        if !sized {
-            return refuse("size_gb is a whole number above 0, or MAX.".to_owned());
-        }
-    }
-    Ok(())
 }

@@ -1,11 +1,12 @@
 //! Nodes: enrolling one, lists, changes of its record, and removing it.
 
-use super::access::{self, Ident, Narrow, Page};
+use super::access::{self, Ident, Narrow, Page, SortBy};
 use super::conductor::Assignment;
 use super::watch::POWER_FAILURE;
 use super::{at_rest, discovery, driver, firmware_steps, machine, node_rules, rotate_key, steps};
 use crate::context::Context;
-use corten_bmc::{Order, Progress, Task};
+use crate::metal_instance::ready;
+use corten_bmc::{Health, Order, Progress, Task};
 use corten_iam::action::baremetal::{
     NODES_CREATE, NODES_DELETE, NODES_OPERATE, NODES_READ, NODES_WRITE,
 };
@@ -27,6 +28,7 @@ use corten_store::metal::{Object, Standard};
 use corten_store::operations::{self, Filter};
 use corten_store::transitions::{self, Transition};
 use corten_store::{Error, Failure, Query, Tx, record};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A node as a request describes it, with what is secret in clear: JSON by place.
@@ -45,11 +47,18 @@ pub enum Reach {
     Write,
 }
 
+/// What nodes can be sorted by and is in no row, as places of [`SortBy::Place`].
+pub const CONDUCTOR: &str = "/conductor";
+pub const RESERVATION: &str = "/reservation";
+pub const HEALTH: &str = "/health";
+
 /// A node with what is known of it besides its row.
 pub struct Shown {
     pub node: Node,
     /// Something works on it.
     pub locked: bool,
+    /// The worst that its sensors told last; `None` if this process has read none.
+    pub health: Option<Health>,
 }
 
 /// A node that holds nothing yet.
@@ -108,6 +117,9 @@ pub fn blank(id: NodeId, driver: &driver::Driver, now: Timestamp) -> Node {
         agent: None,
         boot: None,
         failures: 0,
+        found_off: false,
+        image_written: false,
+        image_unfit: false,
         standard: Standard::new(Object::new(), now),
     }
 }
@@ -128,6 +140,7 @@ pub async fn create(cx: &Context, actor: &Actor, edit: Edit, ready: bool) -> Res
     let key = keys.and_then(|keys| keys.primary);
     seal(cx, key.as_deref(), &mut node, secrets)?;
     node_rules::check_new(cx, &node)?;
+    access::check_reserved(node.name.as_deref())?;
     // The wipe comes before the row: a node is never seen available without its proof.
     let wipe = if ready {
         Some(prove_blank(cx, actor, &node).await?)
@@ -189,7 +202,7 @@ async fn prove_blank(
     };
     let disks = match inside.work(&order).await.map_err(machine::unanswered)? {
         Progress::Done(report) => report.wiped,
-        Progress::Running => Vec::new(),
+        Progress::Running { .. } => Vec::new(),
     };
     Ok(steps::proof(node.id, disks, cx.now(), actor.origin()))
 }
@@ -273,13 +286,37 @@ pub async fn list(
     page: &Page,
 ) -> Result<Vec<Shown>, Failure> {
     let query = access::own_nodes(cx, actor, query)?;
+    let conductors = Assignment::read(cx).await?;
     let mut tx = cx.store.read().await?;
-    let found = access::page(&mut tx, query, narrow, page).await?;
     let running = running(&mut tx).await?;
+    let is_locked = |node: &Node| running.contains(&node.id.to_string());
+    let conductor = |node: &Node| Value::from(conductors.of(node.id));
+    let found = match page.sort {
+        Some(SortBy::Place(CONDUCTOR)) => {
+            access::page_by(&mut tx, query, narrow, page, conductor).await?
+        }
+        Some(SortBy::Place(RESERVATION)) => {
+            let holder = |node: &Node| {
+                let holder = conductors.of(node.id);
+                Value::from(holder.filter(|_| is_locked(node)))
+            };
+            access::page_by(&mut tx, query, narrow, page, holder).await?
+        }
+        Some(SortBy::Place(HEALTH)) => {
+            // By how bad it is, not by the word.
+            let worst = |node: &Node| {
+                let health = cx.metal.readings.health(node.id);
+                Value::from(health.map(|health| health as u8))
+            };
+            access::page_by(&mut tx, query, narrow, page, worst).await?
+        }
+        _ => access::page(&mut tx, query, narrow, page).await?,
+    };
     Ok(found
         .into_iter()
         .map(|node| Shown {
-            locked: running.contains(&node.id.to_string()),
+            locked: is_locked(&node),
+            health: cx.metal.readings.health(node.id),
             node,
         })
         .collect())
@@ -298,8 +335,9 @@ pub async fn show(cx: &Context, actor: &Actor, ident: &Ident) -> Result<Shown, F
     let node = access::node(cx, actor, &mut tx, ident, NODES_READ).await?;
     let running = operations::running_on(&mut tx, SUBJECT, &node.id.to_string()).await?;
     Ok(Shown {
-        node,
         locked: running.is_some(),
+        health: cx.metal.readings.health(node.id),
+        node,
     })
 }
 
@@ -326,6 +364,12 @@ pub async fn update(
         seal(cx, key.as_deref(), &mut node, secrets)?;
     }
     node_rules::check_change(cx, &before, &mut node)?;
+    if node.instance_id != before.instance_id {
+        ready::check_unowned(&mut tx, &before, "change of its instance_uuid").await?;
+    }
+    if node.name != before.name {
+        access::check_reserved(node.name.as_deref())?;
+    }
     node_rules::check_references(&mut tx, &node).await?;
     check_taken(&mut tx, &node).await?;
     if before.shard != node.shard {
@@ -394,6 +438,7 @@ pub async fn delete(cx: &Context, actor: &Actor, ident: &Ident) -> Result<(), Fa
     if let Some(running) = operations::running_on(&mut tx, SUBJECT, &node.id.to_string()).await? {
         return Err(super::locked(cx, node.id, &running).into());
     }
+    ready::check_unowned(&mut tx, &node, "removal").await?;
     node_rules::check_removal(&node)?;
     let children: Vec<Node> = Query::new()
         .equals("parent_id", &node.id)
@@ -467,6 +512,25 @@ pub async fn children(cx: &Context, actor: &Actor, ident: &Ident) -> Result<Vec<
 /// The driver of a node that is about to be made or changed.
 pub fn driver_of(cx: &Context, name: &str) -> Result<&'static driver::Driver, Refusal> {
     driver::of_node(&cx.metal, name)
+}
+
+/// The ids of the nodes whose column holds one of these, for lists of what belongs to them.
+pub async fn ids_with(
+    cx: &Context,
+    column: &'static str,
+    values: Vec<String>,
+) -> Result<Vec<String>, Failure> {
+    let query = Query::<Node>::new().any_of(column, values);
+    let found = query.all(&mut cx.store.read().await?).await?;
+    Ok(found.iter().map(|node| node.id.to_string()).collect())
+}
+
+/// The id of the node that a list is narrowed to; `None` if the actor sees no such node.
+pub async fn id_of(cx: &Context, actor: &Actor, ident: &Ident) -> Result<Option<NodeId>, Failure> {
+    let mut tx = cx.store.read().await?;
+    let found = access::find::<Node>(&mut tx, ident).await?;
+    let seen = found.filter(|node| access::sees(cx, actor, node));
+    Ok(seen.map(|node| node.id))
 }
 
 /// The ids of the nodes that this conductor works for and whose description has these words.

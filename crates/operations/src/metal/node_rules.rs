@@ -1,13 +1,16 @@
 //! What a node's record may hold, and which changes its state allows.
 
 use super::access::is_name;
-use super::driver;
+use super::driver::{self, IPMI, REDFISH};
+use super::machine::IPMI_PORT;
+use super::network_data;
 use crate::context::Context;
 use corten_model::lifecycle::node::{NodeStateKind, ProvisionState as S};
 use corten_model::refusal::Refusal;
 use corten_store::metal::chassis::Chassis;
 use corten_store::metal::node::Node;
 use corten_store::{Failure, Tx, record};
+use serde_json::Value;
 
 const RESOURCE_CLASS_MAX: usize = 80;
 const TEXT_MAX: usize = 255;
@@ -33,6 +36,7 @@ pub fn check_new(cx: &Context, node: &Node) -> Result<(), Refusal> {
         driver.check(kind, way)?;
     }
     check_values(node)?;
+    network_data::check(node)?;
     if node.protected {
         return Err(not_protectable(node));
     }
@@ -147,6 +151,7 @@ pub fn check_change(cx: &Context, before: &Node, after: &mut Node) -> Result<(),
         after.fault = None;
     }
     check_values(after)?;
+    network_data::check_change(before, after)?;
     if after.protected && !before.protected && !PROTECTABLE.contains(&state) {
         return Err(not_protectable(before));
     }
@@ -182,7 +187,70 @@ pub fn check_change(cx: &Context, before: &Node, after: &mut Node) -> Result<(),
             )));
         }
     }
+    check_server(before, after)?;
     check_association(before, after)
+}
+
+/// The keys of `driver_info` that say, with the driver, which server a node is. A simulated server goes with its node.
+fn server(node: &Node) -> Vec<(&'static str, String)> {
+    let text = |key: &str| match node.driver_info.get(key) {
+        Some(Value::String(text)) => text.trim().trim_end_matches('/').to_owned(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => String::new(),
+    };
+    match node.driver.as_str() {
+        REDFISH => {
+            let mut address = text("redfish_address");
+            if !address.contains("://") {
+                address.insert_str(0, "https://");
+            }
+            vec![
+                ("redfish_address", address),
+                ("redfish_system_id", text("redfish_system_id")),
+            ]
+        }
+        IPMI => {
+            let mut port = text("ipmi_port");
+            if port.is_empty() {
+                port = IPMI_PORT.to_string();
+            }
+            vec![("ipmi_address", text("ipmi_address")), ("ipmi_port", port)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The field by whose change a node becomes another server.
+fn other_server(before: &Node, after: &Node) -> Option<&'static str> {
+    if before.driver != after.driver {
+        return Some("driver");
+    }
+    let mut both = server(before).into_iter().zip(server(after));
+    both.find_map(|((key, before), (_, after))| (before != after).then_some(key))
+}
+
+/// A wipe proves something about one server. A node that is offered with the proof, or that is worked on, stays that server; of
+/// any other node the proof is gone with the server.
+fn check_server(before: &Node, after: &mut Node) -> Result<(), Refusal> {
+    use NodeStateKind::{Holds, Moves, Waits};
+    let Some(field) = other_server(before, after) else {
+        return Ok(());
+    };
+    let (id, state) = (before.id, before.provision.state);
+    if state == S::Available {
+        return Err(Refusal::conflict(format!(
+            "Node {id} is available, since its server is proved to be wiped: \"{field}\", which says which server that is, can \
+             not be updated now. Take it to manageable first (target 'manage'); target 'provide' wipes the server that it is then."
+        )));
+    }
+    if let Some(Moves | Waits | Holds) = state.row().map(|row| row.kind) {
+        return Err(Refusal::conflict(format!(
+            "Node {id} is {state}, so its server is worked on: \"{field}\", which says which server that is, can not be updated \
+             now. Wait until that has ended, or end it (target 'abort')."
+        )));
+    }
+    after.wiped = None;
+    Ok(())
 }
 
 /// Who has an instance or an allocation is not taken it away by a change of the record.

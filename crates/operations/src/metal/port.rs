@@ -142,6 +142,16 @@ pub async fn list(
     access::page_of_parts(cx, actor, narrow, page).await
 }
 
+/// The ids of the ports whose description has these words.
+pub async fn with_words(cx: &Context, words: &str) -> Result<Vec<String>, Failure> {
+    let all: Vec<NodePort> = Query::new().all(&mut cx.store.read().await?).await?;
+    let described = all.iter().filter(|port| {
+        let description = port.description.as_deref().unwrap_or_default();
+        description.contains(words)
+    });
+    Ok(described.map(|port| port.id.to_string()).collect())
+}
+
 async fn get(
     cx: &Context,
     actor: &Actor,

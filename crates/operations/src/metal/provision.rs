@@ -15,12 +15,13 @@ use super::{
     verify_node, work,
 };
 use crate::context::Context;
+use crate::metal_instance::ready;
 use corten_iam::action::baremetal::NODES_OPERATE;
 use corten_iam::actor::Actor;
 use corten_model::lifecycle::node::{NodeEvent, NodeStateKind, NodeVerb, ProvisionState, decide};
 use corten_model::origin::Origin;
 use corten_model::refusal::Refusal;
-use corten_store::metal::node::{Node, SUBJECT, Step};
+use corten_store::metal::node::{Node, PowerSeen, SUBJECT, Step};
 use corten_store::{Failure, Tx, operations, record};
 use std::sync::Arc;
 
@@ -58,6 +59,9 @@ pub async fn set(
     check_node(cx, &node, &wish)?;
     decide(node.provision.state, wish.verb)
         .map_err(|illegal| Refusal::invalid(illegal.message(node.id)))?;
+    if matches!(wish.verb, NodeVerb::Deleted | NodeVerb::Rebuild) {
+        ready::check_unowned(&mut tx, &node, &asked).await?;
+    }
     let left = match steps_of(cx, actor, &mut tx, &node, &wish).await? {
         Some(steps) => steps,
         None if wish.verb == NodeVerb::Unhold => std::mem::take(&mut node.steps),
@@ -86,14 +90,21 @@ pub(crate) async fn carry_out(
     if breaks_in(node, verb) {
         let (id, note) = (node.id.to_string(), format!("{verb} was asked for"));
         operations::supersede(tx, SUBJECT, &id, &note, now).await?;
-        ramdisk::boot::forget(node);
         tx.wake(ENDED);
+    }
+    if breaks_in(node, verb) || verb == NodeVerb::Abort {
+        ramdisk::boot::forget(node);
     }
     if matches!(verb, NodeVerb::Active | NodeVerb::Rebuild) {
         deploy_image::check(tx, node).await?;
     }
     if node.provision.state == ProvisionState::Enroll {
         discovery::take_up(tx, node.id).await?;
+    }
+    if node.provision.state == ProvisionState::Active
+        && matches!(verb, NodeVerb::Service | NodeVerb::Rescue)
+    {
+        node.found_off = node.power.seen == Some(PowerSeen::Off);
     }
     let why = format!("{verb} was asked for");
     node.enter(tx, state, &why, origin, now).await?;
@@ -248,8 +259,10 @@ async fn steps_of(
     } else {
         asked
     };
-    steps::check(node, steps.as_deref().unwrap_or_default())?;
-    firmware_args::check_asked(cx, actor, wish.verb, steps.as_deref().unwrap_or_default())?;
+    let asked = steps.as_deref().unwrap_or_default();
+    steps::check(node, asked)?;
+    steps::check_for(wish.verb, asked)?;
+    firmware_args::check_asked(cx, actor, wish.verb, asked)?;
     Ok(steps)
 }
 
@@ -286,7 +299,11 @@ fn accept(node: &mut Node, verb: NodeVerb, now: corten_model::time::Timestamp) {
     };
     match verb {
         // From here on somebody's data is on the disks.
-        NodeVerb::Active | NodeVerb::Rebuild | NodeVerb::Adopt => node.wiped = None,
+        NodeVerb::Active | NodeVerb::Rebuild | NodeVerb::Adopt => {
+            node.wiped = None;
+            node.image_written = false;
+            node.image_unfit = false;
+        }
         NodeVerb::Inspect => {
             node.inspection.started_at = Some(now);
             node.inspection.finished_at = None;
@@ -363,7 +380,7 @@ async fn begin(
         }
         S::Deploying => {
             let step = match verb {
-                NodeVerb::Unhold => deploy_node::Step::Run,
+                NodeVerb::Unhold => deploy_node::Step::of(node),
                 _ => deploy_node::Step::Prepare,
             };
             let workflow = DeployNode(cx.clone());
@@ -383,6 +400,12 @@ async fn begin(
                 _ => service_node::Step::Visit(Visit::Off),
             };
             let workflow = ServiceNode(cx.clone());
+            work::start(tx, cx, origin, node, &workflow, step, plain).await
+        }
+        // The instance goes on with its server as it was before the service that failed.
+        S::Active if verb == NodeVerb::Abort => {
+            let workflow = ServiceNode(cx.clone());
+            let step = service_node::Step::Leave;
             work::start(tx, cx, origin, node, &workflow, step, plain).await
         }
         _ => {

@@ -13,7 +13,9 @@ use async_trait::async_trait;
 use corten_bmc::{PowerAction, Task};
 use corten_engine::{Committed, GiveUp, StepCx, StepError, Workflow};
 use corten_model::lifecycle::node::NodeEvent;
+use corten_store::instances::Instance;
 use corten_store::metal::node::{Node, PowerSeen};
+use corten_store::record;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +29,7 @@ pub struct RescueNode(pub Arc<Context>);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Step {
     Visit(Visit),
-    /// The rescue system lets the password in.
+    /// The rescue system lets the password in, and the instance's key.
     Open,
     /// The server is off, and boots from its own disk.
     Own,
@@ -78,6 +80,7 @@ impl RescueNode {
             .unwrap_or_default();
         let task = Task::Rescue {
             password: password.into(),
+            authorized_keys: keys_of(node, cx).await?,
         };
         if let Err(pending) = orders::give(&self.0, cx, node, "rescue", task).await? {
             return orders::pend(&self.0, cx, node, pending, Step::Open, Step::Visit).await;
@@ -103,11 +106,22 @@ impl RescueNode {
     }
 
     async fn boot(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
-        work::switch(&self.0, node, PowerAction::On).await?;
+        let power = leave::as_found(&self.0, node).await?;
         let mut tx = cx.commit().await?;
         let mut node = work::lock(&mut tx, node.id).await?;
-        node.power.seen = Some(PowerSeen::On);
+        node.power.seen = Some(power);
         node.secrets.remove(PASSWORD);
         work::succeed(tx, cx, &mut node, NodeEvent::Done).await
     }
+}
+
+/// Whoever the instance lets in by its key pair, its rescue system lets in too.
+async fn keys_of(node: &Node, cx: &StepCx) -> Result<String, StepError> {
+    let Some(id) = node.instance_id else {
+        return Ok(String::new());
+    };
+    let instance: Option<Instance> = record::get(&mut cx.read().await?, id).await?;
+    let key = instance.and_then(|instance| instance.intent.key);
+    let ssh = key.filter(|key| key.kind == "ssh");
+    Ok(ssh.map_or_else(String::new, |key| key.public_key))
 }

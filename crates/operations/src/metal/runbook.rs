@@ -1,6 +1,6 @@
 //! Runbooks: lists of steps for cleaning and service that an operator wrote down once.
 
-use super::access::{self, Ident, Narrow, Page};
+use super::access::{self, Ident, Narrow, Page, is_name};
 use super::{deploy_template, traits};
 use crate::context::Context;
 use corten_iam::action::Action;
@@ -34,8 +34,24 @@ fn sees(cx: &Context, actor: &Actor, runbook: &Runbook) -> bool {
         || may(cx, actor, RUNBOOKS_READ, runbook).is_ok()
 }
 
+const DESCRIPTION_MAX: usize = 255;
+
 async fn check(tx: &mut Tx, runbook: &Runbook) -> Result<(), Failure> {
-    traits::check(&runbook.name)?;
+    if !is_name(&runbook.name) {
+        return Err(Refusal::invalid(format!(
+            "'{}' is no name of a runbook: a name is up to 255 letters, digits, '-', '.', '_' and '~', and no UUID.",
+            runbook.name
+        ))
+        .into());
+    }
+    let description = runbook.description.as_deref().unwrap_or_default();
+    let length = description.chars().count();
+    if length > DESCRIPTION_MAX {
+        return Err(Refusal::invalid(format!(
+            "Cannot set description: it has {length} characters, and at most {DESCRIPTION_MAX} are taken."
+        ))
+        .into());
+    }
     runbook
         .traits
         .iter()
@@ -77,9 +93,13 @@ pub async fn list(
     cx: &Context,
     actor: &Actor,
     narrow: Narrow,
+    public: Option<bool>,
     page: &Page,
 ) -> Result<Vec<Runbook>, Failure> {
     let mut query = Query::new();
+    if let Some(public) = public {
+        query = query.equals("public", public);
+    }
     if cx
         .policy
         .check(actor, RUNBOOKS_READ_ALL, &Target::cloud())

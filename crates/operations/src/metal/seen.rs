@@ -1,8 +1,48 @@
-//! What a BMC shows of BIOS and firmware, as a node's row keeps it.
+//! What a BMC shows of BIOS, firmware and the way a server boots, as a node's row keeps it.
 
-use corten_bmc::{Attributes, FirmwareItem};
+use corten_bmc::{Attributes, Bmc, BmcError, BootMode, FirmwareItem};
 use corten_model::time::Timestamp;
 use corten_store::metal::node::{BiosSetting, FirmwareComponent, Node};
+
+/// How a server boots.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Boots {
+    pub mode: Option<BootMode>,
+    pub secure: Option<bool>,
+}
+
+impl Boots {
+    /// What a BMC does not tell, or tells oddly, is not known, and nothing fails for it.
+    pub async fn asked(bmc: &dyn Bmc) -> Self {
+        let mode = told(bmc, "its boot mode", bmc.boot().await).and_then(|boot| boot.mode);
+        let secure = told(bmc, "whether it boots securely", bmc.secure_boot().await);
+        Self {
+            mode,
+            secure: secure.map(|secure| secure.in_force.unwrap_or(secure.enabled)),
+        }
+    }
+
+    pub fn keep(self, node: &mut Node) {
+        if let Some(mode) = self.mode {
+            node.boot_mode = Some(mode_word(mode).to_owned());
+        }
+        node.secure_boot = self.secure.or(node.secure_boot);
+    }
+}
+
+fn told<T>(bmc: &dyn Bmc, what: &str, answer: Result<T, BmcError>) -> Option<T> {
+    answer
+        .inspect_err(|error| tracing::debug!(bmc = bmc.name(), %error, "does not tell {what}"))
+        .ok()
+}
+
+/// As Ironic has it.
+pub fn mode_word(mode: BootMode) -> &'static str {
+    match mode {
+        BootMode::Uefi => "uefi",
+        BootMode::Legacy => "bios",
+    }
+}
 
 pub fn bios(shown: Attributes, at: Timestamp) -> Vec<BiosSetting> {
     let settings = shown.into_iter().map(|(name, value)| BiosSetting {

@@ -3,6 +3,7 @@
 //! ```text
 //!  servicing ─Visit, Run step by step, Leave, Boot─▶ active
 //!      └──▶ service hold (a step asks for a person), or service failed
+//!  service failed ─abort─▶ active, and Leave, Boot: the instance has its server back
 //! ```
 
 use super::ramdisk::visit::Visit;
@@ -11,10 +12,9 @@ use super::steps;
 use super::work::{self, Input};
 use crate::context::Context;
 use async_trait::async_trait;
-use corten_bmc::PowerAction;
 use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
-use corten_model::lifecycle::node::NodeEvent;
-use corten_store::metal::node::{Node, PowerSeen};
+use corten_model::lifecycle::node::{NodeEvent, ProvisionState};
+use corten_store::metal::node::Node;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +68,13 @@ impl Workflow for ServiceNode {
         input: &Input,
         cx: &StepCx,
     ) -> Result<Committed, StepError> {
-        work::give_up(why, cx, input.node_id, |_| {}).await
+        work::give_up(why, cx, input.node_id, |node| {
+            // The instance's own system does not run, whatever the state says.
+            if node.provision.state == ProvisionState::Active {
+                work::quarantine(node, "service failure");
+            }
+        })
+        .await
     }
 }
 
@@ -101,10 +107,15 @@ impl ServiceNode {
     }
 
     async fn boot(&self, node: &Node, cx: &StepCx) -> Result<Committed, StepError> {
-        work::switch(&self.0, node, PowerAction::On).await?;
+        let power = leave::as_found(&self.0, node).await?;
         let mut tx = cx.commit().await?;
         let mut node = work::lock(&mut tx, node.id).await?;
-        node.power.seen = Some(PowerSeen::On);
+        node.power.seen = Some(power);
+        if node.provision.state == ProvisionState::Active {
+            work::save(&mut tx, cx, &mut node).await?;
+            work::tell(&mut tx, cx, &node).await?;
+            return tx.done().await;
+        }
         work::succeed(tx, cx, &mut node, NodeEvent::Done).await
     }
 }

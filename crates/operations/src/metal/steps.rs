@@ -8,7 +8,9 @@ use crate::context::Context;
 use corten_bmc::{PowerAction, Task};
 use corten_engine::{StepCx, StepError};
 use corten_model::ids::{NodeId, WipeId};
+use corten_model::lifecycle::node::NodeVerb;
 use corten_model::refusal::Refusal;
+use corten_model::time::Timestamp;
 use corten_store::metal::Object;
 use corten_store::metal::deploy_template::DeployTemplate;
 use corten_store::metal::node::{BiosSetting, Node, Step};
@@ -129,6 +131,51 @@ pub fn check(node: &Node, steps: &[Step]) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The image has the priority 80, as in Ironic: a step of a deployment that has a higher one comes before it.
+const IMAGE: u32 = 80;
+
+pub fn comes_before_the_image(step: &Step) -> bool {
+    step.priority > IMAGE
+}
+
+/// What leaves nothing of an image, or of an instance, that is on the disks.
+const DESTRUCTIVE: &[(&str, &str)] = &[
+    ("deploy", ERASE),
+    ("deploy", "erase_devices_metadata"),
+    ("deploy", "burnin_disk"),
+    ("raid", "create_configuration"),
+    ("raid", "delete_configuration"),
+    ("raid", "apply_configuration"),
+];
+
+/// Refuses the steps that would destroy what this verb is to leave on the disks.
+pub fn check_for(verb: NodeVerb, steps: &[Step]) -> Result<(), Refusal> {
+    for step in steps {
+        let name = (step.interface.as_str(), step.step.as_str());
+        if !DESTRUCTIVE.contains(&name) {
+            continue;
+        }
+        let named = format!("{}.{}", step.interface, step.step);
+        match verb {
+            NodeVerb::Active | NodeVerb::Rebuild if !comes_before_the_image(step) => {
+                return Err(Refusal::invalid(format!(
+                    "The deploy step {named} has the priority {}, so it would destroy the image, which is written at {IMAGE}. \
+                     Give it a priority above {IMAGE}.",
+                    step.priority
+                )));
+            }
+            NodeVerb::Service => {
+                return Err(Refusal::invalid(format!(
+                    "The service step {named} would destroy what the instance has on its disks. Delete the instance, and run \
+                     it as a clean step.",
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Whether the BMC carries a step out; a simulated server without a ramdisk does it itself.
 fn is_of_bmc(node: &Node, step: &Step) -> bool {
     ramdisk::boots(node) && bios_steps::is_of_bmc(step)
@@ -191,6 +238,8 @@ pub struct Ran {
     pub wipe: Option<Wipe>,
     /// The BIOS settings that the BMC shows now.
     pub bios: Option<Vec<BiosSetting>>,
+    /// The arrays that were built, as the ramdisk tells.
+    pub raid: Option<Object>,
     /// A person's consent is awaited.
     pub hold: bool,
 }
@@ -239,10 +288,20 @@ pub async fn run(
     let piece = format!("{} ({} left)", step.step, node.steps.len());
     let given = orders::give(cx, at, node, &piece, task).await?;
     Ok(given.map(|report| Ran {
+        raid: built(&report.details, at.now()),
         wipe: (!report.wiped.is_empty())
             .then(|| proof(node.id, report.wiped, at.now(), at.origin())),
         ..Ran::default()
     }))
+}
+
+/// What our own ramdisk tells of its arrays; Ironic's says nothing.
+fn built(details: &Value, now: Timestamp) -> Option<Object> {
+    let disks = details.get("logical_disks")?.as_array()?;
+    let mut raid = Object::new();
+    raid.insert("logical_disks".to_owned(), disks.clone().into());
+    raid.insert("last_updated".to_owned(), now.micros_z().into());
+    Some(raid)
 }
 
 /// A step's own arguments; for an array also the configuration that the node is to have.
@@ -283,7 +342,7 @@ pub async fn finish(tx: &mut Tx, node: &mut Node, ran: Ran) -> Result<(), StepEr
     let step = node.steps.remove(0);
     match (step.interface.as_str(), step.step.as_str()) {
         ("raid", "create_configuration" | "apply_configuration") => {
-            node.raid_config.clone_from(&node.target_raid_config);
+            node.raid_config = ran.raid.unwrap_or_else(|| node.target_raid_config.clone());
         }
         ("raid", "delete_configuration") => node.raid_config.clear(),
         (firmware_args::FIRMWARE, firmware_args::UPDATE) => node.flashes.clear(),
@@ -296,13 +355,14 @@ pub async fn finish(tx: &mut Tx, node: &mut Node, ran: Ran) -> Result<(), StepEr
 pub fn proof(
     node_id: NodeId,
     disks: Vec<corten_bmc::Wiped>,
-    at: corten_model::time::Timestamp,
+    at: Timestamp,
     origin: corten_model::origin::Origin,
 ) -> Wipe {
     let disks = disks.into_iter().map(|disk| WipedDisk {
         serial: disk.serial,
         size_bytes: disk.size_bytes,
         method: disk.method,
+        removable: disk.removable,
     });
     Wipe {
         id: WipeId::random(),

@@ -7,6 +7,7 @@
 //! ```
 
 use super::machine;
+use super::seen::Boots;
 use super::work::{self, Input};
 use crate::context::Context;
 use async_trait::async_trait;
@@ -42,12 +43,17 @@ impl Workflow for VerifyNode {
         let node = work::read(cx, input.node_id).await?;
         let bmc = work::reach(&self.0, &node)?.bmc;
         let answer = bmc.power().await;
+        let boots = match &answer {
+            Ok(_) => Boots::asked(bmc.as_ref()).await,
+            Err(_) => Boots::default(),
+        };
         bmc.close().await;
         // Whoever asked is waiting for the reason: what a BMC does not answer now is told now.
         let power = answer.map_err(|error| StepError::Fail(error.to_string()))?;
         let mut tx = cx.commit().await?;
         let mut node = work::lock(&mut tx, input.node_id).await?;
         node.power.seen = work::power_seen(power);
+        boots.keep(&mut node);
         work::succeed(tx, cx, &mut node, NodeEvent::Done).await
     }
 

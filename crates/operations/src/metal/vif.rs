@@ -13,6 +13,7 @@ use corten_store::metal::port::{self, NodePort};
 use corten_store::metal::port_group::{self, PortGroup};
 use corten_store::network::port::Port;
 use corten_store::{Failure, Tx, record};
+use std::fmt::Display;
 
 /// Where a card keeps the id of what is attached to it.
 pub const ATTACHED: &str = "tenant_vif_port_id";
@@ -39,8 +40,26 @@ async fn cards(tx: &mut Tx, node: NodeId) -> Result<(Vec<NodePort>, Vec<PortGrou
     Ok((ports, groups))
 }
 
-/// Attaches a port of a network to a card that is free: a group of cards before a single one.
-pub async fn attach(cx: &Context, actor: &Actor, ident: &Ident, vif: &str) -> Result<(), Failure> {
+/// Where a VIF is to be attached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Onto {
+    /// A card that is free: a group of cards before a single one, and one that is booted from before others.
+    #[default]
+    Free,
+    /// This card, by its id.
+    Port(String),
+    /// This group of cards, by its id.
+    PortGroup(String),
+}
+
+/// Attaches a port of a network to a card.
+pub async fn attach(
+    cx: &Context,
+    actor: &Actor,
+    ident: &Ident,
+    vif: &str,
+    onto: &Onto,
+) -> Result<(), Failure> {
     let node = access::get::<Node>(&mut cx.store.read().await?, ident).await?;
     access::check_operate(cx, actor, &node, ident, NODES_OPERATE)?;
     at_rest(cx, node.id).await?;
@@ -48,12 +67,13 @@ pub async fn attach(cx: &Context, actor: &Actor, ident: &Ident, vif: &str) -> Re
     let node = access::lock_node_to_operate(cx, actor, &mut tx, ident, NODES_OPERATE).await?;
     if node.driver_part("network") == "noop" {
         return Err(Refusal::invalid(format!(
-            "Node {} has the network interface 'noop', which attaches nothing to anything.",
+            "Node {} has the network interface 'noop', which attaches nothing to anything: it lacks a DPU or a managed switch \
+             port. It stays on the network that its cards are cabled to.",
             node.id
         ))
         .into());
     }
-    let (mut ports, mut groups) = cards(&mut tx, node.id).await?;
+    let (ports, groups) = cards(&mut tx, node.id).await?;
     let taken = groups
         .iter()
         .map(|group| &group.internal_info)
@@ -66,33 +86,101 @@ pub async fn attach(cx: &Context, actor: &Actor, ident: &Ident, vif: &str) -> Re
         ))
         .into());
     }
-    let free_group = groups.iter_mut().find(|group| {
+    let card = match onto {
+        Onto::Free => free(ports, groups).ok_or_else(|| {
+            Refusal::invalid(format!(
+                "Node {} has no free physical port or port group for VIF {vif}.",
+                node.id
+            ))
+        })?,
+        Onto::Port(id) => Card::Port(this_port(&node, ports, vif, id)?),
+        Onto::PortGroup(id) => Card::PortGroup(this_group(&node, ports, groups, vif, id)?),
+    };
+    check_port(&mut tx, vif).await?;
+    match card {
+        Card::Port(mut port) => {
+            port.internal_info.insert(ATTACHED.to_owned(), vif.into());
+            record::update(&mut tx, &port).await?;
+        }
+        Card::PortGroup(mut group) => {
+            group.internal_info.insert(ATTACHED.to_owned(), vif.into());
+            record::update(&mut tx, &group).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// What a VIF is attached to.
+enum Card {
+    Port(NodePort),
+    PortGroup(PortGroup),
+}
+
+fn free(ports: Vec<NodePort>, groups: Vec<PortGroup>) -> Option<Card> {
+    let mut free_groups = groups.into_iter().filter(|group| {
         attached(&group.internal_info).is_none()
             && ports
                 .iter()
                 .any(|port| port.port_group_id == Some(group.id))
     });
-    let free_port = ports
-        .iter_mut()
+    if let Some(group) = free_groups.next() {
+        return Some(Card::PortGroup(group));
+    }
+    ports
+        .into_iter()
         .filter(|port| attached(&port.internal_info).is_none() && port.port_group_id.is_none())
-        .min_by_key(|port| !port.pxe_enabled);
-    if free_group.is_none() && free_port.is_none() {
-        return Err(Refusal::invalid(format!(
-            "Node {} has no free physical port or port group for VIF {vif}.",
-            node.id
-        ))
-        .into());
+        .min_by_key(|port| !port.pxe_enabled)
+        .map(Card::Port)
+}
+
+/// The 400 of a card that was named.
+fn cannot(node: &Node, vif: &str, why: impl Display) -> Refusal {
+    Refusal::invalid(format!(
+        "Unable to attach VIF {vif} to node {}: {why}.",
+        node.id
+    ))
+}
+
+/// Refuses a card that something is attached to.
+fn check_free(node: &Node, vif: &str, card: impl Display, info: &Object) -> Result<(), Refusal> {
+    match attached(info) {
+        None => Ok(()),
+        Some(other) => Err(cannot(
+            node,
+            vif,
+            format!("{card} has VIF {other}; detach that first, or name another"),
+        )),
     }
-    check_port(&mut tx, vif).await?;
-    if let Some(group) = free_group {
-        group.internal_info.insert(ATTACHED.to_owned(), vif.into());
-        record::update(&mut tx, group).await?;
-    } else if let Some(port) = free_port {
-        port.internal_info.insert(ATTACHED.to_owned(), vif.into());
-        record::update(&mut tx, port).await?;
+}
+
+fn this_port(node: &Node, ports: Vec<NodePort>, vif: &str, id: &str) -> Result<NodePort, Refusal> {
+    let found = ports.into_iter().find(|port| port.id.to_string() == id);
+    let port = found.ok_or_else(|| cannot(node, vif, format!("it has no port {id}")))?;
+    if let Some(group) = port.port_group_id {
+        let why = format!("port {id} is part of port group {group}; name that with portgroup_uuid");
+        return Err(cannot(node, vif, why));
     }
-    tx.commit().await?;
-    Ok(())
+    check_free(node, vif, format!("port {id}"), &port.internal_info)?;
+    Ok(port)
+}
+
+fn this_group(
+    node: &Node,
+    ports: Vec<NodePort>,
+    groups: Vec<PortGroup>,
+    vif: &str,
+    id: &str,
+) -> Result<PortGroup, Refusal> {
+    let found = groups.into_iter().find(|group| group.id.to_string() == id);
+    let group = found.ok_or_else(|| cannot(node, vif, format!("it has no port group {id}")))?;
+    let mut members = ports.iter();
+    if !members.any(|port| port.port_group_id == Some(group.id)) {
+        let why = format!("port group {id} has no port; add one, or name another");
+        return Err(cannot(node, vif, why));
+    }
+    check_free(node, vif, format!("port group {id}"), &group.internal_info)?;
+    Ok(group)
 }
 
 async fn check_port(tx: &mut Tx, vif: &str) -> Result<(), Failure> {
@@ -150,4 +238,92 @@ async fn remove(
         }
     }
     Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metal::{Metal, driver, node};
+    use corten_model::ids::{NodeId, NodePortId, PortGroupId};
+    use corten_model::time::Timestamp;
+    use corten_store::metal::Standard;
+
+    fn a_node() -> Node {
+        let metal = Metal::forgetful(None).unwrap();
+        let driver = driver::of_node(&metal, driver::REDFISH).unwrap();
+        node::blank(NodeId::random(), driver, Timestamp(0))
+    }
+
+    fn port(node: &Node, vif: Option<&str>, group: Option<PortGroupId>) -> NodePort {
+        let id = NodePortId::random();
+        let vif = vif.map(|vif| (ATTACHED.to_owned(), vif.into()));
+        NodePort {
+            id,
+            node_id: node.id,
+            address: id.to_string(),
+            port_group_id: group,
+            name: None,
+            description: None,
+            vendor: None,
+            category: None,
+            local_link_connection: Object::new(),
+            pxe_enabled: true,
+            physical_network: None,
+            is_smartnic: false,
+            internal_info: vif.into_iter().collect(),
+            shard: None,
+            standard: Standard::new(Object::new(), Timestamp(0)),
+        }
+    }
+
+    fn group(node: &Node) -> PortGroup {
+        PortGroup {
+            id: PortGroupId::random(),
+            node_id: node.id,
+            address: None,
+            name: None,
+            mode: "active-backup".to_owned(),
+            properties: Object::new(),
+            standalone_ports: true,
+            physical_network: None,
+            category: None,
+            internal_info: Object::new(),
+            standard: Standard::new(Object::new(), Timestamp(0)),
+        }
+    }
+
+    #[test]
+    fn the_port_that_is_named_is_taken_and_no_other() {
+        let node = a_node();
+        let bond = group(&node);
+        let (first, second) = (port(&node, None, None), port(&node, None, None));
+        let (busy, member) = (
+            port(&node, Some("other"), None),
+            port(&node, None, Some(bond.id)),
+        );
+        let ports = vec![first, second.clone(), busy.clone(), member.clone()];
+        let named = |id: String| this_port(&node, ports.clone(), "vif", &id);
+        assert_eq!(named(second.id.to_string()).unwrap().id, second.id);
+        for (id, why) in [
+            (NodePortId::random(), "has no port"),
+            (busy.id, "has VIF other"),
+            (member.id, "portgroup_uuid"),
+        ] {
+            let refused = named(id.to_string()).unwrap_err().message;
+            assert!(refused.contains(why), "{refused}");
+        }
+        let groups = vec![bond.clone(), group(&node)];
+        let (bond, empty) = (bond.id, groups[1].id);
+        let named = |id: PortGroupId| {
+            this_group(&node, ports.clone(), groups.clone(), "vif", &id.to_string())
+        };
+        assert_eq!(named(bond).unwrap().id, bond);
+        for (id, why) in [
+            (PortGroupId::random(), "has no port group"),
+            (empty, "has no port;"),
+        ] {
+            let refused = named(id).unwrap_err().message;
+            assert!(refused.contains(why), "{refused}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use corten_bmc::{Inside, Machine, PowerAction, PowerState, RemoteAgent, StockAge
 use corten_engine::{
     Committed, GiveUp, Place, StepCx, StepError, StepTx, Subject, Submission, Workflow, submit,
 };
-use corten_model::ids::{NodeId, ProjectId};
+use corten_model::ids::{InstanceId, NodeId, ProjectId};
 use corten_model::lifecycle::node::NodeEvent;
 use corten_model::origin::Origin;
 use corten_model::refusal::Refusal;
@@ -159,8 +159,18 @@ pub async fn event(
 
 /// Whoever waits for the end of work on a node goes on: calls, and the operation of the instance on it.
 pub async fn tell(tx: &mut Tx, step: &StepCx, node: &Node) -> Result<(), Error> {
+    tell_holder(tx, step, node.instance_id).await
+}
+
+/// The same before the rows of instance and node are locked. Whoever locks several does it in this order: operations, the
+/// instance, its node.
+pub async fn tell_holder(
+    tx: &mut Tx,
+    step: &StepCx,
+    holder: Option<InstanceId>,
+) -> Result<(), Error> {
     tx.wake(ENDED);
-    match node.instance_id {
+    match holder {
         Some(id) => operations::hasten(tx, instances::SUBJECT, &id.to_string(), step.now()).await,
         None => Ok(()),
     }
@@ -201,7 +211,8 @@ pub async fn hold(
     tx.done().await
 }
 
-/// A wiped node becomes available. There is no other way to get there: without the record of a wipe it is refused.
+/// A wiped node becomes available, or manageable if it is retired. There is no other way to get there: without the record of
+/// a wipe it is refused.
 pub async fn release(
     tx: StepTx<'_>,
     step: &StepCx,
@@ -215,7 +226,12 @@ pub async fn release(
         )));
     }
     node.wiped = Some(wipe.id);
-    succeed(tx, step, node, NodeEvent::Done).await
+    let outcome = if node.retired {
+        NodeEvent::DoneByHand
+    } else {
+        NodeEvent::Done
+    };
+    succeed(tx, step, node, outcome).await
 }
 
 /// The work will not reach its goal: the state that follows, with the cause as the node's last error.

@@ -1,23 +1,32 @@
-//! Start, stop and hard reboot of an instance that is a whole server: its BMC switches it.
+//! Start, stop and hard reboot of an instance that is a whole server: its node's power is changed, by an operation on the node.
 //!
 //! ```text
-//!  Approach ──▶ Act ──▶ done
+//!  Approach ──▶ Act ──▶ Follow the node's operation ──▶ done
+//!                └── waits while something works on the node
 //! ```
+//!
+//! So nothing else works on the node meanwhile, the watch knows who switched it, and what may not be switched is refused by the
+//! rules of the node (`metal::power_node`).
 
-use super::node;
+use super::create::LOOK;
+use super::{node, power, ready};
 use crate::context::Context;
 use crate::instance::work;
-use crate::metal::work as metal;
+use crate::metal::power_node::{self, Change};
 use async_trait::async_trait;
-use corten_bmc::{PowerAction, change_power};
+use corten_bmc::PowerAction;
 use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
-use corten_model::ids::InstanceId;
+use corten_model::ids::{InstanceId, OperationId};
 use corten_model::lifecycle::{Command, Outcome, RootDisk, path};
-use corten_store::metal::node::{Node, PowerSeen, SUBJECT};
-use corten_store::operations;
+use corten_model::refusal::Refusal;
+use corten_store::metal::node::Node;
+use corten_store::operations::{self, Status};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long a command waits for other work on its server to end.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 pub struct CommandMetalInstance {
     pub cx: Arc<Context>,
@@ -33,39 +42,102 @@ pub struct Input {
 pub enum Step {
     /// The states on the way are passed through.
     Approach,
+    /// The change of the node's power is ordered.
     Act,
+    Follow {
+        ordered: OperationId,
+    },
+}
+
+fn fail(refusal: Refusal) -> StepError {
+    StepError::Fail(refusal.message)
 }
 
 impl CommandMetalInstance {
     pub const COMMANDS: [Command; 3] = [Command::Start, Command::Stop, Command::HardReboot];
 
-    async fn act(&self, node: &Node) -> Result<PowerSeen, StepError> {
+    fn change(&self, node: &Node) -> Change {
         match self.command {
-            Command::Stop => {
-                self.shut_down(node).await?;
-                Ok(PowerSeen::Off)
-            }
-            Command::HardReboot => {
-                metal::switch(&self.cx, node, PowerAction::Off).await?;
-                metal::switch(&self.cx, node, PowerAction::On).await?;
-                Ok(PowerSeen::On)
-            }
-            _ => {
-                metal::switch(&self.cx, node, PowerAction::On).await?;
-                Ok(PowerSeen::On)
-            }
+            // Asks the operating system, and cuts the power of one that does not listen.
+            Command::Stop => Change {
+                limit_secs: self.cx.settings.compute.shutdown_timeout_secs.into(),
+                cut: true,
+                ..Change::hard(PowerAction::SoftOff)
+            },
+            Command::HardReboot if node.disable_power_off => Change::hard(PowerAction::Reboot),
+            Command::HardReboot => Change {
+                then: Some(PowerAction::On),
+                ..Change::hard(PowerAction::Off)
+            },
+            _ => Change::hard(PowerAction::On),
         }
     }
 
-    /// Asks the operating system, and cuts the power of one that does not listen.
-    async fn shut_down(&self, node: &Node) -> Result<(), StepError> {
-        let bmc = metal::reach(&self.cx, node)?.bmc;
-        let limit = self.cx.settings.compute.shutdown_timeout();
-        let asked = change_power(bmc.as_ref(), PowerAction::SoftOff, limit).await;
-        bmc.close().await;
-        match asked {
-            Ok(()) => Ok(()),
-            Err(_) => metal::switch(&self.cx, node, PowerAction::Off).await,
+    async fn approach(&self, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+        let mut tx = cx.commit().await?;
+        let mut instance = work::lock(&mut tx, input.instance_id).await?;
+        // The first task was set when the command was accepted.
+        let tasks = path(self.command, instance.state.vm, RootDisk::Local);
+        for task in tasks.iter().skip(1) {
+            work::enter(&mut tx, cx, &mut instance, *task).await?;
+        }
+        tx.next(Place::Control, Step::Act).await
+    }
+
+    async fn order(&self, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
+        let mut tx = cx.commit().await?;
+        let id = work::lock(&mut tx, input.instance_id).await?.id;
+        let node = node::lock(&mut tx, id).await?;
+        let mut node = node.ok_or_else(|| fail(ready::without_server(id)))?;
+        if let Some(running) = ready::working_on(&mut tx, &node).await? {
+            let note = ready::busy(&node, id, self.command, &running, cx.now());
+            if cx.now().since(cx.operation().created_at) > PATIENCE {
+                return Err(StepError::Fail(note));
+            }
+            let until = cx.now().plus(LOOK);
+            return tx.wait(until, Place::Control, Step::Act, note).await;
+        }
+        ready::takes(&node, id, self.command, cx.now()).map_err(fail)?;
+        let change = self.change(&node);
+        power_node::order(&mut tx, &self.cx, &cx.origin(), &mut node, change).await?;
+        let ordered = ready::working_on(&mut tx, &node).await?.ok_or_else(|| {
+            StepError::Retry(format!("Nothing changes the power of node {}.", node.id))
+        })?;
+        let note = format!("the power of node {} is being changed", node.id);
+        let until = cx.now().plus(LOOK);
+        let step = Step::Follow {
+            ordered: ordered.id,
+        };
+        tx.wait(until, Place::Control, step, note).await
+    }
+
+    async fn follow(
+        &self,
+        ordered: OperationId,
+        input: &Input,
+        cx: &StepCx,
+    ) -> Result<Committed, StepError> {
+        let mut tx = cx.commit().await?;
+        let mut instance = work::lock(&mut tx, input.instance_id).await?;
+        let operation = operations::get(&mut tx, ordered).await?;
+        let Some(operation) = operation else {
+            return Err(StepError::Fail(format!(
+                "Operation {ordered}, which changed the power of its server, is on record no more."
+            )));
+        };
+        match operation.status {
+            Status::Done => {
+                work::succeed(&mut tx, cx, &mut instance, self.command).await?;
+                tx.done().await
+            }
+            Status::Running | Status::Unwinding => {
+                let until = cx.now().plus(LOOK);
+                let step = Step::Follow { ordered };
+                tx.wait(until, Place::Control, step, operation.note).await
+            }
+            Status::Failed | Status::Cancelled | Status::Superseded => {
+                Err(StepError::Fail(operation.note))
+            }
         }
     }
 }
@@ -85,44 +157,15 @@ impl Workflow for CommandMetalInstance {
     }
 
     fn budget(&self, _step: &Step) -> Duration {
-        Duration::from_secs(300) + 2 * self.cx.settings.compute.shutdown_timeout()
+        Duration::from_secs(300)
     }
 
     async fn run(&self, step: Step, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
-        if let Step::Approach = step {
-            let mut tx = cx.commit().await?;
-            let mut instance = work::lock(&mut tx, input.instance_id).await?;
-            // The first task was set when the command was accepted.
-            let tasks = path(self.command, instance.state.vm, RootDisk::Local);
-            for task in tasks.iter().skip(1) {
-                work::enter(&mut tx, cx, &mut instance, *task).await?;
-            }
-            return tx.next(Place::Control, Step::Act).await;
+        match step {
+            Step::Approach => self.approach(input, cx).await,
+            Step::Act => self.order(input, cx).await,
+            Step::Follow { ordered } => self.follow(ordered, input, cx).await,
         }
-        cx.check_lease().await?;
-        let node = {
-            let mut tx = cx.read().await?;
-            let found = node::find(&mut tx, input.instance_id).await?;
-            let node = found.ok_or_else(|| {
-                StepError::Fail(format!("Instance {} has no server.", input.instance_id))
-            })?;
-            let id = node.id.to_string();
-            if let Some(running) = operations::running_on(&mut tx, SUBJECT, &id).await? {
-                return Err(StepError::Retry(format!(
-                    "Its node {id} is worked on by operation {} ({}).",
-                    running.id, running.kind
-                )));
-            }
-            node
-        };
-        let power = self.act(&node).await?;
-        let mut tx = cx.commit().await?;
-        let mut node = metal::lock(&mut tx, node.id).await?;
-        node.power.seen = Some(power);
-        metal::save(&mut tx, cx, &mut node).await?;
-        let mut instance = work::lock(&mut tx, input.instance_id).await?;
-        work::succeed(&mut tx, cx, &mut instance, self.command).await?;
-        tx.done().await
     }
 
     async fn give_up(
@@ -134,6 +177,9 @@ impl Workflow for CommandMetalInstance {
         let cause = why.to_string();
         let mut tx = cx.commit().await?;
         let mut instance = work::lock(&mut tx, input.instance_id).await?;
+        let node = node::find(&mut tx, instance.id).await?;
+        let seen = node.and_then(|node| node.power.seen);
+        instance.state = work::with_power(instance.state, seen.map(power::power_state));
         let outcome = Outcome::Failed;
         work::fail(&mut tx, cx, &mut instance, self.command, outcome, &cause).await?;
         tx.given_up(&why).await

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //!  GiveBack, until the server is off ──▶ done (Deleted)
-//!       └── after half an hour: the tenant is let go all the same, and a person must look at the server
+//!       └── after half an hour: the tenant is let go all the same, and a person must look at the server (K57)
 //! ```
+//!
+//! Firmware that is being installed must not be cut off: while it holds the server the time does not run.
 
 use super::create::LOOK;
 use super::node::{self, Return};
@@ -21,6 +23,8 @@ use std::time::Duration;
 
 /// As long as the life cycle lets `Deleting` last.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
+/// What the node of an instance that is let go is told of it.
+const WAS_DELETED: &str = "was deleted";
 
 pub struct DeleteMetalInstance(pub Arc<Context>);
 
@@ -32,6 +36,10 @@ pub struct Input {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Step {
     GiveBack,
+    /// The same, after firmware held the server until then, as far as is known.
+    WasHeld {
+        until: Timestamp,
+    },
 }
 
 #[async_trait]
@@ -48,24 +56,25 @@ impl Workflow for DeleteMetalInstance {
     }
 
     async fn run(&self, step: Step, input: &Input, cx: &StepCx) -> Result<Committed, StepError> {
-        let Step::GiveBack = step;
+        let begun = cx.operation().created_at;
+        let counts_from = match step {
+            Step::GiveBack => begun,
+            Step::WasHeld { until } => begun.max(until),
+        };
+        let time_is_up = cx.now().since(counts_from) >= LIMIT;
         let mut tx = cx.commit().await?;
         let instance = work::lock(&mut tx, input.instance_id).await?;
-        let begun = cx.operation().created_at;
-        let waited = |since: Timestamp| cx.now().since(begun.max(since));
-        match node::give_back(&mut tx, &self.0, cx, instance.id).await? {
+        let look = cx.now().plus(LOOK);
+        match node::give_back(&mut tx, &self.0, cx, instance.id, time_is_up).await? {
             Return::Held(note) => {
-                let until = cx.now().plus(LOOK);
-                tx.wait(until, Place::Control, Step::GiveBack, note).await
+                let step = Step::WasHeld { until: cx.now() };
+                tx.wait(look, Place::Control, step, note).await
             }
-            Return::Waits(note, since) if waited(since) < LIMIT => {
-                let until = cx.now().plus(LOOK);
-                tx.wait(until, Place::Control, Step::GiveBack, note).await
-            }
-            Return::Waits(..) => {
-                node::abandon(&mut tx, cx, instance.id).await?;
+            Return::Waits(_) if time_is_up => {
+                node::abandon(&mut tx, cx, instance.id, WAS_DELETED).await?;
                 finish(tx, cx, instance).await
             }
+            Return::Waits(note) => tx.wait(look, Place::Control, step, note).await,
             Return::Done => finish(tx, cx, instance).await,
         }
     }
@@ -79,7 +88,7 @@ impl Workflow for DeleteMetalInstance {
         tracing::warn!(instance = %input.instance_id, %why, "a server could not be given back");
         let mut tx = cx.commit().await?;
         let instance = work::lock(&mut tx, input.instance_id).await?;
-        node::abandon(&mut tx, cx, instance.id).await?;
+        node::abandon(&mut tx, cx, instance.id, WAS_DELETED).await?;
         finish(tx, cx, instance).await
     }
 }

@@ -3,11 +3,12 @@
 //!
 //! ```text
 //!  Begin ──▶ Follow the deployment ──▶ done (Active)
-//!                    └──▶ Error, with the server still held
+//!    │               └──▶ Error, with the server still held
+//!    └── waits while something else works on the server
 //! ```
 
 use super::create::LOOK;
-use super::node;
+use super::{node, ready};
 use crate::context::Context;
 use crate::instance::work;
 use async_trait::async_trait;
@@ -15,9 +16,14 @@ use corten_engine::{Committed, GiveUp, Place, StepCx, StepError, Workflow};
 use corten_model::ids::InstanceId;
 use corten_model::lifecycle::node::{NodeVerb, ProvisionState};
 use corten_model::lifecycle::{Command, Outcome, TaskState, VmState};
+use corten_store::Tx;
+use corten_store::metal::node::Node;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long a rebuild waits for work on its server that began when it was accepted already.
+const PATIENCE: Duration = Duration::from_secs(1800);
 
 pub struct RebuildMetalInstance(pub Arc<Context>);
 
@@ -32,6 +38,24 @@ pub struct Input {
 pub enum Step {
     Begin,
     Follow,
+}
+
+impl RebuildMetalInstance {
+    /// Why the server is not to be rebuilt yet.
+    async fn hindrance(
+        &self,
+        tx: &mut Tx,
+        cx: &StepCx,
+        node: &Node,
+        id: InstanceId,
+    ) -> Result<Option<String>, StepError> {
+        let (command, now) = (Command::Rebuild, cx.now());
+        if let Some(running) = ready::working_on(tx, node).await? {
+            return Ok(Some(ready::busy(node, id, command, &running, now)));
+        }
+        let taken = ready::takes(node, id, command, now);
+        Ok(taken.err().map(|refusal| refusal.message))
+    }
 }
 
 #[async_trait]
@@ -54,13 +78,18 @@ impl Workflow for RebuildMetalInstance {
         let mut tx = cx.commit().await?;
         let mut instance = work::lock(&mut tx, input.instance_id).await?;
         let Some(mut node) = node::lock(&mut tx, instance.id).await? else {
-            return Err(StepError::Fail(format!(
-                "Instance {} has no server.",
-                instance.id
-            )));
+            let refusal = ready::without_server(instance.id);
+            return Err(StepError::Fail(refusal.message));
         };
         match (step, node.provision.state) {
             (Step::Begin, _) => {
+                if let Some(note) = self.hindrance(&mut tx, cx, &node, instance.id).await? {
+                    if cx.now().since(cx.operation().created_at) > PATIENCE {
+                        return Err(StepError::Fail(note));
+                    }
+                    let until = cx.now().plus(LOOK);
+                    return tx.wait(until, Place::Control, Step::Begin, note).await;
+                }
                 let verb = NodeVerb::Rebuild;
                 let pass = input.admin_pass.as_deref();
                 node::order(&mut tx, &self.0, cx, &mut node, &instance, verb, pass).await?;

@@ -1,12 +1,15 @@
 //! Nodes in the fault harness: verbs, what an operator sees at their end, and what must hold whatever happened.
 
-use super::{Cloud, Disturbance, member};
+use super::{Cloud, Disturbance, image_id, member};
 use corten_iam::actor::{Actor, Scope};
-use corten_model::ids::NodeId;
+use corten_model::ids::{FlavorId, InstanceId, NodeId};
+use corten_model::lifecycle::InstanceClass;
 use corten_model::lifecycle::node::{NodeStateKind, NodeVerb, ProvisionState};
+use corten_operations::instance::new;
 use corten_operations::metal::node::{self, Edit};
 use corten_operations::metal::provision::{self, Wish};
 use corten_operations::metal::{Ident, driver};
+use corten_store::flavors::Flavor;
 use corten_store::metal::node::{Node, SUBJECT, Step};
 use corten_store::metal::wipe::{self, Wipe};
 use corten_store::operations::{self, Filter};
@@ -224,4 +227,59 @@ where
             }
         }
     }
+}
+
+/// The flavor for whole servers.
+pub const BARE_METAL: &str = "bm";
+
+/// Has a flavor for whole servers of the class `bm.small`, with these specs too.
+pub async fn offer(cloud: &Cloud, specs: &[(&str, &str)]) {
+    let mut tx = cloud.cx.store.write().await.unwrap();
+    let small: Flavor = record::get(&mut tx, "1").await.unwrap().unwrap();
+    let of_class = [("resources:CUSTOM_BM_SMALL", "1"), ("resources:VCPU", "0")];
+    let specs = of_class.iter().chain(specs);
+    let flavor = Flavor {
+        id: FlavorId::from(BARE_METAL),
+        name: "bm.small".to_owned(),
+        class: InstanceClass::Metal,
+        extra_specs: specs
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
+        ..small
+    };
+    record::insert(&mut tx, &flavor).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// A node of that class that the next tenant may get.
+pub async fn ready(cloud: &Cloud, booted: bool) -> NodeId {
+    let id = after(cloud, booted, &[NodeVerb::Manage, NodeVerb::Provide]).await;
+    change(cloud, id, |node| {
+        node.resource_class = Some("bm.small".to_owned());
+    })
+    .await;
+    id
+}
+
+/// Changes a node's row behind everybody's back.
+pub async fn change(cloud: &Cloud, id: NodeId, change: impl FnOnce(&mut Node)) {
+    let mut tx = cloud.cx.store.write().await.unwrap();
+    let mut node: Node = record::lock(&mut tx, id).await.unwrap().unwrap();
+    change(&mut node);
+    record::update(&mut tx, &node).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// A tenant asks for a whole server.
+pub async fn rent(cloud: &Cloud) -> InstanceId {
+    let request = new::NewInstances {
+        name: "server".to_owned(),
+        flavor_id: Some(FlavorId::from(BARE_METAL)),
+        image_id: Some(image_id()),
+        min_count: 1,
+        max_count: 1,
+        ..new::NewInstances::default()
+    };
+    let made = new::create(&cloud.cx, &member(), request).await;
+    made.unwrap().instances[0].id
 }

@@ -10,7 +10,7 @@
 //! | `corten.node=UUID` | which node this is meant to be |
 //! | `corten.token=TOKEN` | the one-time token that lookup is answered for |
 //! | `corten.pin=sha256:…` | the SHA-256 of home's certificate, or of the authority that signed it |
-//! | `ipa-collect-lldp=1` | wait up to half a minute for the switch's announcement |
+//! | `ipa-collect-lldp=1` | an inspection waits up to half a minute for the switch's announcement |
 //! | `corten.inspect=yes` | send the inventory before looking up |
 //! | `corten.discover=yes` | nobody enrolled this server: send the inventory, and switch it off |
 

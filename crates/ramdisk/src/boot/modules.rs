@@ -11,8 +11,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Modules that no device asks for: software RAID, and the way for programs to the management controller.
-const ALWAYS: [&str; 4] = ["md_mod", "raid1", "raid0", "ipmi_devintf"];
+/// Modules that no device asks for: sums that others look up as they are loaded, software RAID, and the way for programs to the
+/// management controller. What the rarer RAID levels need is loaded with the first array of theirs.
+const ALWAYS: [&str; 5] = ["crc32c_generic", "md_mod", "raid1", "raid0", "ipmi_devintf"];
 /// When no device has appeared for so long, all are there. Disks behind a controller announce themselves one by one.
 const QUIET: Duration = Duration::from_millis(1500);
 /// linux/module.h: the file is compressed; the kernel unpacks it.
@@ -42,6 +43,13 @@ impl Modules {
         })
     }
 
+    /// Those of the kernel that runs.
+    pub fn of_kernel() -> io::Result<Self> {
+        let kernel = rustix::system::uname();
+        let release = kernel.release().to_string_lossy();
+        Self::open(format!("/lib/modules/{release}"))
+    }
+
     fn wanted_by(&self, modalias: &str) -> Vec<String> {
         self.aliases
             .iter()
@@ -57,7 +65,7 @@ impl Modules {
     }
 
     /// Loads a module after those it needs, once.
-    fn load(&mut self, module: &str) {
+    pub fn load(&mut self, module: &str) {
         if !self.tried.insert(module.to_owned()) {
             return;
         }

@@ -10,9 +10,10 @@ pub use table::{Done, Failure, STEPS, ThisServer, execute_step, list_steps};
 
 use crate::device::{Disk, hints};
 use crate::protocol::{
-    CommandFailure, CommandRequest, CommandResult, CommandStatus, NodeProperties,
+    CommandFailure, CommandRequest, CommandResult, CommandStatus, NodeProperties, RootDeviceHints,
 };
 use serde_json::{Map, Value};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -66,6 +67,8 @@ pub struct Agent {
     /// The highest that a command came with.
     epoch: Mutex<i64>,
     results: Mutex<Vec<CommandResult>>,
+    /// Bytes that the command that runs has done.
+    pub progress: AtomicU64,
     changed: watch::Sender<()>,
 }
 
@@ -88,17 +91,28 @@ impl Agent {
             ending: watch::Sender::new(None),
             epoch: Mutex::new(i64::MIN),
             results: Mutex::default(),
+            progress: AtomicU64::new(0),
             changed: watch::Sender::new(()),
         }
     }
 
-    /// Which of these disks the node's properties mean.
-    pub fn root_disk(&self, disks: &[Disk]) -> Result<Disk, Failure> {
+    fn root_hints(&self) -> Option<RootDeviceHints> {
         let properties = self
             .properties
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        Ok(hints::choose(disks, properties.root_device.as_ref())?.clone())
+        let hints = properties.root_device.clone();
+        hints.filter(|hints| *hints != RootDeviceHints::default())
+    }
+
+    /// Whether the node's properties say anything of the root disk.
+    pub fn is_root_hinted(&self) -> bool {
+        self.root_hints().is_some()
+    }
+
+    /// Which of these disks the node's properties mean.
+    pub fn root_disk(&self, disks: &[Disk]) -> Result<Disk, Failure> {
+        Ok(hints::choose(disks, self.root_hints().as_ref())?.clone())
     }
 
     fn results(&self) -> MutexGuard<'_, Vec<CommandResult>> {
@@ -106,14 +120,27 @@ impl Agent {
     }
 
     pub fn all_results(&self) -> Vec<CommandResult> {
-        self.results().clone()
+        self.results()
+            .iter()
+            .map(|result| self.told(result))
+            .collect()
     }
 
     pub fn result(&self, id: Uuid) -> Option<CommandResult> {
         self.results()
             .iter()
             .find(|result| result.id == id)
-            .cloned()
+            .map(|result| self.told(result))
+    }
+
+    /// With how far it is, if it runs and has begun.
+    fn told(&self, result: &CommandResult) -> CommandResult {
+        let done = self.progress.load(Ordering::Relaxed);
+        let runs = result.command_status == CommandStatus::Running;
+        CommandResult {
+            command_progress: (runs && done > 0).then_some(done),
+            ..result.clone()
+        }
     }
 
     /// Waits for a command's end.
@@ -170,12 +197,14 @@ impl Agent {
             {
                 return Err(Rejected::Busy(last.command_name.clone()));
             }
+            self.progress.store(0, Ordering::Relaxed);
             results.push(CommandResult {
                 id,
                 command_name: short,
                 command_status: CommandStatus::Running,
                 command_error: None,
                 command_result: None,
+                command_progress: None,
                 mark: request.mark.clone(),
             });
         }

@@ -2,17 +2,25 @@
 
 use super::image::AskedImage;
 use super::{Agent, Commands, Ending, failure};
-use crate::device::{self, Disk, Sysfs};
+use crate::device::{self, Disk, Sysfs, arrays};
+use crate::inspect::Inspector;
 use crate::journal::chain;
 use crate::protocol::step::HARDWARE_MANAGER;
-use crate::protocol::{CommandFailure, EraseRecord, Step};
+use crate::protocol::{CommandFailure, EraseRecord, Growth, Inspection, Step};
+use crate::steps::raid::RaidConfig;
 use crate::steps::{boot, burn_in, erase, raid, rescue, write_image};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// Whoever asks what the server is made of gives up after half a minute.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The server that this program runs on.
 pub struct ThisServer {
     pub sysfs: Sysfs,
+    pub inspector: Inspector,
 }
 
 type Run = fn(&ThisServer, &Agent, Map<String, Value>) -> Result<Done, Failure>;
@@ -77,23 +85,37 @@ const COMMANDS: [(&str, bool, Run); 15] = [
     ("clean.get_clean_steps", true, |_, _, _| {
         list_steps("clean_steps")
     }),
-    ("clean.execute_clean_step", false, |server, _, params| {
-        execute_step(params, "clean", |step, node| server.run_step(step, node))
-    }),
+    (
+        "clean.execute_clean_step",
+        false,
+        |server, agent, params| {
+            execute_step(params, "clean", |step, node| {
+                server.run_step(agent, step, node)
+            })
+        },
+    ),
     ("deploy.get_deploy_steps", true, |_, _, _| {
         list_steps("deploy_steps")
     }),
-    ("deploy.execute_deploy_step", false, |server, _, params| {
-        execute_step(params, "deploy", |step, node| server.run_step(step, node))
-    }),
+    (
+        "deploy.execute_deploy_step",
+        false,
+        |server, agent, params| {
+            execute_step(params, "deploy", |step, node| {
+                server.run_step(agent, step, node)
+            })
+        },
+    ),
     ("service.get_service_steps", true, |_, _, _| {
         list_steps("service_steps")
     }),
     (
         "service.execute_service_step",
         false,
-        |server, _, params| {
-            execute_step(params, "service", |step, node| server.run_step(step, node))
+        |server, agent, params| {
+            execute_step(params, "service", |step, node| {
+                server.run_step(agent, step, node)
+            })
         },
     ),
     ("standby.prepare_image", false, prepare_image),
@@ -184,22 +206,14 @@ pub fn execute_step(
 }
 
 impl ThisServer {
-    fn run_step(&self, step: &Step, node: Option<&Value>) -> Result<Value, Failure> {
+    fn run_step(&self, agent: &Agent, step: &Step, node: Option<&Value>) -> Result<Value, Failure> {
         let args = step.args.clone().unwrap_or_default();
         match step.step.as_str() {
-            "erase_devices" => erase_devices(self),
+            "erase_devices" => erase_devices(self, agent),
             "erase_devices_metadata" => erase_metadata(self),
-            "create_configuration" => {
-                let target = args
-                    .get("target_raid_config")
-                    .or_else(|| node.and_then(|node| node.get("target_raid_config")))
-                    .cloned()
-                    .unwrap_or_default();
-                let wanted = parse(target, "target_raid_config")?;
-                Ok(serde_json::to_value(raid::create(&wanted, &disks(self)?)?)?)
-            }
+            "create_configuration" => create_configuration(self, args, node),
             "delete_configuration" => {
-                raid::delete(&self.sysfs, &disks(self)?)?;
+                raid::delete(&self.sysfs)?;
                 Ok(Value::Null)
             }
             "burnin_cpu" => Ok(serde_json::to_value(burn_in::cpu(&parse(
@@ -210,10 +224,13 @@ impl ThisServer {
                 args.into(),
                 "args",
             )?)?)?),
-            "burnin_disk" => Ok(serde_json::to_value(burn_in::disks(
-                &parse(args.into(), "args")?,
-                &disks(self)?,
-            )?)?),
+            "burnin_disk" => {
+                let mut disks = arrays::top(&self.sysfs)?;
+                // Cards and sticks wear out by it.
+                disks.retain(|disk| !arrays::is_removable(&self.sysfs, &disk.name));
+                let options = parse(args.into(), "args")?;
+                Ok(serde_json::to_value(burn_in::disks(&options, &disks)?)?)
+            }
             "burnin_network" => Ok(serde_json::to_value(burn_in::network(&parse(
                 args.into(),
                 "args",
@@ -229,17 +246,85 @@ impl ThisServer {
     }
 }
 
-fn disks(server: &ThisServer) -> Result<Vec<Disk>, Failure> {
-    Ok(device::list(&server.sysfs)?)
+/// Arguments of the step `create_configuration`, in Ironic's words.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateArgs {
+    target_raid_config: Option<RaidConfig>,
+    #[serde(default = "yes")]
+    create_root_volume: bool,
+    #[serde(default = "yes")]
+    create_nonroot_volumes: bool,
+    #[serde(default)]
+    delete_existing: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Answers with what the node's `raid_config` is now.
+fn create_configuration(
+    server: &ThisServer,
+    args: Map<String, Value>,
+    node: Option<&Value>,
+) -> Result<Value, Failure> {
+    let CreateArgs {
+        target_raid_config,
+        create_root_volume,
+        create_nonroot_volumes,
+        delete_existing,
+    } = parse(args.into(), "args")?;
+    let of_node = || {
+        node.and_then(|node| node.get("target_raid_config"))
+            .filter(|target| !target.is_null())
+            .map(|target| parse(target.clone(), "target_raid_config"))
+            .transpose()
+    };
+    let mut wanted: RaidConfig = match target_raid_config {
+        Some(target) => target,
+        None => of_node()?.unwrap_or_default(),
+    };
+    wanted
+        .logical_disks
+        .retain(|logical| match logical.is_root_volume {
+            Some(true) => create_root_volume,
+            _ => create_nonroot_volumes,
+        });
+    if delete_existing {
+        raid::delete(&server.sysfs)?;
+    }
+    Ok(serde_json::to_value(raid::create(&wanted, &server.sysfs)?)?)
+}
+
+/// Stops the arrays, so that their members are erased as the disks that they are.
+fn disks_to_erase(server: &ThisServer) -> Result<Vec<Disk>, Failure> {
+    for medium in device::left_alone(&server.sysfs) {
+        tracing::warn!("{} is not erased: it is {}", medium.name, medium.reason);
+    }
+    raid::stop_all(&server.sysfs)?;
+    Ok(arrays::physical(&server.sysfs)?)
+}
+
+fn root_disk(server: &ThisServer, agent: &Agent) -> Result<Disk, Failure> {
+    let sysfs = &server.sysfs;
+    let disks = arrays::roots(sysfs, agent.is_root_hinted())?;
+    let fixed: Vec<_> = disks
+        .iter()
+        .filter(|disk| !arrays::is_removable(sysfs, &disk.name))
+        .cloned()
+        .collect();
+    // A stick is chosen only by what fits nothing that stays in the server.
+    agent.root_disk(&fixed).or_else(|_| agent.root_disk(&disks))
 }
 
 /// All disks at the same time. If one is not erased the step fails, and its error still holds all the records.
-fn erase_devices(server: &ThisServer) -> Result<Value, Failure> {
-    let disks = disks(server)?;
+fn erase_devices(server: &ThisServer, agent: &Agent) -> Result<Value, Failure> {
+    let disks = disks_to_erase(server)?;
     let outcomes: Vec<Result<EraseRecord, Failure>> = std::thread::scope(|scope| {
         let threads: Vec<_> = disks
             .iter()
-            .map(|disk| scope.spawn(|| erase::erase(disk)))
+            .map(|disk| scope.spawn(|| erase::erase(disk, &agent.progress)))
             .collect();
         threads
             .into_iter()
@@ -257,7 +342,8 @@ fn erase_devices(server: &ThisServer) -> Result<Value, Failure> {
     let mut failures = Vec::new();
     for (disk, outcome) in disks.iter().zip(outcomes) {
         match outcome {
-            Ok(record) => {
+            Ok(mut record) => {
+                record.removable = arrays::is_removable(&server.sysfs, &disk.name);
                 if !record.erased() {
                     failures.push(disk.name.clone());
                 }
@@ -280,7 +366,7 @@ fn erase_devices(server: &ThisServer) -> Result<Value, Failure> {
 }
 
 fn erase_metadata(server: &ThisServer) -> Result<Value, Failure> {
-    for disk in disks(server)? {
+    for disk in disks_to_erase(server)? {
         erase::erase_metadata(&disk)?;
     }
     Ok(Value::Null)
@@ -292,14 +378,22 @@ fn prepare_image(
     params: Map<String, Value>,
 ) -> Result<Done, Failure> {
     let asked = AskedImage::read(params)?;
-    let disk = agent.root_disk(&disks(server)?)?;
-    let target = write_image::Target::open(&disk)?;
-    let done = asked.write(agent, &disk, target)?;
+    let disk = root_disk(server, agent)?;
+    boot::check_array(&server.sysfs, &disk)?;
+    raid::release(&server.sysfs, &disk)?;
+    let open = || Ok(write_image::Target::open(&disk)?);
+    let mut done = asked.write(agent, &disk, open)?;
     let mut file = std::fs::File::options()
         .read(true)
         .write(true)
         .open(disk.path())?;
-    write_image::finish(&mut file, &asked.finish)?;
+    let growth = write_image::finish(&mut file, &asked.finish, disk.logical_block_bytes)?;
+    if let Some(growth) = growth {
+        if let Growth::Left { reason } = &growth {
+            tracing::warn!("the last partition does not reach to the end of the disk: {reason}");
+        }
+        done.value["record"]["growth"] = serde_json::to_value(growth)?;
+    }
     device::ioctl::reread_partitions(&file)?;
     Ok(done)
 }
@@ -325,16 +419,26 @@ fn install_bootloader(
     agent: &Agent,
     _: Map<String, Value>,
 ) -> Result<Done, Failure> {
-    let disk = agent.root_disk(&disks(server)?)?;
-    let how = boot::check_bootable(&disk, boot::is_uefi(&server.sysfs))?;
+    let disk = root_disk(server, agent)?;
+    boot::check_array(&server.sysfs, &disk)?;
+    let how = boot::check_bootable(&disk, boot::is_uefi(&server.sysfs));
+    let how = how.map_err(|error| Failure::new(error.kind(), 500, chain(&error)))?;
     Ok(Done::with(
         json!({"result": format!("install_bootloader: {how}")}),
     ))
 }
 
+/// The inventory, and what else the inspection found beside it.
 fn hardware_info(server: &ThisServer) -> Result<Done, Failure> {
-    let inspection = crate::inspect::inspect(&server.sysfs, None);
-    Ok(Done::with(serde_json::to_value(inspection.inventory)?))
+    let Inspection {
+        inventory,
+        pci_devices,
+        error,
+    } = server.inspector.inspect(ANSWER_PATIENCE);
+    let mut value = serde_json::to_value(inventory)?;
+    value["pci_devices"] = serde_json::to_value(pci_devices)?;
+    value["error"] = error.into();
+    Ok(Done::with(value))
 }
 
 /// The kernel's log, gzipped, in base64, under the stock agent's key.

@@ -1,7 +1,10 @@
 //! The API as the control plane meets it: over TLS with the certificate of the heartbeat, on loopback.
 
 use super::*;
+use crate::boot::network::Network;
 use crate::device::Sysfs;
+use crate::inspect::Inspector;
+use crate::inspect::lldp::Neighbour;
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr};
 use tokio::net::TcpListener;
@@ -15,6 +18,15 @@ struct Served {
     server: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
+/// A card that the machine of the test does not have, as the one that the server was booted from.
+fn boot_card() -> Network {
+    Network {
+        card: "boot0".to_owned(),
+        mac: "52:54:00:c0:27:01".to_owned(),
+        address: Ipv4Addr::LOCALHOST,
+    }
+}
+
 async fn served() -> Served {
     let client = crate::home::client(None, None).unwrap();
     let agent = Agent::new(
@@ -24,6 +36,7 @@ async fn served() -> Served {
         Arc::default(),
         ThisServer {
             sysfs: Sysfs::default(),
+            inspector: Inspector::new(Sysfs::default(), Some(boot_card()), Neighbour::none()),
         },
     );
     let agent = Arc::new(agent);
@@ -171,6 +184,44 @@ async fn what_is_not_known_or_not_whole_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_inspection_that_is_asked_for_is_whole() {
+    let served = served().await;
+    let body = json!({"name": "poll.get_hardware_info", "params": {}});
+    let (_, answer) = served.post(&format!("agent_token={TOKEN}"), body).await;
+    let told = &answer["command_result"];
+    assert_eq!(told["boot"]["pxe_interface"], "52:54:00:c0:27:01");
+    assert!(told["pci_devices"].is_array(), "{told}");
+    assert!(told["cpu"]["count"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_raid_configuration_that_has_unknown_words_is_refused_by_them() {
+    let served = served().await;
+    let query = format!("wait=true&agent_token={TOKEN}");
+    let step = |args: Value, node: Value| {
+        json!({"name": "clean.execute_clean_step", "params": {
+            "step": {"step": "create_configuration", "interface": "raid", "args": args}, "node": node}})
+    };
+    for (args, node, word) in [
+        (
+            json!({"target_raid_config": {"logical_disks": [{"raid_level": "1", "size_gb": "MAX", "stripe": 1}]}}),
+            json!({}),
+            "stripe",
+        ),
+        (json!({"level": 1}), json!({}), "level"),
+        (
+            json!({}),
+            json!({"target_raid_config": {"volumes": []}}),
+            "volumes",
+        ),
+    ] {
+        let (_, answer) = served.post(&query, step(args, node)).await;
+        let message = answer["command_error"]["message"].as_str().unwrap();
+        assert!(message.contains(word), "{message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_command_at_a_time_and_the_control_plane_hears_of_its_end() {
     let served = served().await;
     let (gate, wait) = std::sync::mpsc::channel::<()>();
@@ -196,12 +247,19 @@ async fn one_command_at_a_time_and_the_control_plane_hears_of_its_end() {
     );
     let (status, busy) = served.post(&format!("agent_token={TOKEN}"), body).await;
     assert_eq!(status, 409, "{busy}");
+    let id = answer["id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(served.agent.result(id).unwrap().command_progress, None);
+    served.agent.progress.store(4096, Ordering::Relaxed);
+    let (_, running) = served
+        .get(&format!("/v1/commands/{id}?agent_token={TOKEN}"))
+        .await;
+    assert_eq!(running["command_progress"], 4096, "{running}");
     gate.send(()).unwrap();
     served.agent.beat.notified().await;
-    let id = answer["id"].as_str().unwrap().parse().unwrap();
+    let ended = served.agent.result(id).unwrap();
     assert_eq!(
-        served.agent.result(id).unwrap().command_status,
-        CommandStatus::Succeeded
+        (ended.command_status, ended.command_progress),
+        (CommandStatus::Succeeded, None)
     );
     peer.join().unwrap();
 }

@@ -1,11 +1,12 @@
 //! The server's disks: what the kernel tells of them, which is the root disk, and the calls that only disks know.
 
+pub mod arrays;
 pub mod direct;
 pub mod hints;
 pub mod ioctl;
 mod sysfs;
 
-pub use sysfs::{Sysfs, list};
+pub use sysfs::{LeftAlone, Sysfs, left_alone, list};
 
 use std::path::PathBuf;
 
@@ -16,6 +17,8 @@ pub enum Transport {
     Ata,
     Scsi,
     Virtio,
+    /// A software RAID array.
+    Md,
     Other,
 }
 
@@ -26,6 +29,7 @@ impl Transport {
             Self::Ata => "ata",
             Self::Scsi => "scsi",
             Self::Virtio => "virtio",
+            Self::Md => "md",
             Self::Other => "other",
         }
     }

@@ -1,6 +1,6 @@
 //! Reads disks out of `/sys`.
 
-use super::{Disk, Transport};
+use super::{Disk, Transport, arrays};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -58,23 +58,73 @@ impl Sysfs {
     }
 }
 
-/// All disks with a size, sorted by name: not memory, loops, CD-ROMs, media that are taken out, or parts of others.
+/// Words by which the virtual media of management controllers (AMI, iDRAC, iLO, XCC, OpenBMC) call themselves, in lower case.
+const MEDIA: [&str; 9] = [
+    "virtual", "vmedia", "ilo", "idrac", "lifc", "megarac", "gadget", "cimc", "mapped",
+];
+
+/// A medium that is no part of the server, or cannot be written: no step touches it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LeftAlone {
+    pub name: String,
+    pub reason: &'static str,
+}
+
+/// All disks with a size, sorted by name: arrays of whole disks and their members, and what can be taken out. Not memory, loops,
+/// CD-ROMs, parts of others, and what is [`left_alone`].
 pub fn list(sysfs: &Sysfs) -> io::Result<Vec<Disk>> {
     let mut disks = Vec::new();
     for entry in fs::read_dir(sysfs.path("block"))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        disks.extend(disk(sysfs, &name));
+        if why_left_alone(sysfs, &name).is_none() {
+            disks.extend(disk(sysfs, &name));
+        }
     }
     disks.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(disks)
+}
+
+/// The media that are there and that [`list`] passes over. The stock agent erases cards and sticks too, and no virtual media.
+pub fn left_alone(sysfs: &Sysfs) -> Vec<LeftAlone> {
+    let names = sysfs.names("block").into_iter();
+    names
+        .filter_map(|name| {
+            let reason = why_left_alone(sysfs, &name)?;
+            disk(sysfs, &name).map(|_| LeftAlone { name, reason })
+        })
+        .collect()
+}
+
+/// What is virtual is known by what the controller's USB device says of itself: a tenant writes a disk, and not that.
+fn why_left_alone(sysfs: &Sysfs, name: &str) -> Option<&'static str> {
+    if !arrays::is_removable(sysfs, name) {
+        return None;
+    }
+    let text = |file: &str| sysfs.text(format!("block/{name}/device/{file}"));
+    let says: String = [text("vendor"), text("model")]
+        .into_iter()
+        .flatten()
+        .map(|text| text.to_lowercase() + " ")
+        .collect();
+    let mut words = says.split(|c: char| !c.is_ascii_alphanumeric());
+    if words.any(|word| MEDIA.contains(&word)) {
+        return Some("a virtual medium of the management controller");
+    }
+    (sysfs.number(format!("block/{name}/ro")) == Some(1))
+        .then_some("a removable medium that is write-protected")
 }
 
 fn disk(sysfs: &Sysfs, name: &str) -> Option<Disk> {
     let base = format!("block/{name}");
     let at = |path: &str| format!("{base}/{path}");
     let flag = |path: &str| sysfs.number(at(path)) == Some(1);
-    // Virtual disks (loop, ram, zram, md, dm) have no device, and a path of a multipath NVMe disk is hidden.
-    if !sysfs.path(&at("device")).exists() || flag("removable") || flag("hidden") {
+    let array = arrays::array(sysfs, name);
+    let is_disk = match &array {
+        Some(array) => array.is_of_disks(),
+        // Other virtual disks (loop, ram, zram, dm) have no device, and a path of a multipath NVMe disk is hidden.
+        None => sysfs.path(&at("device")).exists() && !flag("hidden"),
+    };
+    if !is_disk {
         return None;
     }
     let size_bytes = sysfs.number(at("size"))? * SECTOR_BYTES;
@@ -82,7 +132,10 @@ fn disk(sysfs: &Sysfs, name: &str) -> Option<Disk> {
         return None;
     }
     let vendor = sysfs.text(at("device/vendor"));
-    let transport = transport(name, vendor.as_deref());
+    let transport = match array {
+        Some(_) => Transport::Md,
+        None => transport(name, vendor.as_deref()),
+    };
     Some(Disk {
         name: name.to_owned(),
         transport,
@@ -172,15 +225,27 @@ mod tests {
             ("block/sr0/device/vendor", b"QEMU\n"),
             ("block/sdb/size", b"800\n"),
             ("block/sdb/removable", b"1\n"),
-            ("block/sdb/device/vendor", b"USB\n"),
+            ("block/sdb/device/vendor", b"AMI\n"),
+            ("block/sdb/device/model", b"Virtual HDisk0\n"),
+            ("block/sdd/size", b"800\n"),
+            ("block/sdd/removable", b"1\n"),
+            ("block/sdd/ro", b"1\n"),
+            ("block/sdd/device/vendor", b"Generic\n"),
+            ("block/sde/size", b"800\n"),
+            ("block/sde/removable", b"1\n"),
+            ("block/sde/device/vendor", b"SanDisk\n"),
             ("block/sdc/size", b"0\n"),
             ("block/sdc/device/vendor", b"empty reader\n"),
         ]);
         let disks = list(&sysfs).unwrap();
         let names: Vec<&str> = disks.iter().map(|disk| disk.name.as_str()).collect();
-        assert_eq!(names, ["nvme0n1", "sda", "vda"]);
+        assert_eq!(names, ["nvme0n1", "sda", "sde", "vda"]);
+        let passed_over = left_alone(&sysfs);
+        let media: Vec<&str> = passed_over.iter().map(|medium| &*medium.name).collect();
+        assert_eq!(media, ["sdb", "sdd"], "what is not erased is told of");
+        assert!(passed_over[0].reason.contains("virtual"));
 
-        let [nvme, ata, virtio] = disks.as_slice() else {
+        let [nvme, ata, card, virtio] = disks.as_slice() else {
             panic!("{disks:?}")
         };
         assert_eq!(nvme.transport, Transport::Nvme);
@@ -192,6 +257,7 @@ mod tests {
         assert_eq!(ata.serial.as_deref(), Some("ZC1ABC"));
         assert_eq!(ata.wwn.as_deref(), Some("naa.5000c500a1b2c3d4"));
         assert!(ata.rotational);
+        assert_eq!(card.vendor.as_deref(), Some("SanDisk"));
         assert_eq!(virtio.transport, Transport::Virtio);
         assert_eq!(virtio.serial.as_deref(), Some("root-1"));
         assert_eq!(virtio.vendor, None);

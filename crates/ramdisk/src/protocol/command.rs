@@ -38,6 +38,9 @@ pub struct CommandResult {
     pub command_status: CommandStatus,
     pub command_error: Option<CommandFailure>,
     pub command_result: Option<Value>,
+    /// Bytes that were downloaded or erased so far, of a command that runs and has to do with many. Ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command_progress: Option<u64>,
     /// As the request had it. Ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<String>,

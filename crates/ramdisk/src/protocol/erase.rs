@@ -33,6 +33,9 @@ pub struct EraseRecord {
     pub serial: Option<String>,
     pub wwn: Option<String>,
     pub size_bytes: u64,
+    /// It can be taken out, and need not be there the next time.
+    #[serde(default)]
+    pub removable: bool,
     /// Each method that was tried, in order; the last one did it, or none did.
     pub attempts: Vec<EraseAttempt>,
     pub started_at_secs: u64,

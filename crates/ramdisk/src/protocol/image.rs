@@ -26,7 +26,8 @@ pub struct ImageInfo {
     /// An ISO file system, gzipped, in base64; written to a partition of its own.
     #[serde(default)]
     pub configdrive: Option<String>,
-    /// Whether the last partition is to reach to the end of the disk. Ours; the stock agent leaves it to the image.
+    /// Whether the last partition is to reach to the end of the disk, where the image has one that can. Ours; the stock agent
+    /// leaves it to the image.
     #[serde(default)]
     pub grow: bool,
 }
@@ -69,4 +70,15 @@ pub struct WriteRecord {
     pub downloaded_bytes: u64,
     /// The size of the disk that the image describes.
     pub image_bytes: u64,
+    /// What became of the last partition. `None`: it was not asked to grow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth: Option<Growth>,
+}
+
+/// How the last partition came to reach to the end of the disk, or why it does not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Growth {
+    Grown { partition: u32, size_bytes: u64 },
+    Left { reason: String },
 }

@@ -73,8 +73,11 @@ pub struct Disk {
     pub hctl: Option<String>,
     pub logical_sectors: u64,
     pub physical_sectors: u64,
-    /// `nvme`, `ata`, `scsi`, `virtio`…
+    /// `nvme`, `ata`, `scsi`, `virtio`…; `md` is an array, whose members are listed too.
     pub tran: Option<String>,
+    /// A memory card or a USB stick, which becomes the root disk only if a hint says so. Ours.
+    #[serde(default)]
+    pub removable: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

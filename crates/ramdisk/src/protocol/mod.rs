@@ -18,7 +18,10 @@
 //! - the log, with the header [`AGENT_TOKEN_HEADER`];
 //! - `mark` and `epoch` in a command, so that one whose answer was lost is not carried out twice, and none of a worker
 //!   that was overtaken is carried out at all;
+//! - `command_progress` of a command that runs, so that one that is slow is told from one that stands still;
 //! - `erase_devices` answers with an [`EraseRecord`] for each disk;
+//! - `create_configuration` answers with the arrays that were made, in the form of a node's `raid_config`;
+//! - `poll.get_hardware_info` answers with `pci_devices` and `error` of an [`Inspection`] beside the inventory's fields;
 //! - `rescue.finalize_rescue` takes `authorized_keys`.
 
 pub mod command;
@@ -29,7 +32,7 @@ pub mod step;
 
 pub use command::{CommandFailure, CommandList, CommandRequest, CommandResult, CommandStatus};
 pub use erase::{EraseAttempt, EraseMethod, EraseRecord, Verification};
-pub use image::{ImageInfo, RootDeviceHints, WriteRecord};
+pub use image::{Growth, ImageInfo, RootDeviceHints, WriteRecord};
 pub use inventory::{Inspected, Inspection, Inventory};
 pub use step::{Step, StepList};
 

@@ -1,6 +1,6 @@
 //! Starting what is on the disk: whether the firmware will find it, and the restart.
 
-use crate::device::{Disk, Sysfs};
+use crate::device::{Disk, Sysfs, arrays};
 use gptman::GPT;
 use rustix::system::{RebootCommand, reboot};
 use std::fs::File;
@@ -27,6 +27,37 @@ pub enum BootError {
         "the server's firmware is BIOS, but the image on {disk} has no boot code: use an image for BIOS, or set the server to UEFI"
     )]
     NoBootCode { disk: String },
+    #[error(
+        "no firmware can start what is on the array {array} ({level}, metadata {metadata}): make the root volume RAID 1 by the step \
+         create_configuration, or name a disk by a root device hint"
+    )]
+    Array {
+        array: String,
+        level: String,
+        metadata: String,
+    },
+}
+
+impl BootError {
+    /// The type of the error, in the stock agent's words: whether the image is at fault.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NoEsp { .. } | Self::NoBootCode { .. } => "InvalidImage",
+            Self::Read { .. } | Self::Array { .. } => "CommandExecutionError",
+        }
+    }
+}
+
+/// Refuses an array that firmware, which finds but its members, cannot start a system from; see `steps::raid`.
+pub fn check_array(sysfs: &Sysfs, disk: &Disk) -> Result<(), BootError> {
+    match arrays::array(sysfs, &disk.name) {
+        Some(array) if !array.is_read_by_firmware() => Err(BootError::Array {
+            array: array.name,
+            level: array.level,
+            metadata: array.metadata,
+        }),
+        _ => Ok(()),
+    }
 }
 
 pub fn is_uefi(sysfs: &Sysfs) -> bool {
@@ -83,6 +114,32 @@ pub fn power_off() -> io::Result<()> {
 mod tests {
     use super::*;
     use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn firmware_starts_raid_1_and_no_other_level() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("block/md0/size", "8");
+        write("block/md0/md/metadata_version", "1.0");
+        write("block/md0/slaves/sda/size", "8");
+        write("block/sda/size", "9");
+        let sysfs = Sysfs::new(root.path());
+        let check = |level: &str| {
+            write("block/md0/md/level", level);
+            let disks = crate::device::list(&sysfs).unwrap();
+            check_array(&sysfs, &disks[0])
+        };
+        assert!(check("raid1").is_ok());
+        let refused = check("raid5").unwrap_err().to_string();
+        assert!(
+            refused.contains("md0 (raid5, metadata 1.0)") && refused.contains("RAID 1"),
+            "{refused}"
+        );
+    }
 
     #[test]
     fn firmware_finds_a_loader_or_is_told_that_there_is_none() {

@@ -10,6 +10,10 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 const BLOCK_BYTES: usize = 4 << 20;
+/// A partner that says nothing for so long is gone.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How often a partner that is not there is looked for.
+const KNOCK: Duration = Duration::from_millis(200);
 
 #[derive(Debug, thiserror::Error)]
 pub enum BurnInError {
@@ -33,6 +37,10 @@ pub enum BurnInError {
     },
     #[error("the network's burn-in needs a role: listen, or connect with a partner's address")]
     NoPartner,
+    #[error(
+        "the partner {partner} did not come within {seconds} seconds: run burnin_network on it at the same time, or give more seconds"
+    )]
+    NoShow { partner: String, seconds: u64 },
     #[error("the connection to the partner broke")]
     Network(#[source] io::Error),
     #[error(
@@ -52,16 +60,18 @@ pub struct BurnIn {
 
 /// `args` of the steps.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Options {
-    /// How long; a day is usual for a new server.
+    /// How long; a day is usual for a new server. The partner of a network's burn-in is waited for as long, before it begins.
     #[serde(default = "a_minute")]
     pub seconds: u64,
     /// Of the free memory.
     #[serde(default = "most")]
     pub percent: u64,
-    /// The network: where the partner, which runs the same step with `listen`, waits.
+    /// The network: where the partner, which runs the same step with `listen`, waits. With `listen`: from where alone it may come.
     #[serde(default)]
     pub partner: Option<SocketAddr>,
+    /// The network: where this server waits for a partner.
     #[serde(default)]
     pub listen: Option<SocketAddr>,
 }
@@ -227,18 +237,77 @@ fn one_disk(disk: &Disk, until: Instant) -> Result<u64, BurnInError> {
 /// Sends patterns to a partner, which sends them back.
 pub fn network(options: &Options) -> Result<BurnIn, BurnInError> {
     match (options.listen, options.partner) {
-        (Some(address), _) => {
+        (Some(address), partner) => {
             let listener = TcpListener::bind(address).map_err(BurnInError::Network)?;
-            let (stream, _) = listener.accept().map_err(BurnInError::Network)?;
+            let stream = await_partner(&listener, partner, options)?;
             let bytes = echo(stream).map_err(BurnInError::Network)?;
             Ok(options.done("network", bytes))
         }
-        (None, Some(partner)) => {
-            let stream = TcpStream::connect(partner).map_err(BurnInError::Network)?;
-            talk(stream, options)
-        }
+        (None, Some(partner)) => talk(reach_partner(partner, options)?, options),
         (None, None) => Err(BurnInError::NoPartner),
     }
+}
+
+/// Takes the first connection, if it is the partner's. A listener alone would wait for ever.
+fn await_partner(
+    listener: &TcpListener,
+    partner: Option<SocketAddr>,
+    options: &Options,
+) -> Result<TcpStream, BurnInError> {
+    let until = options.until();
+    listener
+        .set_nonblocking(true)
+        .map_err(BurnInError::Network)?;
+    loop {
+        match listener.accept() {
+            Ok((stream, from)) if partner.is_none_or(|partner| partner.ip() == from.ip()) => {
+                stream
+                    .set_nonblocking(false)
+                    .map_err(BurnInError::Network)?;
+                return with_patience(stream);
+            }
+            // Somebody else's.
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if Instant::now() >= until {
+                    let named = partner.map(|partner| partner.ip().to_string());
+                    let at = listener.local_addr().map_err(BurnInError::Network)?;
+                    return Err(BurnInError::NoShow {
+                        partner: named.unwrap_or_else(|| format!("that should connect to {at}")),
+                        seconds: options.seconds,
+                    });
+                }
+                std::thread::park_timeout(KNOCK);
+            }
+            Err(error) => return Err(BurnInError::Network(error)),
+        }
+    }
+}
+
+/// Connects; a partner that boots more slowly is tried again.
+fn reach_partner(partner: SocketAddr, options: &Options) -> Result<TcpStream, BurnInError> {
+    let until = options.until();
+    loop {
+        match TcpStream::connect_timeout(&partner, SILENCE) {
+            Ok(stream) => return with_patience(stream),
+            Err(error) if Instant::now() >= until => {
+                tracing::warn!("{partner}: {error}");
+                return Err(BurnInError::NoShow {
+                    partner: partner.to_string(),
+                    seconds: options.seconds,
+                });
+            }
+            Err(_) => std::thread::park_timeout(KNOCK),
+        }
+    }
+}
+
+fn with_patience(stream: TcpStream) -> Result<TcpStream, BurnInError> {
+    stream
+        .set_read_timeout(Some(SILENCE))
+        .and_then(|()| stream.set_write_timeout(Some(SILENCE)))
+        .map_err(BurnInError::Network)?;
+    Ok(stream)
 }
 
 fn echo(mut stream: TcpStream) -> io::Result<u64> {
@@ -317,5 +386,36 @@ mod tests {
         }
         let nobody = short(serde_json::json!({}));
         assert!(matches!(network(&nobody), Err(BurnInError::NoPartner)));
+    }
+
+    #[test]
+    fn a_partner_that_does_not_come_is_named() {
+        let alone = |options: serde_json::Value| network(&short(options)).unwrap_err().to_string();
+        let text = alone(serde_json::json!({"seconds": 0, "listen": "127.0.0.1:0"}));
+        assert!(text.contains("should connect to 127.0.0.1:"), "{text}");
+        let text = alone(
+            serde_json::json!({"seconds": 0, "listen": "127.0.0.1:0", "partner": "192.0.2.7:5201"}),
+        );
+        assert!(text.contains("192.0.2.7 did not come"), "{text}");
+        // A port that was free a moment ago.
+        let gone = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let text = alone(serde_json::json!({"seconds": 0, "partner": gone}));
+        assert!(text.contains(&gone.to_string()), "{text}");
+    }
+
+    #[test]
+    fn only_the_partner_is_taken_for_the_partner() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stranger = TcpStream::connect(address).unwrap();
+        let options = short(serde_json::json!({"seconds": 0}));
+        let elsewhere = "192.0.2.7:5201".parse().ok();
+        assert!(await_partner(&listener, elsewhere, &options).is_err());
+        drop(stranger);
+        let _partner = TcpStream::connect(address).unwrap();
+        assert!(await_partner(&listener, Some(address), &options).is_ok());
     }
 }

@@ -1,6 +1,7 @@
 //! What is broken about one node, on order.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,16 +44,19 @@ struct Rule {
 
 /// The faults of a node. A request meets the first that is for it.
 #[derive(Default)]
-pub(super) struct Faults(Mutex<VecDeque<Rule>>);
+pub(super) struct Faults {
+    rules: Mutex<VecDeque<Rule>>,
+    met: AtomicU64,
+}
 
 impl Faults {
     pub(super) fn add(&self, fault: Fault, on: On, times: Option<u32>) {
-        let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         rules.push_back(Rule { fault, on, times });
     }
 
     pub(super) fn mend(&self) {
-        let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         rules.clear();
     }
 
@@ -72,10 +76,11 @@ impl Faults {
     }
 
     fn take(&self, is_for: impl Fn(&Rule) -> bool) -> Option<Fault> {
-        let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         let index = rules.iter().position(is_for)?;
         let rule = rules.get_mut(index)?;
         let fault = rule.fault.clone();
+        self.met.fetch_add(1, Ordering::Relaxed);
         if let Some(times) = &mut rule.times {
             *times = times.saturating_sub(1);
             if *times == 0 {
@@ -85,7 +90,14 @@ impl Faults {
         Some(fault)
     }
 
+    pub(super) fn met(&self) -> u64 {
+        self.met.load(Ordering::Relaxed)
+    }
+
     pub(super) fn left(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.rules
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 }

@@ -82,6 +82,11 @@ impl RedfishNode {
         self.faults.left()
     }
 
+    /// How many requests met a fault so far.
+    pub fn faults_met(&self) -> u64 {
+        self.faults.met()
+    }
+
     /// How often it was booted.
     pub fn boots(&self) -> u64 {
         self.look(|server| server.boots)

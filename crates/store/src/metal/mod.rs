@@ -10,6 +10,7 @@ pub mod inspection_rule;
 pub mod lease;
 pub mod node;
 pub mod offer;
+pub mod order_span;
 pub mod port;
 pub mod port_group;
 pub mod runbook;

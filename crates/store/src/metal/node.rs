@@ -81,9 +81,18 @@ pub struct Node {
     /// While it is booted into the ramdisk, or its ramdisk works.
     #[serde(default)]
     pub boot: Option<RamdiskBoot>,
-    /// Deployments that failed since the last one that went well.
+    /// Deployments that failed since the last one that went well, but for those that failed for their image.
     #[serde(default)]
     pub failures: u32,
+    /// The server was off when work under its instance began (service, rescue), and is left off at the end.
+    #[serde(default)]
+    pub found_off: bool,
+    /// The image of this deployment is on the disk: the steps that are left come after it.
+    #[serde(default)]
+    pub image_written: bool,
+    /// The last deployment failed for its image, so it would on any server of the kind.
+    #[serde(default)]
+    pub image_unfit: bool,
     #[serde(flatten)]
     pub standard: Standard,
 }

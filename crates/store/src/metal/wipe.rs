@@ -23,6 +23,9 @@ pub struct WipedDisk {
     pub size_bytes: u64,
     /// `nvme format`, `ata secure erase`, `overwrite`, `simulated`, …
     pub method: String,
+    /// It can be taken out, and need not be there the next time.
+    #[serde(default)]
+    pub removable: bool,
 }
 
 impl Record for Wipe {

@@ -84,6 +84,7 @@ impl Served for NodeAllocation {
         ("resource_class", "resource_class"),
         ("state", "state"),
         ("owner", "owner"),
+        ("last_error", "/last_error"),
     ];
 
     fn document(&self, base: &str) -> Map<String, Value> {

@@ -1,6 +1,6 @@
 //! `/drivers`: which hardware this cloud can speak to.
 
-use super::kit::links;
+use super::kit::{chosen, links, named_fields};
 use super::version::Version;
 use crate::app::App;
 use crate::auth::Caller;
@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use corten_model::refusal::Refusal;
 use corten_operations::metal::conductor::{self, Conductor};
 use corten_operations::metal::driver::{self, Driver, KINDS};
-use corten_operations::metal::management::LOGICAL_DISK;
+use corten_operations::metal::raid::LOGICAL_DISK;
 use serde_json::{Map, Value, json};
 
 pub fn routes() -> Router<App> {
@@ -24,7 +24,6 @@ pub fn routes() -> Router<App> {
             "/drivers/{driver}/raid/logical_disk_properties",
             get(logical_disk),
         )
-        .route("/drivers/{driver}/vendor_passthru/methods", get(methods))
 }
 
 fn view(version: Version, base: &str, driver: &Driver, hosts: &[String], all: bool) -> Value {
@@ -62,6 +61,15 @@ fn view(version: Version, base: &str, driver: &Driver, hosts: &[String], all: bo
     view
 }
 
+/// The attributes that a request names.
+fn fields(version: Version, params: &Params) -> Result<Option<Vec<String>>, Refusal> {
+    let fields = named_fields(params);
+    if fields.is_some() {
+        version.acceptable_from(77, "The parameter 'fields' of drivers")?;
+    }
+    Ok(fields)
+}
+
 async fn hosts(app: &App) -> Answer<Vec<String>> {
     let all = conductor::alive(&app.cx).await?;
     Ok(all
@@ -79,6 +87,14 @@ async fn index(
 ) -> Answer<Json<Value>> {
     let found = driver::list(&app.cx, &actor)?;
     let detail = params.truth("detail")?;
+    let fields = fields(version, &params)?;
+    if fields.is_some() && detail == Some(true) {
+        return Err(Refusal::invalid(
+            "Can not specify ?detail=True and fields in the same request.",
+        )
+        .into());
+    }
+    let all = detail == Some(true) || fields.is_some();
     if detail.is_some() || params.get("type").is_some() {
         version.acceptable_from(30, "The parameters 'type' and 'detail'")?;
     }
@@ -93,11 +109,12 @@ async fn index(
         }
     };
     let hosts = hosts(&app).await?;
-    let views: Vec<_> = found
+    let views = found
         .into_iter()
         .filter(|_| !none)
-        .map(|driver| view(version, &base, driver, &hosts, detail == Some(true)))
-        .collect();
+        .map(|driver| view(version, &base, driver, &hosts, all))
+        .map(|view| chosen(view, fields.as_deref(), "driver"))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(Json(json!({ "drivers": views })))
 }
 
@@ -106,10 +123,13 @@ async fn show(
     Caller(actor): Caller,
     version: Version,
     BaseUrl(base): BaseUrl,
+    params: Params,
     Path(name): Path<String>,
 ) -> Answer<Json<Value>> {
     let found = driver::show(&app.cx, &actor, &name)?;
-    Ok(Json(view(version, &base, found, &hosts(&app).await?, true)))
+    let fields = fields(version, &params)?;
+    let view = view(version, &base, found, &hosts(&app).await?, true);
+    Ok(Json(chosen(view, fields.as_deref(), "driver")?))
 }
 
 fn described(list: impl Iterator<Item = driver::Property>) -> Json<Value> {
@@ -143,13 +163,4 @@ async fn logical_disk(
         .into());
     }
     Ok(described(LOGICAL_DISK.iter().copied()))
-}
-
-async fn methods(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    Path(name): Path<String>,
-) -> Answer<Json<Value>> {
-    driver::methods(&app.cx, &actor, &name)?;
-    Ok(Json(json!({})))
 }

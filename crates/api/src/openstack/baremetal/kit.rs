@@ -6,7 +6,7 @@ use crate::params::{Params, parse_truth};
 use corten_model::ids::InvalidId;
 use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
-use corten_operations::metal::{Ident, Page};
+use corten_operations::metal::{Ident, Page, SortBy};
 use corten_store::metal::{Object, Standard};
 use corten_store::record::Direction;
 use serde_json::{Map, Value, json};
@@ -179,6 +179,29 @@ pub fn document(value: Value, standard: &Standard) -> Map<String, Value> {
     document
 }
 
+/// The attributes that the parameters name.
+pub fn named_fields(params: &Params) -> Option<Vec<String>> {
+    let names = params.get("fields")?.split(',').map(str::trim);
+    let names = names.filter(|name| !name.is_empty());
+    Some(names.map(str::to_owned).collect())
+}
+
+/// What a request is shown of a view that holds all that there is in its version; the links always.
+pub fn chosen(mut view: Value, fields: Option<&[String]>, one: &str) -> Result<Value, Refusal> {
+    let (Some(fields), Some(document)) = (fields, view.as_object_mut()) else {
+        return Ok(view);
+    };
+    if let Some(unknown) = fields.iter().find(|field| !document.contains_key(*field)) {
+        let known: Vec<_> = document.keys().map(String::as_str).collect();
+        return Err(Refusal::invalid(format!(
+            "Field(s) \"{unknown}\" are not valid for a {one}. Those that are: {}.",
+            known.join(", ")
+        )));
+    }
+    document.retain(|field, _| field == "links" || fields.contains(field));
+    Ok(view)
+}
+
 /// Where a resource is, with its version and without.
 pub fn links(base: &str, path: &str) -> Value {
     json!([
@@ -189,7 +212,8 @@ pub fn links(base: &str, path: &str) -> Value {
 
 const LIMIT_MAX: usize = 1000;
 
-/// Attributes that a list can be sorted by, with their columns.
+/// Attributes that a list can be sorted by, with their columns; of one without a column, its place in the record, which
+/// begins with a slash.
 pub type SortKeys = &'static [(&'static str, &'static str)];
 
 /// How much the parameters of a list want of each.
@@ -216,46 +240,60 @@ pub fn wanted(
 
 /// The page that the parameters ask for.
 pub fn page(params: &Params, sort_keys: SortKeys) -> Result<Page, Refusal> {
-    let limit = match params.count("limit")? {
-        Some(0) => return Err(Refusal::invalid("Limit must be positive")),
-        Some(limit) => limit.min(LIMIT_MAX),
-        None => LIMIT_MAX,
-    };
-    let direction = match params.get("sort_dir") {
-        None | Some("asc") => Direction::Ascending,
-        Some("desc") => Direction::Descending,
-        Some(other) => {
-            return Err(Refusal::invalid(format!(
-                "Invalid sort direction: {other}. Acceptable values are 'asc' or 'desc'"
-            )));
-        }
-    };
     let sort = match params.get("sort_key") {
         None | Some("id") => None,
-        Some(key) => Some(sort_column(key, sort_keys)?),
+        Some(key) => Some(sort_by(key, sort_keys)?),
     };
     Ok(Page {
         marker: params.get("marker").map(Ident::id),
-        limit,
+        limit: limit(params)?,
         sort,
-        direction,
+        direction: direction(params)?,
     })
 }
 
-fn sort_column(key: &str, sort_keys: SortKeys) -> Result<&'static str, Refusal> {
+/// How many the parameters ask for at most.
+pub fn limit(params: &Params) -> Result<usize, Refusal> {
+    match params.count("limit")? {
+        Some(0) => Err(Refusal::invalid("Limit must be positive")),
+        Some(limit) => Ok(limit.min(LIMIT_MAX)),
+        None => Ok(LIMIT_MAX),
+    }
+}
+
+/// Which way the parameters have a list sorted.
+pub fn direction(params: &Params) -> Result<Direction, Refusal> {
+    match params.get("sort_dir") {
+        None | Some("asc") => Ok(Direction::Ascending),
+        Some("desc") => Ok(Direction::Descending),
+        Some(other) => Err(Refusal::invalid(format!(
+            "Invalid sort direction: {other}. Acceptable values are 'asc' or 'desc'"
+        ))),
+    }
+}
+
+/// A list cannot be sorted by this.
+pub fn no_sort_key<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> Refusal {
+    let known: Vec<_> = known.into_iter().collect();
+    Refusal::invalid(format!(
+        "The sort_key value \"{key}\" is an invalid field for sorting. Those that are valid: {}.",
+        known.join(", ")
+    ))
+}
+
+fn sort_by(key: &str, sort_keys: SortKeys) -> Result<SortBy, Refusal> {
     let common = [
         ("uuid", "id"),
         ("created_at", "created_at"),
         ("updated_at", "updated_at"),
     ];
-    common
-        .iter()
-        .chain(sort_keys)
+    let known = || common.iter().chain(sort_keys);
+    let (_, place) = known()
         .find(|(name, _)| *name == key)
-        .map(|(_, column)| *column)
-        .ok_or_else(|| {
-            Refusal::invalid(format!(
-                "The sort_key value \"{key}\" is an invalid field for sorting"
-            ))
-        })
+        .ok_or_else(|| no_sort_key(key, known().map(|(name, _)| *name)))?;
+    Ok(if place.starts_with('/') {
+        SortBy::Place(place)
+    } else {
+        SortBy::Column(place)
+    })
 }

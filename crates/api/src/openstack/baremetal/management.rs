@@ -1,18 +1,19 @@
 //! `/nodes/{node}/management` and `/nodes/{node}/vmedia`: boot device, indicators, interrupt, virtual media.
 
-use super::kit::{Values, ident, ident_since};
+use super::kit::{Values, ident, ident_since, links};
 use super::version::{Since, Version};
 use crate::app::App;
 use crate::auth::Caller;
-use crate::body::Body;
-use crate::params::Params;
+use crate::body::{self, Body};
+use crate::params::{BaseUrl, Params};
 use crate::problem::Answer;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, put};
 use axum::{Json, Router};
-use corten_bmc::{BootDevice, Indicator, Lasting, Media, MediaKind};
+use bytes::Bytes;
+use corten_bmc::{BootDevice, Indicator, Lasting, Media, MediaKind, MediaSlot};
 use corten_model::refusal::Refusal;
 use corten_operations::metal::{access, management};
 use serde_json::{Map, Value, json};
@@ -23,14 +24,17 @@ pub fn routes() -> Router<App> {
         .route(boot, get(boot_device).put(set_boot_device))
         .route(&format!("{boot}/supported"), get(supported))
         .route("/nodes/{node}/management/inject_nmi", put(inject_nmi))
-        .route("/nodes/{node}/management/indicators", get(components))
+        .route("/nodes/{node}/management/indicators", get(indicators))
         .route(
             "/nodes/{node}/management/indicators/{place}",
             get(indicator).put(set_indicator),
         )
         .route(
             "/nodes/{node}/vmedia",
-            put(no_such_method).post(attach_media).delete(detach_media),
+            get(media)
+                .put(no_such_method)
+                .post(attach_media)
+                .delete(detach_media),
         )
 }
 
@@ -116,38 +120,39 @@ async fn inject_nmi(
 const COMPONENT: &str = "system";
 const LIGHT: &str = "led";
 
-fn light() -> Value {
-    json!({"readonly": false, "states": ["ON", "OFF", "BLINKING"]})
-}
-
-async fn components(
+async fn indicators(
     State(app): State<App>,
     Caller(actor): Caller,
     _: Since<63>,
     version: Version,
+    BaseUrl(base): BaseUrl,
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let node = access::read_node(&app.cx, &actor, &ident(version, &id)).await?;
     let own = node.driver_part("management") != "ipmitool";
-    let found: Vec<_> = Some(json!({"name": COMPONENT, "links": []}))
-        .filter(|_| own)
-        .into_iter()
-        .collect();
-    Ok(Json(json!({ "components": found })))
+    let name = format!("{LIGHT}@{COMPONENT}");
+    let light = json!({
+        "name": name,
+        "component": COMPONENT,
+        "readonly": false,
+        "states": ["ON", "OFF", "BLINKING"],
+        "links": links(&base, &format!("nodes/{id}/management/indicators/{name}")),
+    });
+    let found: Vec<_> = Some(light).filter(|_| own).into_iter().collect();
+    Ok(Json(json!({ "indicators": found })))
 }
 
-/// `led@system`; the component alone lists what it has.
-fn place(text: &str) -> Result<Option<&str>, Refusal> {
-    let (light, component) = match text.split_once('@') {
-        Some((light, component)) => (Some(light), component),
-        None => (None, text),
-    };
-    if component == COMPONENT && light.is_none_or(|light| light == LIGHT) {
-        return Ok(light);
+/// Refuses any other indicator than `led@system`.
+fn check_place(text: &str) -> Result<(), Refusal> {
+    match text.split_once('@') {
+        None => Err(Refusal::invalid(format!(
+            "Malformed indicator name \"{text}\": it is {LIGHT}@{COMPONENT}, the light and what it is on."
+        ))),
+        Some((LIGHT, COMPONENT)) => Ok(()),
+        Some(_) => Err(Refusal::not_found(format!(
+            "There is no indicator {text}: a server has {LIGHT}@{COMPONENT}."
+        ))),
     }
-    Err(Refusal::not_found(format!(
-        "There is no indicator {text}: a server has {LIGHT}@{COMPONENT}."
-    )))
 }
 
 async fn indicator(
@@ -159,11 +164,7 @@ async fn indicator(
     let named = ident(version, &id);
     access::read_node(&app.cx, &actor, &named).await?;
     version.exists_from(63)?;
-    if place(&text)?.is_none() {
-        let mut light = light();
-        light["name"] = LIGHT.into();
-        return Ok(Json(json!({ "indicators": [light] })));
-    }
+    check_place(&text)?;
     let state = management::indicator(&app.cx, &actor, &named).await?;
     let word = match state {
         Indicator::Off => "OFF",
@@ -183,9 +184,7 @@ async fn set_indicator(
     let named = ident(version, &id);
     access::may_write(&app.cx, &actor, &named).await?;
     version.exists_from(63)?;
-    if place(&text)?.is_none() {
-        return Err(Refusal::not_found(format!("Name the indicator: {LIGHT}@{COMPONENT}.")).into());
-    }
+    check_place(&text)?;
     let indicator = match Values(body).required_text("state")?.as_str() {
         "OFF" => Indicator::Off,
         "ON" => Indicator::Lit,
@@ -225,6 +224,39 @@ async fn no_such_method(
     StatusCode::METHOD_NOT_ALLOWED.into_response()
 }
 
+/// The words of Redfish, which Ironic hands on.
+fn media_type(kind: MediaKind) -> &'static str {
+    match kind {
+        MediaKind::Cdrom => "CD",
+        MediaKind::Floppy => "Floppy",
+        MediaKind::Usb => "USBStick",
+    }
+}
+
+async fn media(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    _: Since<93>,
+    version: Version,
+    Path(id): Path<String>,
+) -> Answer<Json<Value>> {
+    let slots = management::media(&app.cx, &actor, &ident(version, &id)).await?;
+    let slots: Vec<_> = slots
+        .into_iter()
+        .map(|slot| {
+            let MediaSlot {
+                id: _,
+                kinds,
+                inserted,
+                image,
+            } = slot;
+            let types: Vec<_> = kinds.into_iter().map(media_type).collect();
+            json!({"media_types": types, "inserted": inserted, "image": image})
+        })
+        .collect();
+    Ok(Json(Value::Array(slots)))
+}
+
 async fn attach_media(
     State(app): State<App>,
     Caller(actor): Caller,
@@ -261,15 +293,31 @@ async fn detach_media(
     version: Version,
     params: Params,
     Path(id): Path<String>,
+    sent: Bytes,
 ) -> Answer<StatusCode> {
-    let asked = params.get("device_types").or(params.get("device_type"));
-    let kinds = match asked {
-        None => vec![MediaKind::Cdrom],
-        Some(words) => words
-            .split(',')
-            .map(|word| kind(word.trim()))
-            .collect::<Result<_, _>>()?,
+    let named = ident(version, &id);
+    access::may_write(&app.cx, &actor, &named).await?;
+    // Some clients send the types as a body.
+    let told = match sent.is_empty() {
+        true => Map::new(),
+        false => body::parse(&sent)?,
     };
-    management::detach_media(&app.cx, &actor, &ident(version, &id), &kinds).await?;
+    let told = match told.get("device_types") {
+        Some(Value::Array(words)) => {
+            let words: Vec<_> = words.iter().filter_map(Value::as_str).collect();
+            Some(words.join(","))
+        }
+        Some(Value::String(words)) => Some(words.clone()),
+        _ => None,
+    };
+    let asked = params.get("device_types").or(params.get("device_type"));
+    let kinds = match asked.or(told.as_deref()) {
+        None => None,
+        Some(words) => {
+            let words = words.split(',').map(|word| kind(word.trim()));
+            Some(words.collect::<Result<Vec<_>, _>>()?)
+        }
+    };
+    management::detach_media(&app.cx, &actor, &named, kinds.as_deref()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

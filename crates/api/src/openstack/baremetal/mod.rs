@@ -11,13 +11,18 @@ mod kit;
 mod management;
 mod node_boots;
 mod node_edit;
+mod node_event_log;
+mod node_history;
 mod node_parts;
+mod node_settings;
 mod node_states;
 mod node_view;
 mod nodes;
+mod passthru;
 mod patch;
 mod portgroups;
 mod ports;
+mod query;
 mod ramdisk;
 mod runbooks;
 mod schema;
@@ -44,7 +49,11 @@ pub fn routes() -> Router<App> {
         .merge(nodes::routes())
         .merge(node_states::routes())
         .merge(node_parts::routes())
+        .merge(node_history::routes())
+        .merge(node_settings::routes())
+        .merge(passthru::routes())
         .merge(node_boots::routes())
+        .merge(node_event_log::routes())
         .merge(management::routes())
         .merge(ports::routes())
         .merge(portgroups::routes())
@@ -58,6 +67,7 @@ pub fn routes() -> Router<App> {
         .merge(volume::routes())
         .merge(ramdisk::routes())
         .merge(events::routes())
+        .layer(from_fn(query::check))
         .layer(from_fn(version::negotiate));
     let router = Router::new()
         .route("/", get(root_document))

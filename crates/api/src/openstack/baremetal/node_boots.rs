@@ -78,6 +78,7 @@ fn disk(disk: WipedDisk) -> Value {
         serial,
         size_bytes,
         method,
+        removable,
     } = disk;
-    json!({"serial": serial, "size_bytes": size_bytes, "method": method})
+    json!({"serial": serial, "size_bytes": size_bytes, "method": method, "removable": removable})
 }

@@ -1,26 +1,20 @@
-//! What a node's record says in pages of their own: maintenance, validation, traits, VIFs, history, inventory, firmware,
-//! BIOS settings.
+//! What a node's record says in pages of their own: maintenance, validation, traits, VIFs, inventory.
 
-use super::kit::{Values, date, ident, ident_since, links};
+use super::kit::{Values, ident};
 use super::version::{Since, Version};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Body;
-use crate::params::{BaseUrl, Params};
 use crate::problem::Answer;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{delete as del, get, put};
 use axum::{Json, Router};
-use corten_model::lifecycle::node::{NodeStateKind, ProvisionState};
 use corten_model::refusal::Refusal;
-use corten_operations::metal::conductor::Assignment;
 use corten_operations::metal::driver::KINDS;
-use corten_operations::metal::watch::POWER_FAILURE;
-use corten_operations::metal::{access, node, traits, validate, vif};
-use corten_store::metal::node::POWER_SUBJECT;
-use corten_store::transitions::Transition;
+use corten_operations::metal::vif::{self, Onto};
+use corten_operations::metal::{access, node, traits, validate};
 use serde_json::{Map, Value, json};
 
 pub fn routes() -> Router<App> {
@@ -43,13 +37,7 @@ pub fn routes() -> Router<App> {
             get(list_vifs).post(attach_vif).delete(no_vif),
         )
         .route("/nodes/{node}/vifs/{vif}", del(detach_vif))
-        .route("/nodes/{node}/history", get(history))
-        .route("/nodes/{node}/history/{event}", get(history_event))
         .route("/nodes/{node}/inventory", get(inventory))
-        .route("/nodes/{node}/firmware", get(firmware))
-        .route("/nodes/{node}/bios", get(bios))
-        .route("/nodes/{node}/bios/{setting}", get(bios_setting))
-        .route("/nodes/{node}/vendor_passthru/methods", get(methods))
 }
 
 async fn set_maintenance(
@@ -186,9 +174,29 @@ async fn attach_vif(
 ) -> Answer<StatusCode> {
     let named = ident(version, &id);
     access::may_operate(&app.cx, &actor, &named).await?;
-    let vif = Values(body).required_text("id")?;
-    vif::attach(&app.cx, &actor, &named, &vif).await?;
+    let mut body = Values(body);
+    let vif = body.required_text("id")?;
+    let onto = onto(&mut body, version)?;
+    vif::attach(&app.cx, &actor, &named, &vif, &onto).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The card that a request names, from 1.67 on.
+fn onto(body: &mut Values, version: Version) -> Result<Onto, Refusal> {
+    let (port, group) = (body.text("port_uuid")?, body.text("portgroup_uuid")?);
+    if (port.is_some() || group.is_some()) && !version.at_least(67) {
+        return Err(Refusal::invalid(
+            "port_uuid and portgroup_uuid are known from version 1.67 on: ask for it, or leave them out.",
+        ));
+    }
+    match (port, group) {
+        (Some(_), Some(_)) => Err(Refusal::invalid(
+            "port_uuid and portgroup_uuid are both given: a VIF is attached to one of them.",
+        )),
+        (Some(port), None) => Ok(Onto::Port(port)),
+        (None, Some(group)) => Ok(Onto::PortGroup(group)),
+        (None, None) => Ok(Onto::Free),
+    }
 }
 
 async fn detach_vif(
@@ -214,104 +222,6 @@ async fn no_vif(
     Err(Refusal::invalid("Which VIF is to be detached is not said: name it in the path.").into())
 }
 
-/// One change of state as an event of a node's history.
-fn event(
-    version: Version,
-    base: &str,
-    id: &str,
-    conductor: Option<&str>,
-    transition: &Transition,
-    detailed: bool,
-) -> Value {
-    let state = transition.to.parse::<ProvisionState>().ok();
-    let failed = state.and_then(|state| state.row()).map(|row| row.kind)
-        == Some(NodeStateKind::Failed)
-        || transition.to == POWER_FAILURE;
-    let from = transition.from.as_deref().unwrap_or("nothing");
-    let mut view = json!({
-        "uuid": transition.id,
-        "created_at": date(Some(transition.at)),
-        "severity": if failed { "ERROR" } else { "INFO" },
-        "event": format!("{from} to {}: {}", transition.to, transition.why),
-        "links": links(base, &format!("nodes/{id}/history/{}", transition.id)),
-    });
-    if detailed {
-        let is_power = transition.subject_kind == POWER_SUBJECT;
-        view["event_type"] = if is_power { "power" } else { "provision" }.into();
-        view["conductor"] = json!(conductor);
-        view["user"] = json!(transition.origin.user_id);
-        view["updated_at"] = Value::Null;
-        if version.at_least(113) {
-            view["request_id"] = json!(transition.origin.request_id);
-        }
-        if version.at_least(115) {
-            view["duration_seconds"] = json!(transition.lasted_micros / 1_000_000);
-        }
-    }
-    view
-}
-
-async fn history(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    _: Since<78>,
-    version: Version,
-    BaseUrl(base): BaseUrl,
-    params: Params,
-    Path(id): Path<String>,
-) -> Answer<Json<Value>> {
-    let named = ident(version, &id);
-    let found = node::history(&app.cx, &actor, &named).await?;
-    let node = access::read_node(&app.cx, &actor, &named).await?;
-    let conductors = Assignment::read(&app.cx).await?;
-    let detailed = params.truth("detail")?.unwrap_or_default();
-    let limit = params
-        .count("limit")?
-        .filter(|limit| *limit > 0)
-        .unwrap_or(1000);
-    let marker = params.get("marker");
-    let after = match marker {
-        None => 0,
-        Some(marker) => found
-            .iter()
-            .position(|event| event.id.to_string() == marker)
-            .map(|index| index + 1)
-            .ok_or_else(|| Refusal::invalid(format!("The marker {marker} is no event.")))?,
-    };
-    let page: Vec<_> = found.iter().skip(after).take(limit).collect();
-    let views: Vec<_> = page
-        .iter()
-        .map(|one| event(version, &base, &id, conductors.of(node.id), one, detailed))
-        .collect();
-    let mut answer = json!({ "history": views });
-    if let Some(last) = page.last().filter(|_| after + page.len() < found.len()) {
-        let last = last.id.to_string();
-        let query = params.with(&[("marker", Some(&last))]);
-        answer["next"] = format!("{base}/baremetal/v1/nodes/{id}/history?{query}").into();
-    }
-    Ok(Json(answer))
-}
-
-async fn history_event(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    _: Since<78>,
-    version: Version,
-    BaseUrl(base): BaseUrl,
-    Path((id, wanted)): Path<(String, String)>,
-) -> Answer<Json<Value>> {
-    let named = ident(version, &id);
-    let found = node::history(&app.cx, &actor, &named).await?;
-    let node = access::read_node(&app.cx, &actor, &named).await?;
-    let conductors = Assignment::read(&app.cx).await?;
-    let one = found
-        .iter()
-        .find(|event| event.id.to_string() == wanted)
-        .ok_or_else(|| Refusal::no_such("Node history record", &wanted))?;
-    let conductor = conductors.of(node.id);
-    Ok(Json(event(version, &base, &id, conductor, one, true)))
-}
-
 async fn inventory(
     State(app): State<App>,
     Caller(actor): Caller,
@@ -330,81 +240,4 @@ async fn inventory(
         "inventory": inventory,
         "plugin_data": node.inspection.plugin_data.unwrap_or_else(|| json!({})),
     })))
-}
-
-async fn firmware(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    _: Since<86>,
-    version: Version,
-    Path(id): Path<String>,
-) -> Answer<Json<Value>> {
-    let node = access::read_node(&app.cx, &actor, &ident(version, &id)).await?;
-    let found = node.firmware.iter().map(|item| {
-        json!({
-            "component": item.component,
-            "initial_version": item.initial_version,
-            "current_version": item.current_version,
-            "last_version_flashed": item.last_version_flashed,
-            "created_at": date(Some(item.created_at)),
-            "updated_at": date(item.updated_at),
-        })
-    });
-    Ok(Json(json!({"firmware": found.collect::<Vec<_>>()})))
-}
-
-fn bios_view(base: &str, id: &str, setting: &corten_store::metal::node::BiosSetting) -> Value {
-    json!({
-        "name": setting.name,
-        "value": setting.value,
-        "created_at": date(Some(setting.seen_at)),
-        "updated_at": Value::Null,
-        "links": links(base, &format!("nodes/{id}/bios/{}", setting.name)),
-    })
-}
-
-async fn bios(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    _: Since<40>,
-    version: Version,
-    BaseUrl(base): BaseUrl,
-    Path(id): Path<String>,
-) -> Answer<Json<Value>> {
-    let node = access::read_node(&app.cx, &actor, &ident(version, &id)).await?;
-    let found = node
-        .bios
-        .iter()
-        .map(|setting| bios_view(&base, &id, setting));
-    Ok(Json(json!({"bios": found.collect::<Vec<_>>()})))
-}
-
-async fn bios_setting(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    _: Since<40>,
-    version: Version,
-    BaseUrl(base): BaseUrl,
-    Path((id, name)): Path<(String, String)>,
-) -> Answer<Json<Value>> {
-    let node = access::read_node(&app.cx, &actor, &ident(version, &id)).await?;
-    let found = node.bios.iter().find(|setting| setting.name == name);
-    let found = found.ok_or_else(|| {
-        Refusal::not_found(format!(
-            "Node {} doesn't have a BIOS setting '{name}'.",
-            node.id
-        ))
-    })?;
-    Ok(Json(json!({ name: bios_view(&base, &id, found) })))
-}
-
-/// No driver here has methods of its vendor's.
-async fn methods(
-    State(app): State<App>,
-    Caller(actor): Caller,
-    version: Version,
-    Path(id): Path<String>,
-) -> Answer<Json<Value>> {
-    access::may_pass_through(&app.cx, &actor, &ident_since(version, 5, &id)).await?;
-    Ok(Json(json!({})))
 }

@@ -20,7 +20,7 @@ use corten_model::lifecycle::node::{NodePowerTarget, NodeVerb, ProvisionState};
 use corten_model::refusal::Refusal;
 use corten_operations::metal::conductor::Assignment;
 use corten_operations::metal::provision::{self, Wish};
-use corten_operations::metal::{Ident, access, management, node, power_node};
+use corten_operations::metal::{Ident, access, management, node, power_node, raid};
 use corten_store::metal::node::Step;
 use serde_json::{Map, Value, json};
 
@@ -112,9 +112,10 @@ async fn power(
     Ok(accepted(&base, &id))
 }
 
-/// The version that brought a verb.
-fn since(verb: NodeVerb) -> u16 {
+/// The version that brought a verb, by the word that it was asked with.
+fn since(word: &str, verb: NodeVerb) -> u16 {
     match verb {
+        _ if matches!(word, "deploy" | "undeploy") => 73,
         NodeVerb::Active | NodeVerb::Rebuild | NodeVerb::Deleted => 1,
         NodeVerb::Manage | NodeVerb::Provide => 4,
         NodeVerb::Inspect => 6,
@@ -138,8 +139,16 @@ async fn provision(
     let ident = ident_since(version, 5, &id);
     let node = access::may_operate(&app.cx, &actor, &ident).await?;
     let wish = wish(version, body)?;
-    if wish.verb == NodeVerb::Abort && node.provision.state == ProvisionState::WaitCallBack {
-        version.acceptable_from(110, "The target 'abort' for a node that is being deployed")?;
+    if wish.verb == NodeVerb::Abort {
+        match node.provision.state {
+            ProvisionState::InspectWait => {
+                version.acceptable_from(41, "The target 'abort' for a node that is inspected")?;
+            }
+            ProvisionState::WaitCallBack => {
+                version.acceptable_from(110, "The target 'abort' for a node that is deployed")?;
+            }
+            _ => {}
+        }
     }
     provision::set(&app.cx, &actor, &ident, wish).await?;
     Ok(accepted(&base, &id))
@@ -155,7 +164,7 @@ fn wish(version: Version, body: Map<String, Value>) -> Result<Wish, Refusal> {
             legal.join(", ")
         ))
     })?;
-    version.acceptable_from(since(verb), format!("The target '{word}'"))?;
+    version.acceptable_from(since(&word, verb), format!("The target '{word}'"))?;
     let mut asked = None;
     for (field, minor, verbs) in [
         ("clean_steps", 15, &[NodeVerb::Clean][..]),
@@ -180,15 +189,12 @@ fn wish(version: Version, body: Map<String, Value>) -> Result<Wish, Refusal> {
     let config_drive = body
         .0
         .remove("configdrive")
-        .filter(|value| !value.is_null())
-        .map(|value| value.to_string());
-    if config_drive.is_some() && verb == NodeVerb::Rebuild {
-        version.acceptable_from(35, "A configdrive with the target 'rebuild'")?;
+        .filter(|value| !value.is_null());
+    if let Some(drive) = &config_drive {
+        check_config_drive(version, verb, drive)?;
     }
-    if body.truth("disable_ramdisk")? == Some(true) {
-        return Err(Refusal::invalid(
-            "disable_ramdisk cannot be true: every step of this cloud is run from within the server.",
-        ));
+    if let Some(disabled) = body.truth("disable_ramdisk")? {
+        check_disable_ramdisk(version, verb, disabled)?;
     }
     let rescue_password = body.text("rescue_password")?;
     if let Some(unknown) = body.0.keys().next() {
@@ -203,9 +209,53 @@ fn wish(version: Version, body: Map<String, Value>) -> Result<Wish, Refusal> {
             text,
             by_name: true,
         }),
-        config_drive,
+        config_drive: config_drive.map(|drive| drive.to_string()),
         rescue_password,
     })
+}
+
+/// Ways to give a config drive came one after the other; each is refused with 400 before.
+fn check_config_drive(version: Version, verb: NodeVerb, drive: &Value) -> Result<(), Refusal> {
+    let since = |minor: u16, what: &str| {
+        if version.at_least(minor) {
+            return Ok(());
+        }
+        Err(Refusal::invalid(format!(
+            "{what} is only supported starting with API version 1.{minor}; this request asked for {version}."
+        )))
+    };
+    if verb == NodeVerb::Rebuild {
+        since(35, "Adding a config drive with the target 'rebuild'")?;
+    }
+    if let Value::Object(parts) = drive {
+        since(56, "Providing a JSON object for configdrive")?;
+        if parts.contains_key("vendor_data") {
+            since(59, "Providing vendor_data in configdrive")?;
+        }
+    }
+    Ok(())
+}
+
+fn check_disable_ramdisk(version: Version, verb: NodeVerb, disabled: bool) -> Result<(), Refusal> {
+    let minor = match verb {
+        NodeVerb::Clean => 70,
+        NodeVerb::Service => 108,
+        _ => {
+            return Err(Refusal::invalid(
+                "disable_ramdisk is supported only with manual cleaning or servicing.",
+            ));
+        }
+    };
+    version.acceptable_from(
+        minor,
+        format!("The attribute 'disable_ramdisk' with the target '{verb}'"),
+    )?;
+    if disabled {
+        return Err(Refusal::invalid(
+            "disable_ramdisk cannot be true: every step of this cloud is run from within the server.",
+        ));
+    }
+    Ok(())
 }
 
 /// Steps as a request lists them.
@@ -253,7 +303,7 @@ async fn raid(
     Body(body): Body<Map<String, Value>>,
 ) -> Answer<StatusCode> {
     version.acceptable_from(12, "The RAID configuration")?;
-    management::set_raid(&app.cx, &actor, &ident(version, &id), body).await?;
+    raid::set(&app.cx, &actor, &ident(version, &id), body).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

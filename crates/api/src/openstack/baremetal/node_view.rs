@@ -315,15 +315,18 @@ impl<'a> NodeView<'a> {
             "target_raid_config" => json!(node.target_raid_config),
             "boot_mode" => json!(node.boot_mode),
             "secure_boot" => json!(node.secure_boot),
-            // What a server's sensors say is among the metrics, and in no row yet.
-            "health" => Value::Null,
+            "health" => json!(self.shown.health),
             _ => return None,
         })
     }
 
     /// Who works on it, by which ways, and where to read on.
     fn placed(&self, field: &str) -> Option<Value> {
-        let Shown { node, locked } = self.shown;
+        let Shown {
+            node,
+            locked,
+            health: _,
+        } = self.shown;
         let id = node.id;
         if let Some(kind) = field.strip_suffix("_interface") {
             let way = node.driver_part(kind);

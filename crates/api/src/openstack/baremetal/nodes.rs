@@ -56,6 +56,38 @@ const SORT_KEYS: SortKeys = &[
     ("chassis_uuid", "chassis_id"),
     ("parent_node", "parent_id"),
     ("allocation_uuid", "allocation_id"),
+    ("automated_clean", "/automated_clean"),
+    ("boot_mode", "/boot_mode"),
+    ("conductor", node::CONDUCTOR),
+    ("console_enabled", "/console_enabled"),
+    ("description", "/description"),
+    ("disable_power_off", "/disable_power_off"),
+    ("health", node::HEALTH),
+    ("inspection_finished_at", "/inspection/finished_at"),
+    ("inspection_started_at", "/inspection/started_at"),
+    ("last_error", "/last_error"),
+    ("maintenance_reason", "/maintenance_reason"),
+    ("protected", "/protected"),
+    ("protected_reason", "/protected_reason"),
+    ("provision_updated_at", "/provision/since"),
+    ("reservation", node::RESERVATION),
+    ("retired_reason", "/retired_reason"),
+    ("secure_boot", "/secure_boot"),
+    ("target_power_state", "/power/target"),
+    ("target_provision_state", "/provision/target"),
+    ("bios_interface", "/interfaces/bios"),
+    ("boot_interface", "/interfaces/boot"),
+    ("console_interface", "/interfaces/console"),
+    ("deploy_interface", "/interfaces/deploy"),
+    ("firmware_interface", "/interfaces/firmware"),
+    ("inspect_interface", "/interfaces/inspect"),
+    ("management_interface", "/interfaces/management"),
+    ("network_interface", "/interfaces/network"),
+    ("power_interface", "/interfaces/power"),
+    ("raid_interface", "/interfaces/raid"),
+    ("rescue_interface", "/interfaces/rescue"),
+    ("storage_interface", "/interfaces/storage"),
+    ("vendor_interface", "/interfaces/vendor"),
 ];
 
 const FAULTS: &[&str] = &[
@@ -92,7 +124,8 @@ const TRUTHS: &[(&str, u16)] = &[
 ];
 
 /// What the parameters narrow a list to.
-async fn narrow(app: &App, version: Version, params: &Params) -> Answer<(Query<Node>, Narrow)> {
+async fn narrow(call: &Call) -> Answer<(Query<Node>, Narrow)> {
+    let (version, params) = (call.version, &call.params);
     let mut query = Query::new();
     let mut narrow = Narrow::default();
     for (name, since, column) in EQUAL {
@@ -106,6 +139,10 @@ async fn narrow(app: &App, version: Version, params: &Params) -> Answer<(Query<N
             "shard" => value.split(',').map(str::to_owned).collect(),
             "conductor_group" => vec![value.to_lowercase()],
             "fault" if value == "none" => vec![String::new()],
+            "parent_node" => {
+                let parent = node::id_of(call.cx(), &call.actor, &call.ident(value)).await?;
+                parent.iter().map(ToString::to_string).collect()
+            }
             _ => vec![value.to_owned()],
         };
         narrow.0.push((column, values));
@@ -138,7 +175,7 @@ async fn narrow(app: &App, version: Version, params: &Params) -> Answer<(Query<N
         version.acceptable_from(65, "The parameter 'project'")?;
         query = query.either(("owner", project), ("lessee", project));
     }
-    Ok((by_content(app, version, params, query).await?, narrow))
+    Ok((by_content(&call.app, version, params, query).await?, narrow))
 }
 
 fn check_filter(name: &str, value: &str) -> Result<(), Refusal> {
@@ -202,19 +239,19 @@ async fn list(
 }
 
 async fn index(call: Call) -> Answer<Json<Value>> {
-    let narrowed = narrow(&call.app, call.version, &call.params).await?;
+    let narrowed = narrow(&call).await?;
     list(&call, "nodes", false, narrowed).await
 }
 
 async fn detail(call: Call) -> Answer<Json<Value>> {
-    let narrowed = narrow(&call.app, call.version, &call.params).await?;
+    let narrowed = narrow(&call).await?;
     list(&call, "nodes/detail", true, narrowed).await
 }
 
 async fn in_chassis(call: &Call, id: &str) -> Answer<(Query<Node>, Narrow)> {
     let ident = call.ident_since(u16::MAX, id);
     let chassis = chassis::show(call.cx(), &call.actor, &ident).await?;
-    let (query, narrow) = narrow(&call.app, call.version, &call.params).await?;
+    let (query, narrow) = narrow(call).await?;
     Ok((query.equals("chassis_id", &chassis.id), narrow))
 }
 
@@ -255,9 +292,11 @@ async fn create(
     let shown = Shown {
         node: plain.clone(),
         locked: false,
+        health: None,
     };
     let defaults = NodeView::new(Version::MAX, &base, &shown, &nobody).whole();
     let document = NODE.new_document(version, defaults, body)?;
+    check_name(version, &document)?;
     let edit = edited(&plain, document, driver, &named, false)?;
     // Before 1.11 a new node began as available.
     let ready = !version.at_least(11);
@@ -265,6 +304,7 @@ async fn create(
     let shown = Shown {
         node: made,
         locked: false,
+        health: None,
     };
     let conductors = Assignment::read(cx).await?;
     let document = NodeView::new(version, &base, &shown, &conductors).whole();
@@ -276,6 +316,27 @@ async fn create(
         Json(Value::Object(view)),
     )
         .into_response())
+}
+
+/// Before 1.10 a node's name was a name of a host.
+fn check_name(version: Version, document: &Map<String, Value>) -> Result<(), Refusal> {
+    let Some(Value::String(name)) = document.get("name") else {
+        return Ok(());
+    };
+    let is_label = |label: &str| {
+        let legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        (1..=63).contains(&label.len())
+            && label.chars().all(legal)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if version.at_least(10) || name.split('.').all(is_label) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!(
+        "Cannot give node the name '{name}': before version 1.10 of the API a name was that of a host, of letters, digits, '-' \
+         and '.'; this request asked for {version}."
+    )))
 }
 
 /// Attributes that a lessee's manager may change too.
@@ -312,9 +373,13 @@ async fn update(
         let shown = Shown {
             node: before.clone(),
             locked: false,
+            health: None,
         };
         let document = NodeView::new(Version::MAX, &base, &shown, &Assignment::default()).whole();
         let document = NODE.patched_document(version, document, &patch)?;
+        if patch.touched().contains("name") {
+            check_name(version, &document)?;
+        }
         let driver = match document.get("driver") {
             Some(Value::String(name)) => node::driver_of(cx, name)?,
             _ => return Err(Refusal::invalid("Mandatory field missing: 'driver'.")),
@@ -324,6 +389,7 @@ async fn update(
     })
     .await?;
     let shown = Shown {
+        health: cx.metal.readings.health(changed.id),
         node: changed,
         locked: false,
     };

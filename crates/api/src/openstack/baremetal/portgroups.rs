@@ -1,6 +1,7 @@
 //! `/portgroups`: several network cards of a node that are one link.
 
 use super::kit::{SortKeys, Values, document, links, new_id};
+use super::ports::in_groups;
 use super::schema::Schema;
 use super::served::{Call, Served};
 use super::version::Since;
@@ -13,7 +14,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use corten_model::ids::PortGroupId;
 use corten_model::refusal::Refusal;
-use corten_operations::metal::{Narrow, access, port, port_group};
+use corten_operations::metal::{Narrow, access, node, port, port_group};
 use corten_store::metal::port_group::PortGroup;
 use corten_store::metal::{Object, Standard};
 use serde_json::{Map, Value, json};
@@ -45,6 +46,7 @@ impl Served for PortGroup {
             ("properties", 26),
             ("physical_network", 102),
             ("category", 103),
+            ("dynamic_portgroup", 111),
             ("ports", 24),
             ("created_at", 23),
             ("updated_at", 23),
@@ -79,6 +81,10 @@ impl Served for PortGroup {
         ("address", "address"),
         ("name", "name"),
         ("node_uuid", "node_id"),
+        ("category", "/category"),
+        ("mode", "/mode"),
+        ("physical_network", "/physical_network"),
+        ("standalone_ports_supported", "/standalone_ports"),
     ];
 
     fn document(&self, base: &str) -> Map<String, Value> {
@@ -106,6 +112,8 @@ impl Served for PortGroup {
                 "standalone_ports_supported": standalone_ports,
                 "physical_network": physical_network,
                 "category": category,
+                // Each is made by a person.
+                "dynamic_portgroup": false,
                 "internal_info": internal_info,
                 "links": links(base, &format!("portgroups/{id}")),
                 "ports": links(base, &format!("portgroups/{id}/ports")),
@@ -138,15 +146,26 @@ impl Served for PortGroup {
     }
 }
 
-async fn list(call: &Call, path: &str, detailed: bool, node: Option<&str>) -> Answer<Json<Value>> {
+async fn list(call: &Call, path: &str, detailed: bool, of: Option<&str>) -> Answer<Json<Value>> {
     let listing = call.listing_of::<PortGroup>(detailed)?;
     let mut narrow = Narrow::default();
     if let Some(address) = call.params.get("address") {
         narrow.0.push(("address", vec![port::mac(address)?]));
     }
-    if let Some(named) = node.or(call.params.get("node")) {
+    if let Some(named) = of.or(call.params.get("node")) {
         let node = access::read_node(call.cx(), &call.actor, &call.ident(named)).await?;
         narrow.0.push(("node_id", vec![node.id.to_string()]));
+    }
+    if let Some(shards) = call.params.get("shard") {
+        call.version.acceptable_from(106, "The parameter 'shard'")?;
+        let shards = shards.split(',').map(str::to_owned).collect();
+        let nodes = node::ids_with(call.cx(), "shard", shards).await?;
+        narrow.0.push(("node_id", nodes));
+    }
+    if let Some(groups) = call.params.get("conductor_groups") {
+        call.version
+            .acceptable_from(99, "The parameter 'conductor_groups'")?;
+        narrow.0.push(("node_id", in_groups(call, groups).await?));
     }
     let found = port_group::list(call.cx(), &call.actor, narrow, &listing.page).await?;
     Ok(call.page_of(("portgroups", path), &listing, &found))

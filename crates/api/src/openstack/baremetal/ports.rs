@@ -3,6 +3,7 @@
 use super::kit::{SortKeys, Values, document, links, new_id};
 use super::schema::Schema;
 use super::served::{Call, Served};
+use super::version::Version;
 use crate::app::App;
 use crate::body::Body;
 use crate::problem::Answer;
@@ -12,7 +13,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use corten_model::ids::NodePortId;
 use corten_model::refusal::Refusal;
-use corten_operations::metal::{Ident, Narrow, access, port, port_group};
+use corten_operations::metal::{Ident, Narrow, access, node, port, port_group};
 use corten_store::metal::port::NodePort;
 use serde_json::{Map, Value, json};
 
@@ -45,6 +46,7 @@ impl Served for NodePort {
             ("description", 97),
             ("vendor", 100),
             ("category", 101),
+            ("available_for_dynamic_portgroup", 111),
             ("created_at", 1),
             ("updated_at", 1),
             ("links", 1),
@@ -63,6 +65,7 @@ impl Served for NodePort {
             "description",
             "vendor",
             "category",
+            "available_for_dynamic_portgroup",
         ],
         patched: &[
             "address",
@@ -77,6 +80,7 @@ impl Served for NodePort {
             "description",
             "vendor",
             "category",
+            "available_for_dynamic_portgroup",
         ],
         brief: &["uuid", "address", "links"],
     };
@@ -85,6 +89,12 @@ impl Served for NodePort {
         ("name", "name"),
         ("node_uuid", "node_id"),
         ("portgroup_uuid", "port_group_id"),
+        ("category", "/category"),
+        ("description", "/description"),
+        ("is_smartnic", "/is_smartnic"),
+        ("physical_network", "/physical_network"),
+        ("pxe_enabled", "/pxe_enabled"),
+        ("vendor", "/vendor"),
     ];
 
     fn document(&self, base: &str) -> Map<String, Value> {
@@ -115,6 +125,8 @@ impl Served for NodePort {
                 "description": description,
                 "vendor": vendor,
                 "category": category,
+                // No portgroup is made but by a person, and a person may put any port into one.
+                "available_for_dynamic_portgroup": true,
                 "local_link_connection": local_link_connection,
                 "pxe_enabled": pxe_enabled,
                 "physical_network": physical_network,
@@ -130,6 +142,12 @@ impl Served for NodePort {
         let mut values = Values(document);
         let mut standard = self.standard.clone();
         standard.extra = values.object("extra")?;
+        if values.truth("available_for_dynamic_portgroup")? == Some(false) {
+            return Err(Refusal::invalid(
+                "available_for_dynamic_portgroup cannot be false: this cloud makes no portgroup by itself that a port could be \
+                 kept out of. Leave it out, or set it to true.",
+            ));
+        }
         Ok(Self {
             node_id: values.required_id("node_uuid")?,
             address: port::mac(&values.required_text("address")?)?,
@@ -174,8 +192,23 @@ async fn list(call: &Call, path: &str, detailed: bool, mut narrow: Narrow) -> An
         let shards = shards.split(',').map(str::to_owned).collect();
         narrow.0.push(("shard", shards));
     }
+    if let Some(groups) = params.get("conductor_groups") {
+        version.acceptable_from(99, "The parameter 'conductor_groups'")?;
+        narrow.0.push(("node_id", in_groups(call, groups).await?));
+    }
+    if let Some(words) = params.get("description_contains") {
+        version.acceptable_from(97, "The parameter 'description_contains'")?;
+        let fitting = port::with_words(call.cx(), words).await?;
+        narrow.0.push(("id", fitting));
+    }
     let found = port::list(call.cx(), actor, narrow, &listing.page).await?;
     Ok(call.page_of(("ports", path), &listing, &found))
+}
+
+/// The ids of the nodes of these conductor groups, of which there may be several in one parameter.
+pub async fn in_groups(call: &Call, groups: &str) -> Answer<Vec<String>> {
+    let groups = groups.split(',').map(|group| group.trim().to_lowercase());
+    Ok(node::ids_with(call.cx(), "conductor_group", groups.collect()).await?)
 }
 
 async fn index(call: Call) -> Answer<Json<Value>> {
@@ -233,12 +266,35 @@ async fn show(call: Call, Path(id): Path<String>) -> Answer<Json<Value>> {
     Ok(call.shown_of(&found)?)
 }
 
+/// A key of a port's link that came with a version of its own.
+const NETWORK_TYPE: &str = "network_type";
+
+fn check_link(version: Version, link: Option<&Map<String, Value>>) -> Result<(), Refusal> {
+    if link.is_some_and(|link| link.contains_key(NETWORK_TYPE)) {
+        version.acceptable_from(64, "The attribute 'local_link_connection/network_type'")?;
+    }
+    Ok(())
+}
+
 async fn create(
     call: Call,
-    Body(body): Body<Map<String, Value>>,
+    Body(mut body): Body<Map<String, Value>>,
 ) -> Answer<(StatusCode, Json<Value>)> {
     port::may_create(call.cx(), &call.actor)?;
     let id = new_id(&body, NodePortId::random)?;
+    let link = body.get("local_link_connection");
+    check_link(call.version, link.and_then(Value::as_object))?;
+    if let Some(ident) = body.remove("node_ident") {
+        call.version
+            .acceptable_from(94, "The attribute 'node_ident'")?;
+        if body.contains_key("node_uuid") {
+            return Err(Refusal::invalid(
+                "node_ident and node_uuid are both given: name the node by one of them.",
+            )
+            .into());
+        }
+        body.insert("node_uuid".to_owned(), ident);
+    }
     let node = match body.get("node_uuid") {
         Some(Value::String(text)) => port::node_of(call.cx(), &call.ident_since(94, text)).await?,
         _ => return Err(Refusal::invalid("Mandatory field missing: 'node_uuid'.").into()),
@@ -255,7 +311,15 @@ async fn update(
     Path(id): Path<String>,
     Body(body): Body<Value>,
 ) -> Answer<Json<Value>> {
-    let edit = |before: &NodePort| call.patched(before, body);
+    let edit = |before: &NodePort| {
+        let port = call.patched(before, body)?;
+        let is_new = !before.local_link_connection.contains_key(NETWORK_TYPE);
+        check_link(
+            call.version,
+            Some(&port.local_link_connection).filter(|_| is_new),
+        )?;
+        Ok(port)
+    };
     let changed = port::update(call.cx(), &call.actor, &named(&call, &id), edit).await?;
     Ok(call.whole(&changed))
 }

@@ -3,7 +3,7 @@
 use super::kit::{SortKeys, Values, document, links, new_id};
 use super::schema::Schema;
 use super::served::{Call, Served};
-use super::version::{Allowed, Since};
+use super::version::{Allowed, Since, Version};
 use crate::app::App;
 use crate::body::Body;
 use crate::problem::Answer;
@@ -13,7 +13,7 @@ use axum::routing::{get, put};
 use axum::{Json, Router};
 use corten_model::ids::RunbookId;
 use corten_model::refusal::Refusal;
-use corten_operations::metal::{Narrow, runbook};
+use corten_operations::metal::{Narrow, runbook, traits};
 use corten_store::metal::runbook::Runbook;
 use corten_store::metal::{Object, Standard};
 use serde_json::{Map, Value, json};
@@ -74,7 +74,13 @@ impl Served for Runbook {
         ],
         brief: &["uuid", "name", "public", "owner", "links"],
     };
-    const SORT_KEYS: SortKeys = &[("name", "name"), ("owner", "owner"), ("public", "public")];
+    const SORT_KEYS: SortKeys = &[
+        ("name", "name"),
+        ("owner", "owner"),
+        ("public", "public"),
+        ("description", "/description"),
+        ("disable_ramdisk", "/disable_ramdisk"),
+    ];
 
     fn document(&self, base: &str) -> Map<String, Value> {
         let Self {
@@ -128,13 +134,22 @@ async fn index(call: Call, _: Allowed<92>) -> Answer<Json<Value>> {
     if let Some(owner) = call.params.get("owner").or(call.params.get("project")) {
         narrow.0.push(("owner", vec![owner.to_owned()]));
     }
-    let found = runbook::list(call.cx(), &call.actor, narrow, &listing.page).await?;
+    let public = call.params.truth("public")?;
+    let found = runbook::list(call.cx(), &call.actor, narrow, public, &listing.page).await?;
     Ok(call.page_of(("runbooks", "runbooks"), &listing, &found))
 }
 
 async fn show(call: Call, _: Allowed<92>, Path(id): Path<String>) -> Answer<Json<Value>> {
     let found = runbook::show(call.cx(), &call.actor, &call.ident(&id)).await?;
     Ok(call.shown_of(&found)?)
+}
+
+/// Before it had traits of its own, a runbook's name was the trait of the nodes that it was for.
+fn check_name(version: Version, name: &str) -> Result<(), Refusal> {
+    if version.at_least(112) {
+        return Ok(());
+    }
+    traits::check(name)
 }
 
 async fn create(
@@ -156,6 +171,7 @@ async fn create(
         standard: Standard::new(Object::new(), call.cx().now()),
     };
     let wanted = plain.edited(call.requested(&plain, body)?)?;
+    check_name(call.version, &wanted.name)?;
     let made = runbook::create(call.cx(), &call.actor, wanted).await?;
     Ok(call.made(&made))
 }
@@ -166,7 +182,11 @@ async fn update(
     Path(id): Path<String>,
     Body(body): Body<Value>,
 ) -> Answer<Json<Value>> {
-    let edit = |before: &Runbook| call.patched(before, body);
+    let edit = |before: &Runbook| {
+        let wanted = call.patched(before, body)?;
+        check_name(call.version, &wanted.name)?;
+        Ok(wanted)
+    };
     let changed = runbook::update(call.cx(), &call.actor, &call.ident(&id), edit).await?;
     Ok(call.whole(&changed))
 }
@@ -229,12 +249,8 @@ async fn remove_trait(
     Path((id, word)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
     change_traits(&call, &id, |traits| {
-        if traits.remove(&word) {
-            return Ok(());
-        }
-        Err(Refusal::not_found(format!(
-            "The runbook doesn't have a trait '{word}'."
-        )))
+        traits.remove(&word);
+        Ok(())
     })
     .await
 }

@@ -20,7 +20,8 @@ pub struct Schema {
 }
 
 impl Schema {
-    fn since(&self, field: &str) -> Option<u16> {
+    /// The minor version that brought an attribute.
+    pub fn since(&self, field: &str) -> Option<u16> {
         self.fields
             .iter()
             .find(|(name, _)| *name == field)

@@ -88,6 +88,11 @@ impl Call {
         sort_keys: SortKeys,
         detailed: bool,
     ) -> Result<Listing, Refusal> {
+        let sort_key = self.params.get("sort_key");
+        if let Some(since) = sort_key.and_then(|key| schema.since(key)) {
+            self.version
+                .acceptable_from(since, "The attribute that 'sort_key' names")?;
+        }
         Ok(Listing {
             page: page(&self.params, sort_keys)?,
             wanted: wanted(self.version, &self.params, schema, detailed)?,

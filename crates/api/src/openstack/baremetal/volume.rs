@@ -178,7 +178,12 @@ impl Served for VolumeTarget {
             "links",
         ],
     };
-    const SORT_KEYS: SortKeys = &[("node_uuid", "node_id"), ("boot_index", "boot_index")];
+    const SORT_KEYS: SortKeys = &[
+        ("node_uuid", "node_id"),
+        ("boot_index", "boot_index"),
+        ("volume_id", "/volume_id"),
+        ("volume_type", "/volume_type"),
+    ];
 
     fn document(&self, base: &str) -> Map<String, Value> {
         let Self {

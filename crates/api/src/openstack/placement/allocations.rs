@@ -1,7 +1,6 @@
 //! `/allocations` and `/usages`: what consumers hold. Every consumer is an instance.
 
 use super::microversion::Microversion;
-use super::providers::amounts;
 use super::query::only;
 use crate::app::App;
 use crate::auth::Caller;
@@ -38,14 +37,14 @@ async fn show(
     let held = resource_provider::allocations_of(&app.cx, &actor, consumer).await?;
     let views: Map<_, _> = held
         .iter()
-        .map(|(allocation, generation)| {
-            let view = json!({"generation": generation, "resources": amounts(allocation.resources, false)});
-            (allocation.host_id.to_string(), view)
+        .map(|held| {
+            let view = json!({"generation": held.generation, "resources": held.amounts});
+            (held.provider.clone(), view)
         })
         .collect();
     let mut body = json!({"allocations": views});
     // Who holds nothing is not known, not even by project.
-    if let Some((allocation, _)) = held.first() {
+    if let Some(allocation) = held.first() {
         if mv.at_least(12) {
             body["project_id"] = json!(allocation.project_id);
             body["user_id"] = json!(allocation.user_id);
@@ -77,10 +76,13 @@ async fn usages(
         .get("project_id")
         .ok_or_else(|| Refusal::invalid("'project_id' is a required query parameter"))?;
     let user = params.get("user_id").map(UserId::from);
-    let (count, amount) =
+    let (count, sums) =
         resource_provider::held_by(&app.cx, &actor, &ProjectId::from(project), user.as_ref())
             .await?;
-    let mut sums = amounts(amount, false);
+    let mut sums: Map<_, _> = sums
+        .into_iter()
+        .map(|(class, amount)| (class, json!(amount)))
+        .collect();
     if !mv.at_least(38) {
         return Ok(Json(json!({"usages": sums})));
     }

@@ -1,7 +1,6 @@
-//! `/allocation_candidates`: the hosts that have room for something.
+//! `/allocation_candidates`: the hosts and nodes that have room for something.
 
 use super::microversion::Microversion;
-use super::providers::amounts;
 use super::query::{Filter, only};
 use crate::app::App;
 use crate::auth::Caller;
@@ -11,15 +10,14 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use corten_model::refusal::Refusal;
-use corten_operations::resource_provider::{self, Provider, by_class};
-use corten_store::hosts::Resources;
+use corten_operations::resource_provider::{self, Amounts, Provider};
 use serde_json::{Map, Value, json};
 
 pub fn routes() -> Router<App> {
     Router::new().route("/allocation_candidates", get(index))
 }
 
-/// Parameters and the version each came with. Numbered groups of resources are not among them: a host is one provider,
+/// Parameters and the version each came with. Numbered groups of resources are not among them: each provider is alone,
 /// so nothing can be asked of two.
 const KNOWN: [(&str, u16); 5] = [
     ("resources", 10),
@@ -43,7 +41,7 @@ async fn index(
         .collect();
     only(&params, &known)?;
     let filter = Filter::of(&params)?;
-    let wanted = filter.resources.ok_or_else(|| {
+    let wanted = filter.resources.clone().ok_or_else(|| {
         Refusal::invalid(
             "'resources' is a required query parameter: ?resources=VCPU:1,MEMORY_MB:64",
         )
@@ -59,28 +57,26 @@ async fn index(
         filter.wants(provider)
             && params
                 .get("in_tree")
-                .is_none_or(|tree| tree.eq_ignore_ascii_case(&provider.id().to_string()))
+                .is_none_or(|tree| tree.eq_ignore_ascii_case(&provider.id))
     });
     found.truncate(limit);
-    let wanted = wanted.unwrap_or_default();
     let summaries: Map<_, _> = found
         .iter()
-        .map(|provider| (provider.id().to_string(), summary(provider, wanted, mv)))
+        .map(|provider| (provider.id.clone(), summary(provider, &wanted, mv)))
         .collect();
     Ok(Json(json!({
-        "allocation_requests": found.iter().map(|provider| request(provider, wanted, mv)).collect::<Vec<_>>(),
+        "allocation_requests": found.iter().map(|provider| request(provider, &wanted, mv)).collect::<Vec<_>>(),
         "provider_summaries": summaries,
     })))
 }
 
 /// What to ask this provider for: a list before 1.12, an object since.
-fn request(provider: &Provider, wanted: Resources, mv: Microversion) -> Value {
-    let id = provider.id();
-    let resources = amounts(wanted, false);
+fn request(provider: &Provider, resources: &Amounts, mv: Microversion) -> Value {
+    let id = &provider.id;
     if !mv.at_least(12) {
         return json!({"allocations": [{"resource_provider": {"uuid": id}, "resources": resources}]});
     }
-    let mut request = json!({"allocations": {id.to_string(): {"resources": resources}}});
+    let mut request = json!({"allocations": {id: {"resources": resources}}});
     if mv.at_least(34) {
         request["mappings"] = json!({"": [id]});
     }
@@ -88,18 +84,15 @@ fn request(provider: &Provider, wanted: Resources, mv: Microversion) -> Value {
 }
 
 /// What the provider has in all, of the classes asked for; of every class from 1.27 on.
-fn summary(provider: &Provider, wanted: Resources, mv: Microversion) -> Value {
-    let asked = by_class(wanted);
-    let used = by_class(provider.usage.used);
-    let resources: Map<_, _> = by_class(provider.limit)
-        .into_iter()
-        .zip(used)
-        .zip(asked)
-        .filter(|(_, (_, asked))| mv.at_least(27) || *asked > 0)
-        .map(|(((class, capacity), (_, used)), _)| {
+fn summary(provider: &Provider, wanted: &Amounts, mv: Microversion) -> Value {
+    let resources: Map<_, _> = provider
+        .inventories
+        .iter()
+        .filter(|inventory| mv.at_least(27) || wanted.contains_key(&inventory.class))
+        .map(|inventory| {
             (
-                class.to_owned(),
-                json!({"capacity": capacity, "used": used}),
+                inventory.class.clone(),
+                json!({"capacity": inventory.limit, "used": inventory.used}),
             )
         })
         .collect();
@@ -109,7 +102,7 @@ fn summary(provider: &Provider, wanted: Resources, mv: Microversion) -> Value {
     }
     if mv.at_least(29) {
         summary["parent_provider_uuid"] = Value::Null;
-        summary["root_provider_uuid"] = json!(provider.id());
+        summary["root_provider_uuid"] = json!(provider.id);
     }
     summary
 }

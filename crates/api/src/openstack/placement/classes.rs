@@ -57,8 +57,10 @@ async fn classes(
     mv: Microversion,
 ) -> Answer<Json<Value>> {
     mv.exists_from(2)?;
-    resource_provider::check_readable(&app.cx, &actor)?;
-    Ok(Json(json!({"resource_classes": CLASSES.map(class_view)})))
+    let providers = resource_provider::list(&app.cx, &actor).await?;
+    let custom = resource_provider::custom_classes(&providers);
+    let all: Vec<_> = CLASSES.into_iter().chain(custom).map(class_view).collect();
+    Ok(Json(json!({"resource_classes": all})))
 }
 
 async fn class(
@@ -68,8 +70,9 @@ async fn class(
     Path(name): Path<String>,
 ) -> Answer<Json<Value>> {
     mv.exists_from(2)?;
-    resource_provider::check_readable(&app.cx, &actor)?;
-    if !CLASSES.contains(&name.as_str()) {
+    let providers = resource_provider::list(&app.cx, &actor).await?;
+    let is_custom = resource_provider::custom_classes(&providers).contains(name.as_str());
+    if !is_custom && !CLASSES.contains(&name.as_str()) {
         return Err(Refusal::not_found(format!("No such resource class {name}.")).into());
     }
     Ok(Json(class_view(&name)))
@@ -98,12 +101,12 @@ async fn traits(
         (None, Some(start)) => word.starts_with(start),
         (None, None) => name.is_empty(),
     };
-    let used = |word: &&str| {
+    let used = |word: &String| {
         providers
             .iter()
             .any(|provider| provider.traits.contains(word))
     };
-    let found: Vec<_> = resource_provider::TRAITS
+    let found: Vec<_> = resource_provider::traits_of(&providers)
         .into_iter()
         .filter(|word| named(word) && associated.is_none_or(|wanted| used(word) == wanted))
         .collect();
@@ -117,8 +120,8 @@ async fn has_trait(
     Path(name): Path<String>,
 ) -> Answer<StatusCode> {
     mv.exists_from(6)?;
-    resource_provider::check_readable(&app.cx, &actor)?;
-    if !resource_provider::TRAITS.contains(&name.as_str()) {
+    let providers = resource_provider::list(&app.cx, &actor).await?;
+    if !resource_provider::traits_of(&providers).contains(&name) {
         return Err(Refusal::not_found(format!("No such trait(s): {name}.")).into());
     }
     Ok(StatusCode::NO_CONTENT)

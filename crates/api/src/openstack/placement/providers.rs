@@ -1,4 +1,4 @@
-//! `/resource_providers`: hosts, what they have, and what of it is taken.
+//! `/resource_providers`: hosts and bare-metal nodes, what they have, and what of it is taken.
 
 use super::microversion::Microversion;
 use super::query::{Filter, only};
@@ -10,8 +10,7 @@ use axum::extract::{Path, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use corten_model::refusal::Refusal;
-use corten_operations::resource_provider::{self, Inventory, Provider, by_class};
-use corten_store::hosts::Resources;
+use corten_operations::resource_provider::{self, Inventory, Provider};
 use serde_json::{Map, Value, json};
 
 pub fn routes() -> Router<App> {
@@ -29,16 +28,6 @@ pub fn routes() -> Router<App> {
         .route("/resource_providers/{id}/traits", get(traits))
 }
 
-/// Amounts by resource class; classes of which there is nothing are left out where Placement does.
-pub fn amounts(amount: Resources, with_zeros: bool) -> Map<String, Value> {
-    let shown = by_class(amount)
-        .into_iter()
-        .filter(|(_, count)| with_zeros || *count > 0);
-    shown
-        .map(|(class, count)| (class.to_owned(), json!(count)))
-        .collect()
-}
-
 /// The parts of a provider and the version each came with.
 const PARTS: [(&str, u16); 6] = [
     ("inventories", 0),
@@ -50,7 +39,7 @@ const PARTS: [(&str, u16); 6] = [
 ];
 
 fn view(provider: &Provider, mv: Microversion) -> Value {
-    let id = provider.id();
+    let id = &provider.id;
     let path = format!("/placement/resource_providers/{id}");
     let links: Vec<_> = PARTS
         .iter()
@@ -62,8 +51,8 @@ fn view(provider: &Provider, mv: Microversion) -> Value {
         .collect();
     let mut view = json!({
         "uuid": id,
-        "name": provider.usage.host.name,
-        "generation": provider.usage.generation,
+        "name": provider.name,
+        "generation": provider.generation,
         "links": links,
     });
     if mv.at_least(14) {
@@ -101,14 +90,11 @@ async fn index(
     };
     let mut providers = resource_provider::list(&app.cx, &actor).await?;
     providers.retain(|provider| {
-        let id = provider.id().to_string();
         // No provider has another below it: a tree is its root.
-        is("uuid", &id)
-            && is("in_tree", &id)
+        is("uuid", &provider.id)
+            && is("in_tree", &provider.id)
             && filter.wants(provider)
-            && params
-                .get("name")
-                .is_none_or(|name| name == provider.usage.host.name)
+            && params.get("name").is_none_or(|name| name == provider.name)
     });
     let views: Vec<_> = providers
         .iter()
@@ -135,6 +121,8 @@ fn inventory_view(inventory: &Inventory) -> Value {
         total,
         reserved,
         allocation_ratio,
+        limit: _,
+        used: _,
     } = inventory;
     json!({
         "total": total,
@@ -155,10 +143,10 @@ async fn inventories(
     let views: Map<_, _> = provider
         .inventories
         .iter()
-        .map(|inventory| (inventory.class.to_owned(), inventory_view(inventory)))
+        .map(|inventory| (inventory.class.clone(), inventory_view(inventory)))
         .collect();
     Ok(Json(
-        json!({"inventories": views, "resource_provider_generation": provider.usage.generation}),
+        json!({"inventories": views, "resource_provider_generation": provider.generation}),
     ))
 }
 
@@ -175,7 +163,7 @@ async fn inventory(
     let found = found
         .ok_or_else(|| Refusal::not_found(format!("No inventory of class {class} for {id}")))?;
     let mut view = inventory_view(found);
-    view["resource_provider_generation"] = json!(provider.usage.generation);
+    view["resource_provider_generation"] = json!(provider.generation);
     Ok(Json(view))
 }
 
@@ -185,9 +173,13 @@ async fn usages(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let provider = resource_provider::show(&app.cx, &actor, &id).await?;
+    let used = provider.inventories.iter();
+    let used: Map<_, _> = used
+        .map(|inventory| (inventory.class.clone(), json!(inventory.used)))
+        .collect();
     Ok(Json(json!({
-        "usages": amounts(provider.usage.used, true),
-        "resource_provider_generation": provider.usage.generation,
+        "usages": used,
+        "resource_provider_generation": provider.generation,
     })))
 }
 
@@ -197,18 +189,18 @@ async fn allocations(
     Path(id): Path<String>,
 ) -> Answer<Json<Value>> {
     let provider = resource_provider::show(&app.cx, &actor, &id).await?;
-    let held = resource_provider::allocations_on(&app.cx, &actor, provider.id()).await?;
+    let held = resource_provider::allocations_on(&app.cx, &actor, &provider).await?;
     let views: Map<_, _> = held
         .iter()
-        .map(|allocation| {
+        .map(|held| {
             (
-                allocation.instance_id.to_string(),
-                json!({"resources": amounts(allocation.resources, false)}),
+                held.consumer.to_string(),
+                json!({"resources": held.amounts}),
             )
         })
         .collect();
     Ok(Json(
-        json!({"allocations": views, "resource_provider_generation": provider.usage.generation}),
+        json!({"allocations": views, "resource_provider_generation": provider.generation}),
     ))
 }
 
@@ -222,7 +214,7 @@ async fn aggregates(
     let provider = resource_provider::show(&app.cx, &actor, &id).await?;
     let mut view = json!({"aggregates": provider.aggregates});
     if mv.at_least(19) {
-        view["resource_provider_generation"] = json!(provider.usage.generation);
+        view["resource_provider_generation"] = json!(provider.generation);
     }
     Ok(Json(view))
 }
@@ -236,6 +228,6 @@ async fn traits(
     mv.exists_from(6)?;
     let provider = resource_provider::show(&app.cx, &actor, &id).await?;
     Ok(Json(
-        json!({"traits": provider.traits, "resource_provider_generation": provider.usage.generation}),
+        json!({"traits": provider.traits, "resource_provider_generation": provider.generation}),
     ))
 }

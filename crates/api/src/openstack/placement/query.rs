@@ -2,8 +2,7 @@
 
 use crate::params::Params;
 use corten_model::refusal::Refusal;
-use corten_operations::resource_provider::Provider;
-use corten_store::hosts::Resources;
+use corten_operations::resource_provider::{Amounts, Provider};
 
 /// Refuses parameters that are not known.
 pub fn only(params: &Params, known: &[&str]) -> Result<(), Refusal> {
@@ -20,9 +19,9 @@ pub fn only(params: &Params, known: &[&str]) -> Result<(), Refusal> {
     }
 }
 
-/// `VCPU:1,MEMORY_MB:64`. A class that no host has makes the amount unobtainable: `None`.
-pub fn amount(text: &str) -> Result<Option<Resources>, Refusal> {
-    let mut amount = Some(Resources::default());
+/// `VCPU:1,MEMORY_MB:64`. A class that no provider has is no error: nobody has room for it.
+pub fn amounts(text: &str) -> Result<Amounts, Refusal> {
+    let mut amounts = Amounts::new();
     for part in text.split(',') {
         let wrong = || {
             Refusal::invalid(format!(
@@ -35,21 +34,15 @@ pub fn amount(text: &str) -> Result<Option<Resources>, Refusal> {
             .ok()
             .filter(|count| *count > 0)
             .ok_or_else(wrong)?;
-        match (class, &mut amount) {
-            ("VCPU", Some(amount)) => amount.vcpus = count,
-            ("MEMORY_MB", Some(amount)) => amount.memory_mib = count,
-            ("DISK_GB", Some(amount)) => amount.disk_gib = count,
-            _ => amount = None,
-        }
+        amounts.insert(class.to_owned(), count);
     }
-    Ok(amount)
+    Ok(amounts)
 }
 
 /// What a provider must be for a list to have it.
 #[derive(Debug, Default)]
 pub struct Filter {
-    /// `Some(None)`: wants what no host has.
-    pub resources: Option<Option<Resources>>,
+    pub resources: Option<Amounts>,
     required: Vec<TraitRule>,
     /// Each must hold one of these aggregates; with `not`, none.
     member_of: Vec<(bool, Vec<String>)>,
@@ -64,7 +57,7 @@ enum TraitRule {
 
 impl Filter {
     pub fn of(params: &Params) -> Result<Self, Refusal> {
-        let resources = params.get("resources").map(amount).transpose()?;
+        let resources = params.get("resources").map(amounts).transpose()?;
         let mut required = Vec::new();
         for value in params.all("required") {
             match value.strip_prefix("in:") {
@@ -99,7 +92,7 @@ impl Filter {
     }
 
     pub fn wants(&self, provider: &Provider) -> bool {
-        let has = |name: &String| provider.traits.contains(&name.as_str());
+        let has = |name: &String| provider.traits.contains(name);
         let required = self.required.iter().all(|rule| match rule {
             TraitRule::Has(name) => has(name),
             TraitRule::HasNot(name) => !has(name),
@@ -112,11 +105,10 @@ impl Filter {
                 .any(|aggregate| ids.contains(&aggregate.to_string()));
             is_in != *forbidden
         });
-        let room = match self.resources {
-            None => true,
-            Some(None) => false,
-            Some(Some(amount)) => provider.has_room(amount),
-        };
+        let room = self
+            .resources
+            .as_ref()
+            .is_none_or(|wanted| provider.has_room(wanted));
         required && member_of && room
     }
 }
@@ -126,18 +118,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_read_and_unknown_classes_fit_nowhere() {
-        assert_eq!(
-            amount("VCPU:1,MEMORY_MB:64").unwrap(),
-            Some(Resources {
-                vcpus: 1,
-                memory_mib: 64,
-                disk_gib: 0
-            })
-        );
-        assert_eq!(amount("VCPU:1,CUSTOM_GPU:1").unwrap(), None);
+    fn amounts_are_read_by_class() {
+        let read = amounts("VCPU:1,CUSTOM_BM_SMALL:2").unwrap();
+        let wanted = [("CUSTOM_BM_SMALL".to_owned(), 2), ("VCPU".to_owned(), 1)];
+        assert_eq!(read, Amounts::from(wanted));
         for wrong in ["", "VCPU", "VCPU:0", "VCPU:-1", "VCPU:many"] {
-            assert!(amount(wrong).is_err(), "{wrong}");
+            assert!(amounts(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! tell servers apart.
 
 use crate::metal::driver::{IPMI, REDFISH};
-use crate::metal::port;
+use crate::metal::inspect_node::within;
 use corten_model::refusal::Refusal;
 use corten_store::metal::Object;
 use serde::{Deserialize, Deserializer};
@@ -19,15 +19,6 @@ pub const BYTES_MAX: usize = 256 * 1024;
 const CARDS_MAX: usize = 128;
 /// The text of one value that goes into other places than the inventory.
 const TEXT_MAX: usize = 128;
-
-/// Drivers of the cards that a BMC shows its own server over USB. All servers of a kind may have the same address there.
-const BMC_CARDS: &[&str] = &[
-    "cdc_ether",
-    "cdc_eem",
-    "cdc_ncm",
-    "cdc_subset",
-    "rndis_host",
-];
 
 /// The inventory, as far as it is understood. Anything else in it is kept and shown.
 #[derive(Debug, Clone, Deserialize)]
@@ -143,10 +134,9 @@ impl Report {
                 facts.interfaces.len()
             )));
         }
-        let own = facts.interfaces.iter().filter(|card| !is_bmcs(card));
-        // Cards that are no Ethernet cards have addresses of other forms.
-        let macs = own.filter_map(|card| port::mac(&card.mac_address).ok());
-        let macs: BTreeSet<String> = macs.filter(|mac| is_ones_own(mac)).collect();
+        let cards = facts.interfaces.iter();
+        let cards = cards.map(|card| (card.mac_address.as_str(), card.driver.as_deref()));
+        let macs = within::own_macs(cards);
         if macs.is_empty() {
             return Err(Refusal::invalid(
                 "No lookup information provided: none of inventory.interfaces has the MAC address of an Ethernet card.",
@@ -272,17 +262,6 @@ impl Report {
     }
 }
 
-fn is_bmcs(card: &Card) -> bool {
-    let driver = card.driver.as_deref().unwrap_or_default();
-    BMC_CARDS.contains(&driver)
-}
-
-/// Neither a group's address nor nobody's.
-fn is_ones_own(mac: &str) -> bool {
-    let first = u8::from_str_radix(&mac[..2], 16).unwrap_or(1);
-    first & 1 == 0 && mac != "00:00:00:00:00:00"
-}
-
 fn check_short(field: &str, text: Option<&str>) -> Result<(), Refusal> {
     match text {
         Some(text) if text.len() > TEXT_MAX => Err(Refusal::invalid(format!(
@@ -381,13 +360,10 @@ mod tests {
     }
 
     #[test]
-    fn cards_that_are_the_bmcs_or_no_ethernet_cards_are_left_out() {
+    fn only_the_servers_own_cards_tell_who_it_is() {
         let report = with(json!({"interfaces": [
             {"mac_address": "52:54:00:AA:00:01", "driver": "virtio_net"},
             {"mac_address": "be:3a:f2:b6:05:9f", "driver": "cdc_ether"},
-            {"mac_address": "80:00:02:08:fe:80:00:00:00:00:00:00:00:02:c9:03:00:2f:75:a1"},
-            {"mac_address": "01:00:5e:00:00:01"},
-            {"mac_address": "00:00:00:00:00:00"},
         ]}));
         assert_eq!(
             report.macs(),

@@ -3,18 +3,17 @@
 use super::{boots, check_power, files, network, timeline};
 use crate::context::Context;
 use crate::metal::driver::{FAKE, IPMI};
-use crate::metal::{agent, machine, rotate_key};
+use crate::metal::{agent, machine, network_data, rotate_key};
 use crate::settings::ProvisioningNetwork;
 use corten_bmc::BootDevice;
 use corten_model::ids::NodeId;
 use corten_model::mac::Mac;
 use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
-use corten_netboot::{Boot, CommandLine};
-use corten_store::metal::lease::{self, MetalLease};
+use corten_netboot::{Boot, CommandLine, Lease};
 use corten_store::metal::node::{BootMethod, Node, RamdiskBoot};
-use corten_store::metal::port;
 use corten_store::{Failure, Tx};
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -26,6 +25,10 @@ const MEDIA: &str = "boot/media";
 /// The ways a node can be booted, the one its operator chose first.
 pub fn methods(node: &Node) -> [BootMethod; 2] {
     use BootMethod::{Http, Pxe, VirtualMedia};
+    // Its address is in its image; no DHCP server would tell it.
+    if !node.network_data.is_empty() {
+        return [VirtualMedia, VirtualMedia];
+    }
     match (node.driver.as_str(), node.driver_part("boot")) {
         // A BMC without virtual media: what did not come over the network may come the second time.
         (IPMI, _) => [Pxe, Pxe],
@@ -54,6 +57,7 @@ pub async fn plan(
     now: Timestamp,
 ) -> Result<(), Failure> {
     check_power(node)?;
+    check(node)?;
     let ways = methods(node);
     let method = ways[(attempt as usize - 1) % ways.len()];
     forget(node);
@@ -70,14 +74,7 @@ pub async fn plan(
     if node.driver != FAKE {
         files::check(tx, cx, node).await?;
         let network = network::of_node(cx, node)?;
-        if network::lease_all(tx, network, node).await?.is_empty() {
-            return Err(Refusal::conflict(format!(
-                "Node {} has no port, so no network card to boot on is known: add the MAC address of its boot card with \
-                 `openstack baremetal port create`, or inspect it.",
-                node.id
-            ))
-            .into());
-        }
+        network::prepare(tx, network, node).await?;
     }
     let words = method.words();
     timeline::begin(tx, node.id, now, format!("by {words}, attempt {attempt}")).await?;
@@ -90,6 +87,26 @@ pub async fn plan(
         story,
     });
     Ok(())
+}
+
+/// Refuses a server that cannot be booted as its record stands.
+pub fn check(node: &Node) -> Result<(), Refusal> {
+    check_processor(node)?;
+    network_data::check(node)
+}
+
+/// Refuses a server that no loader here starts.
+fn check_processor(node: &Node) -> Result<(), Refusal> {
+    let processor = node.properties.get("cpu_arch").and_then(Value::as_str);
+    match processor.map(str::to_ascii_lowercase).as_deref() {
+        None | Some("" | "x86_64" | "x86-64" | "amd64") => Ok(()),
+        Some(other) => Err(Refusal::conflict(format!(
+            "Node {} has the cpu_arch {other}, and no ramdisk can be booted on it: the boot loaders here (iPXE, shim, GRUB and \
+             ISOLINUX) and the images for virtual media are for x86_64 alone. If its processor is one, correct it with \
+             `openstack baremetal node set --property cpu_arch=x86_64`.",
+            node.id
+        ))),
+    }
 }
 
 /// Nothing of a boot stays in a node's row: its token opens nothing, its image is not served, its ramdisk is a stranger.
@@ -123,22 +140,13 @@ pub fn media_parts(name: &str) -> Option<(NodeId, &str)> {
     Some((node.parse().ok()?, secret))
 }
 
-/// The lease of the card that a node boots on: the first one that is meant for it.
-pub async fn boot_card(tx: &mut Tx, node: &Node) -> Result<Option<MetalLease>, Failure> {
-    let leases = lease::of_node(tx, node.id).await?;
-    let cards = port::of_node(tx, node.id).await?;
-    let of = |mac: &str| leases.iter().find(|lease| lease.mac == mac).cloned();
-    let meant = cards.iter().find(|card| card.pxe_enabled);
-    Ok(meant.or(cards.first()).and_then(|card| of(&card.address)))
-}
-
-/// What a node boots on one of its cards. `fixed`: the address is told here, since no DHCP server may be asked.
+/// What a node boots on one of its cards. `fixed`: its address is told here, since no DHCP server may be asked.
 pub fn boot(
     cx: &Context,
     network: &ProvisioningNetwork,
     node: &Node,
-    lease: &MetalLease,
-    fixed: bool,
+    mac: Mac,
+    fixed: Option<&Lease>,
 ) -> Result<Option<Boot>, Refusal> {
     if !boots(node) || node.boot.is_none() {
         return Ok(None);
@@ -149,16 +157,16 @@ pub fn boot(
     // The stock agent shows the token of the boot as its own.
     let whose = format!("corten.node={} ipa-agent-token={token}", node.id);
     let words = files::arguments(cx, node)?;
-    let mut line = line(cx, network, &words, &lease.mac, &whose, &token);
-    if fixed {
-        let gateway = network.gateway.map(|gateway| gateway.to_string());
-        let dns = network.name_servers.first();
+    let mut line = line(cx, network, &words, &mac.to_string(), &whose, &token);
+    if let Some(lease) = fixed {
+        let gateway = lease.gateway.map(|gateway| gateway.to_string());
+        let dns = lease.name_servers.first();
         let _ = write!(
             line,
             " ip={}::{}:{}:::none{}",
-            lease.address,
+            lease.address.addr(),
             gateway.unwrap_or_default(),
-            network.address.netmask(),
+            lease.address.netmask(),
             dns.map_or_else(String::new, |dns| format!(":{dns}")),
         );
     }
@@ -204,8 +212,4 @@ pub(in crate::metal) fn of_line(
         command_line,
         secure_boot,
     })
-}
-
-pub fn mac_of(lease: &MetalLease) -> Option<Mac> {
-    lease.mac.parse().ok()
 }

@@ -48,11 +48,14 @@ impl Rows {
         let Some(node) = record::get::<Node>(&mut tx, lease.node_id).await? else {
             return Ok(None);
         };
+        if !network::answers(&mut tx, &lease).await? {
+            return Ok(None);
+        }
         let told = network::told(&self.network, lease.address, node.name.clone());
         Ok(Some(Answer {
             node: node.id,
             lease: told,
-            boot: boot::boot(&self.cx, &self.network, &node, &lease, false)?,
+            boot: boot::boot(&self.cx, &self.network, &node, asker.mac, None)?,
         }))
     }
 
@@ -101,14 +104,13 @@ impl Rows {
         if !wanted.is_some_and(|wanted| same(wanted, &digest(secret))) {
             return Ok(None);
         }
-        let Some(lease) = boot::boot_card(&mut tx, &node).await? else {
+        let Some((mac, lease)) = network::boot_card(&mut tx, &self.network, &node).await? else {
             return Ok(None);
         };
-        let boot = boot::boot(&self.cx, &self.network, &node, &lease, true)?;
-        let told = network::told(&self.network, lease.address, None);
+        let boot = boot::boot(&self.cx, &self.network, &node, mac, Some(&lease))?;
         Ok(boot.map(|boot| MediaPlan {
             boot,
-            network: boot::mac_of(&lease).map(|mac| (mac, told)),
+            network: Some((mac, lease)),
             files: BTreeMap::new(),
         }))
     }

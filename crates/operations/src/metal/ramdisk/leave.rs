@@ -25,15 +25,16 @@ pub async fn go(cx: &Context, at: &StepCx, node: &Node) -> Result<(), StepError>
         let _ = tokio::time::timeout(SETTLE_LIMIT, settled).await;
     }
     let bmc = work::reach(cx, node)?.bmc;
-    let done = put_away(bmc.as_ref()).await;
+    let done = put_away(node, bmc.as_ref()).await;
     bmc.close().await;
     done.map_err(machine::step_error)
 }
 
-async fn put_away(bmc: &dyn Bmc) -> Result<(), BmcError> {
+async fn put_away(node: &Node, bmc: &dyn Bmc) -> Result<(), BmcError> {
     change_power(bmc, PowerAction::Off, POWER_LIMIT).await?;
     visit::eject(bmc).await?;
-    bmc.set_boot(Boot::always(BootDevice::Disk)).await?;
+    let disk = Boot::always(BootDevice::Disk);
+    bmc.set_boot(machine::in_its_mode(node, disk)).await?;
     Ok(())
 }
 
@@ -50,6 +51,17 @@ pub async fn then<S: Serialize>(
     note(&mut tx, at, &mut node).await?;
     work::save(&mut tx, at, &mut node).await?;
     tx.next(Place::Control, next).await
+}
+
+/// Starts the instance's own system, unless its owner had switched the server off before.
+pub async fn as_found(cx: &Context, node: &Node) -> Result<PowerSeen, StepError> {
+    let (action, power) = if node.found_off {
+        (PowerAction::Off, PowerSeen::Off)
+    } else {
+        (PowerAction::On, PowerSeen::On)
+    };
+    work::switch(cx, node, action).await?;
+    Ok(power)
 }
 
 /// Writes that it is so.

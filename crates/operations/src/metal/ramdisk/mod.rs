@@ -11,6 +11,7 @@
 //! | [`boot`] | which ways a node can be booted, and what one boot is made of: token, address, command line |
 //! | [`visit`] | from a server in any condition to one whose ramdisk calls |
 //! | [`orders`] | work for the ramdisk, each piece with its mark |
+//! | [`limits`] | how long an order may take, and that one that makes no progress is given up |
 //! | [`leave`] | from a ramdisk that works to a server that is off and will boot from its disk |
 //! | [`network`] | the provisioning network of a node, and its addresses there |
 //! | [`directory`] | what the boot server answers, from the rows |
@@ -24,6 +25,7 @@ pub mod boot;
 pub mod directory;
 pub mod files;
 pub mod leave;
+pub mod limits;
 pub mod network;
 pub mod orders;
 pub mod stock;
@@ -60,6 +62,7 @@ pub fn check_ready(cx: &Context, node: &Node, verb: &str) -> Result<(), Refusal>
         return Ok(());
     }
     check_power(node)?;
+    boot::check(node)?;
     if node.driver == FAKE {
         return Ok(());
     }

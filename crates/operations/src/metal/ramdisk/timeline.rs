@@ -1,27 +1,36 @@
 //! The boot timeline: early signs of each boot, so that a server that hangs is told from one that is slow.
 
+use super::limits;
 use crate::context::Context;
 use crate::metal::access::{self, Ident};
 use corten_iam::action::baremetal::NODES_READ;
 use corten_iam::actor::Actor;
 use corten_model::ids::{BootSignId, NodeId};
+use corten_model::mac::Mac;
 use corten_model::time::Timestamp;
 use corten_netboot::{BootEvent, BootStep, Sighting};
 use corten_store::metal::boot_sign::{self, BootSign};
+use corten_store::metal::port::NodePort;
 use corten_store::metal::wipe::{self, Wipe};
-use corten_store::{Failure, Result, Tx, record};
+use corten_store::{Failure, Query, Result, Tx, record};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Signs are kept for so long.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Of fewer boots nothing is concluded.
-const BOOTS_MIN: usize = 3;
 /// A boot begins.
 const PLANNED: &str = "boot planned";
 /// Its ramdisk is there.
 pub const CALLED: &str = "ramdisk called";
+/// A DHCP server that is not ours answered it.
+const ROGUE: &str = "rogue dhcp";
+/// So many of them are named in the story of a boot.
+const ROGUES_NAMED: usize = 3;
+/// Whoever invents servers must not fill the memory; past this, their Ethernet addresses are learned anew.
+const ROGUES_MAX: usize = 256;
 /// So many signs are written together.
 const AT_ONCE: usize = 64;
 
@@ -54,12 +63,24 @@ pub async fn begin(
     note(tx, node, at, PLANNED, detail).await
 }
 
+/// Which DHCP servers that are not ours answered a node since a moment, as the end of the sentence that tells why its boot
+/// failed: `; a DHCP server that is not ours, 10.0.0.9 (aa:bb:cc:dd:ee:ff), answered 52:54:00:77:00:01`. Empty if none did.
+pub async fn rogues(tx: &mut Tx, node: NodeId, since: Timestamp) -> Result<String> {
+    let mut told: Vec<String> = Vec::new();
+    for sign in boot_sign::of_node(tx, node, since).await? {
+        if sign.event == ROGUE && !told.contains(&sign.detail) && told.len() < ROGUES_NAMED {
+            told.push(sign.detail);
+        }
+    }
+    Ok(told.iter().map(|detail| format!("; {detail}")).collect())
+}
+
 /// How long a boot of this node may take, by what its boots took: twice the 99th percentile. `None`: it booted too seldom to
 /// tell.
 pub async fn budget(tx: &mut Tx, node: NodeId) -> Result<Option<Duration>> {
     let signs = boot_sign::of_node(tx, node, Timestamp::from_micros(0)).await?;
     let signs = signs.iter().map(|sign| (sign.event.as_str(), sign.at));
-    Ok(twice_p99(boots(signs)))
+    Ok(limits::twice_p99(boots(signs)))
 }
 
 /// The spans from a planned boot to the call of its ramdisk. A boot that brought none counts for nothing.
@@ -73,15 +94,6 @@ fn boots<'a>(signs: impl Iterator<Item = (&'a str, Timestamp)>) -> Vec<Duration>
         }
     }
     spans
-}
-
-fn twice_p99(mut spans: Vec<Duration>) -> Option<Duration> {
-    if spans.len() < BOOTS_MIN {
-        return None;
-    }
-    spans.sort_unstable();
-    let rank = (spans.len() * 99).div_ceil(100);
-    spans.get(rank - 1).map(|span| *span * 2)
 }
 
 /// The signs of a node that whoever asks may see, oldest first.
@@ -101,10 +113,11 @@ pub async fn wipes(cx: &Context, actor: &Actor, ident: &Ident) -> Result<Vec<Wip
 /// Writes what happens on a provisioning network, until its boot server ends.
 pub async fn follow(cx: Arc<Context>, network: String, mut events: mpsc::Receiver<BootEvent>) {
     let mut waiting = Vec::new();
+    let mut rogues = Rogues::default();
     while events.recv_many(&mut waiting, AT_ONCE).await > 0 {
         let signs: Vec<_> = waiting
             .drain(..)
-            .filter_map(|event| sign(&network, event))
+            .filter_map(|event| sign(&network, &mut rogues, event))
             .collect();
         if signs.is_empty() {
             continue;
@@ -115,18 +128,69 @@ pub async fn follow(cx: Arc<Context>, network: String, mut events: mpsc::Receive
     }
 }
 
-async fn write(cx: &Context, signs: &[(NodeId, Timestamp, &str, String)]) -> Result<()> {
+async fn write(cx: &Context, signs: &[Sign]) -> Result<()> {
     let mut tx = cx.store.write().await?;
-    for (node, at, event, detail) in signs {
-        note(&mut tx, *node, *at, event, detail.as_str()).await?;
+    for sign in signs {
+        let node = match sign.of {
+            Of::Node(node) => node,
+            Of::Card(mac) => {
+                let card = Query::<NodePort>::new().equals("address", mac.to_string());
+                match card.first(&mut tx).await? {
+                    Some(card) => card.node_id,
+                    None => continue,
+                }
+            }
+        };
+        note(&mut tx, node, sign.at, sign.event, sign.detail.as_str()).await?;
     }
     tx.commit().await
 }
 
+/// Whose sign it is.
+#[derive(Debug, PartialEq)]
+enum Of {
+    Node(NodeId),
+    /// The node's that has this card; nobody's if none has.
+    Card(Mac),
+}
+
+/// A sign that is yet to be written.
+#[derive(Debug, PartialEq)]
+struct Sign {
+    of: Of,
+    at: Timestamp,
+    event: &'static str,
+    detail: String,
+}
+
+/// The Ethernet addresses of other DHCP servers, learned from their offers: who chose one knows its IP address only.
+#[derive(Debug, Default)]
+struct Rogues(BTreeMap<Ipv4Addr, Mac>);
+
+impl Rogues {
+    fn learn(&mut self, server: Ipv4Addr, seen: &Sighting) {
+        let Sighting::Offer { from, .. } = seen else {
+            return;
+        };
+        if self.0.len() >= ROGUES_MAX {
+            self.0.clear();
+        }
+        self.0.insert(server, *from);
+    }
+
+    /// A server as it is named to people.
+    fn name(&self, server: Ipv4Addr) -> String {
+        match self.0.get(&server) {
+            Some(mac) => format!("{server} ({mac})"),
+            None => server.to_string(),
+        }
+    }
+}
+
 /// The sign of one event; what concerns no node is logged.
-fn sign(network: &str, event: BootEvent) -> Option<(NodeId, Timestamp, &'static str, String)> {
+fn sign(network: &str, rogues: &mut Rogues, event: BootEvent) -> Option<Sign> {
     let at = event.at;
-    let (node, what, detail) = match event.step {
+    let (node, event, detail) = match event.step {
         BootStep::Discovered { node, mac, client } => {
             let firmware = client
                 .architecture
@@ -203,11 +267,12 @@ fn sign(network: &str, event: BootEvent) -> Option<(NodeId, Timestamp, &'static 
             seen,
             times,
         } => {
-            let how = match seen {
+            rogues.learn(server, &seen);
+            let (client, how) = match seen {
                 Sighting::Offer { from, to, offered } => {
-                    format!("{from} offered {offered} to {to}")
+                    (to, format!("{from} offered {offered} to {to}"))
                 }
-                Sighting::Choice { by, .. } => format!("{by} chose it"),
+                Sighting::Choice { by, .. } => (by, format!("{by} chose it")),
             };
             metrics::counter!("corten_metal_rogue_dhcp_total", "network" => network.to_owned())
                 .increment(1);
@@ -215,7 +280,13 @@ fn sign(network: &str, event: BootEvent) -> Option<(NodeId, Timestamp, &'static 
                 network, %server, times, how,
                 "another DHCP server is on the provisioning network: switch it off, or name it in peers"
             );
-            return None;
+            let name = rogues.name(server);
+            return Some(Sign {
+                of: Of::Card(client),
+                at,
+                event: ROGUE,
+                detail: format!("a DHCP server that is not ours, {name}, answered {client}"),
+            });
         }
         BootStep::Missed { events } => {
             tracing::warn!(
@@ -226,7 +297,12 @@ fn sign(network: &str, event: BootEvent) -> Option<(NodeId, Timestamp, &'static 
             return None;
         }
     };
-    Some((node, at, what, detail))
+    Some(Sign {
+        of: Of::Node(node),
+        at,
+        event,
+        detail,
+    })
 }
 
 /// A virtual-media image is named after its node, and the rest of its name is a secret.
@@ -249,6 +325,39 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_server_that_was_chosen_is_named_with_the_address_that_its_offers_came_from() {
+        let [client, probe, from] = [1, 2, 3].map(|last| Mac([2, 0, 0, 0, 0, last]));
+        let server = Ipv4Addr::new(10, 0, 0, 9);
+        let mut rogues = Rogues::default();
+        let mut seen = |seen| {
+            let step = BootStep::Rogue {
+                server,
+                seen,
+                times: 1,
+            };
+            let at = Timestamp::from_micros(1);
+            sign("lab", &mut rogues, BootEvent { at, step }).unwrap()
+        };
+        let chosen = Sighting::Choice {
+            by: client,
+            address: None,
+        };
+        let sign = seen(chosen);
+        assert_eq!((sign.of, sign.event), (Of::Card(client), ROGUE));
+        assert_eq!(
+            sign.detail,
+            "a DHCP server that is not ours, 10.0.0.9, answered 02:00:00:00:00:01"
+        );
+        seen(Sighting::Offer {
+            from,
+            to: probe,
+            offered: [10, 0, 0, 77].into(),
+        });
+        let detail = seen(chosen).detail;
+        assert!(detail.contains("10.0.0.9 (02:00:00:00:00:03)"), "{detail}");
+    }
+
+    #[test]
     fn a_boots_budget_is_twice_what_the_slowest_took() {
         let at = |secs: i64| Timestamp::from_micros(secs * 1_000_000);
         let spans = boots(
@@ -264,13 +373,5 @@ mod tests {
             .into_iter(),
         );
         assert_eq!(spans, [60, 90].map(Duration::from_secs));
-        assert_eq!(twice_p99(spans), None, "too few");
-        let secs = |list: &[u64]| list.iter().copied().map(Duration::from_secs).collect();
-        assert_eq!(
-            twice_p99(secs(&[70, 90, 60])),
-            Some(Duration::from_secs(180))
-        );
-        let many: Vec<u64> = (1..=200).collect();
-        assert_eq!(twice_p99(secs(&many)), Some(Duration::from_secs(396)));
     }
 }

@@ -141,8 +141,9 @@ async fn arrive<S: Serialize>(
                 limit.as_secs()
             )));
         }
+        let rogues = timeline::rogues(&mut at.read().await?, node.id, plan.since).await?;
         let why = format!(
-            "booted by {}, the ramdisk did not call within {} s",
+            "booted by {}, the ramdisk did not call within {} s{rogues}",
             plan.method.words(),
             limit.as_secs()
         );
@@ -234,7 +235,8 @@ async fn set_up(
     } else {
         eject(bmc).await?;
     }
-    bmc.set_boot(Boot::once(boot::device(plan.method))).await?;
+    let once = Boot::once(boot::device(plan.method));
+    bmc.set_boot(machine::in_its_mode(node, once)).await?;
     Ok(())
 }
 

@@ -21,7 +21,7 @@ pub use health::POWER_FAILURE;
 use super::conductor::Assignment;
 use super::{CHANGED, node};
 use crate::context::Context;
-use corten_bmc::Sensors;
+use corten_bmc::{Health, Sensors};
 use corten_model::ids::NodeId;
 use corten_model::lifecycle::node::ProvisionState;
 use corten_model::time::Timestamp;
@@ -58,6 +58,11 @@ impl Readings {
     /// What the sensors of a node showed last.
     pub fn of(&self, id: NodeId) -> Option<Shown> {
         self.lock().get(&id).cloned()
+    }
+
+    /// The worst that the sensors of a node told last.
+    pub fn health(&self, id: NodeId) -> Option<Health> {
+        self.lock().get(&id)?.sensors.health()
     }
 
     fn keep(&self, id: NodeId, shown: Shown) {

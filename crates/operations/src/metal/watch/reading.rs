@@ -3,6 +3,7 @@
 use super::health::{self, Finding};
 use crate::context::Context;
 use crate::metal::machine;
+use crate::metal_instance::power;
 use corten_bmc::{Bmc, BmcError, EventStream, PowerState, Sensors};
 use corten_model::ids::NodeId;
 use corten_model::origin::Origin;
@@ -118,29 +119,45 @@ fn is_as_read(before: &Node, now: &Node) -> bool {
         && before.standard.updated_at == now.standard.updated_at
 }
 
-/// Writes a finding into the row of the node, if it changes anything and nothing else has changed the node since.
-pub(super) async fn write(cx: &Context, before: &Node, finding: &Finding) -> Result<(), Failure> {
+/// Writes a finding into the row of the node, and of the instance on it, if it changes anything and nothing else has changed
+/// the node since. What is sure enough for the node is so for its instance: both are written at once.
+pub(super) async fn write(
+    cx: &Arc<Context>,
+    before: &Node,
+    finding: &Finding,
+) -> Result<(), Failure> {
     let unanswered_max = cx.settings.metal.unanswered_max.max(1);
-    if health::apply(&mut before.clone(), finding, unanswered_max).is_none() {
+    let is_news = health::apply(&mut before.clone(), finding, unanswered_max).is_some();
+    let reaches_instance = match finding.power() {
+        Some(seen) => power::differs(cx, before, seen).await?,
+        None => false,
+    };
+    if !is_news && !reaches_instance {
         return Ok(());
     }
     let mut tx = cx.store.write().await?;
+    let holder = before.instance_id.filter(|_| reaches_instance);
+    let instance = power::lock_idle(&mut tx, holder).await?;
     let Some(mut node) = record::lock::<Node>(&mut tx, before.id).await? else {
         return Ok(());
     };
     if is_busy(&mut tx, node.id).await? || !is_as_read(before, &node) {
         return Ok(());
     }
-    let Some(told) = health::apply(&mut node, finding, unanswered_max) else {
-        return Ok(());
-    };
     let now = cx.now();
-    let states = (told.from, told.to);
-    node.tell_power(&mut tx, states, &told.why, &Origin::system(), now)
-        .await?;
-    node.standard.updated_at = Some(now);
-    record::update(&mut tx, &node).await?;
+    let told = health::apply(&mut node, finding, unanswered_max);
+    if let Some(told) = &told {
+        let states = (told.from, told.to);
+        node.tell_power(&mut tx, states, &told.why, &Origin::system(), now)
+            .await?;
+        node.standard.updated_at = Some(now);
+        record::update(&mut tx, &node).await?;
+    }
+    let why = "seen by the BMC of its server";
+    power::follow(&mut tx, cx, &node, instance, why, &Origin::system()).await?;
     tx.commit().await?;
-    tracing::warn!(node = %node.id, from = told.from, to = told.to, why = told.why, "the power of a node is not as it was");
+    if let Some(told) = told {
+        tracing::warn!(node = %node.id, from = told.from, to = told.to, why = told.why, "the power of a node is not as it was");
+    }
     Ok(())
 }

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One call's share; a signal or a power-off need not wait longer than for that.
 const CHUNK_BYTES: u64 = 1 << 30;
@@ -22,22 +23,25 @@ fn chunks(range: Range<u64>, length: u64) -> impl Iterator<Item = Range<u64>> {
 
 /// Gives all blocks back, so that flash forgets them, then has the device set them to zero: a discarded block may read as
 /// anything, its old content included.
-pub fn discard(disk: &Disk, file: &File) -> Result<(), EraseError> {
+pub fn discard(disk: &Disk, file: &File, done: &AtomicU64) -> Result<(), EraseError> {
     let kernel = |what| move |source: Errno| EraseError::Kernel { what, source };
     for chunk in chunks(0..disk.size_bytes, CHUNK_BYTES) {
         ioctl::discard(file, chunk.clone()).map_err(kernel("discard blocks"))?;
+        let bytes = chunk.end - chunk.start;
         ioctl::zero_out(file, chunk).map_err(kernel("zero blocks"))?;
+        done.fetch_add(bytes, Ordering::Relaxed);
     }
     file.sync_all().map_err(EraseError::Write)
 }
 
 /// Writes zeroes to each block.
-pub fn overwrite(disk: &Disk, file: &File) -> Result<(), EraseError> {
+pub fn overwrite(disk: &Disk, file: &File, done: &AtomicU64) -> Result<(), EraseError> {
     let zeroes = AlignedBuffer::new(WRITE_BYTES);
     for chunk in chunks(0..disk.size_bytes, WRITE_BYTES as u64) {
         let length = (chunk.end - chunk.start) as usize;
         file.write_all_at(&zeroes.bytes()[..length], chunk.start)
             .map_err(EraseError::Write)?;
+        done.fetch_add(length as u64, Ordering::Relaxed);
     }
     file.sync_all().map_err(EraseError::Write)
 }
@@ -60,6 +64,30 @@ pub fn zero_ends(disk: &Disk, file: &File) -> Result<(), EraseError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_overwritten_is_counted() {
+        let file = tempfile::tempfile().unwrap();
+        let done = AtomicU64::new(0);
+        let disk = Disk {
+            name: "sda".to_owned(),
+            transport: crate::device::Transport::Scsi,
+            size_bytes: 9 * MIB,
+            model: None,
+            serial: None,
+            wwn: None,
+            vendor: None,
+            hctl: None,
+            rotational: true,
+            read_only: false,
+            logical_block_bytes: 512,
+            physical_block_bytes: 512,
+            discard_max_bytes: 0,
+        };
+        overwrite(&disk, &file, &done).unwrap();
+        assert_eq!(done.into_inner(), 9 * MIB);
+        assert_eq!(file.metadata().unwrap().len(), 9 * MIB);
+    }
 
     #[test]
     fn chunks_cover_a_range_without_gaps() {

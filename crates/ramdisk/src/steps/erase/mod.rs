@@ -22,6 +22,7 @@ use crate::device::{Disk, direct, ioctl};
 use crate::protocol::{EraseAttempt, EraseMethod, EraseRecord};
 use crate::steps::program::ProgramError;
 use std::fs::File;
+use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 #[derive(Debug, thiserror::Error)]
@@ -68,8 +69,8 @@ pub fn seconds_now() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// Erases one disk. `Err`: it could not even be looked at; otherwise the record says how it went.
-pub fn erase(disk: &Disk) -> Result<EraseRecord, EraseError> {
+/// Erases one disk, and counts the bytes that are. `Err`: it could not even be looked at; otherwise the record says how it went.
+pub fn erase(disk: &Disk, done: &AtomicU64) -> Result<EraseRecord, EraseError> {
     let file = direct::open_exclusive(&disk.path()).map_err(|source| EraseError::Open {
         disk: disk.name.clone(),
         source,
@@ -86,6 +87,7 @@ pub fn erase(disk: &Disk) -> Result<EraseRecord, EraseError> {
         serial: disk.serial.clone(),
         wwn: disk.wwn.clone(),
         size_bytes: disk.size_bytes,
+        removable: false,
         attempts: Vec::new(),
         started_at_secs: seconds_now(),
         finished_at_secs: 0,
@@ -93,7 +95,7 @@ pub fn erase(disk: &Disk) -> Result<EraseRecord, EraseError> {
     };
     for method in methods(&facts) {
         tracing::info!("erasing {} by {method:?}", disk.name);
-        let outcome = apply(method, disk, &file).and_then(|()| before.verify(&file, disk));
+        let outcome = apply(method, disk, &file, done).and_then(|()| before.verify(&file, disk));
         let error = match outcome {
             Ok(verification) => {
                 record.verification = Some(verification);
@@ -121,7 +123,12 @@ pub fn erase(disk: &Disk) -> Result<EraseRecord, EraseError> {
     Ok(record)
 }
 
-fn apply(method: EraseMethod, disk: &Disk, file: &File) -> Result<(), EraseError> {
+fn apply(
+    method: EraseMethod,
+    disk: &Disk,
+    file: &File,
+    done: &AtomicU64,
+) -> Result<(), EraseError> {
     match method {
         EraseMethod::NvmeSanitizeCrypto => nvme::sanitize(file, nvme::Sanitize::Crypto),
         EraseMethod::NvmeSanitizeBlock => nvme::sanitize(file, nvme::Sanitize::Block),
@@ -129,8 +136,8 @@ fn apply(method: EraseMethod, disk: &Disk, file: &File) -> Result<(), EraseError
         EraseMethod::NvmeFormat => nvme::format(disk, file, nvme::Format::UserData),
         EraseMethod::AtaSecureEraseEnhanced => ata::secure_erase(disk, true),
         EraseMethod::AtaSecureErase => ata::secure_erase(disk, false),
-        EraseMethod::Discard => blocks::discard(disk, file),
-        EraseMethod::Overwrite => blocks::overwrite(disk, file),
+        EraseMethod::Discard => blocks::discard(disk, file, done),
+        EraseMethod::Overwrite => blocks::overwrite(disk, file, done),
     }
 }
 

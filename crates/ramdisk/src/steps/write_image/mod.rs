@@ -10,6 +10,7 @@
 mod checksum;
 mod compression;
 mod layout;
+mod mbr;
 mod partitions;
 mod qcow2;
 mod sink;
@@ -61,6 +62,20 @@ pub enum WriteError {
     Partitions(#[from] PartitionError),
 }
 
+impl WriteError {
+    /// The type of the error, in the stock agent's words: whether the image is at fault, or the disk.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Checksum(_) | Self::WrongChecksum { .. } => "ImageChecksumError",
+            Self::TooLarge { .. } | Self::Read(_) | Self::Layout(_) | Self::ImageType(_) => {
+                "InvalidImage"
+            }
+            Self::Partitions(error) if error.is_the_images() => "InvalidImage",
+            Self::Write(_) | Self::Open { .. } | Self::Partitions(_) => "ImageWriteError",
+        }
+    }
+}
+
 /// Takes a piece of an image: its place on the disk, and its bytes.
 type Put<'a> = dyn FnMut(u64, &[u8]) -> Result<(), WriteError> + 'a;
 
@@ -107,15 +122,17 @@ pub fn check(image: &ImageInfo) -> Result<Checksum, WriteError> {
     Ok(Checksum::wanted(image)?)
 }
 
-/// Writes one image, of `length` bytes as far as is known, to one disk. On an error nothing of it is on the disk.
+/// Writes one image, of `length` bytes as far as is known, to one disk that can be finished as is wanted. On an error nothing of
+/// it is on the disk.
 pub fn write_stream(
     source: impl Read,
     length: Option<u64>,
     declared_format: Option<&str>,
     expected: &Checksum,
+    finish: &Finish,
     target: Target,
 ) -> Result<Written, WriteError> {
-    let disk_bytes = target.size_bytes;
+    let (disk_bytes, block_bytes) = (target.size_bytes, target.block_bytes);
     let hashing = HashingReader::new(source, expected);
     let (compression, plain) = Plain::new(hashing).map_err(WriteError::Read)?;
     let length = length.filter(|_| compression == Compression::None);
@@ -126,7 +143,7 @@ pub fn write_stream(
             disk_bytes,
         });
     }
-    let mut sink = Sink::begin(target.file, disk_bytes, target.block_bytes)?;
+    let mut sink = Sink::begin(target.file, disk_bytes, block_bytes)?;
     let written = fill(&mut layout, &mut sink).and_then(|image_bytes| {
         let format = layout.name();
         let (checksum, downloaded_bytes) = sum(layout)?;
@@ -136,6 +153,7 @@ pub fn write_stream(
                 found: checksum,
             });
         }
+        finish.check(sink.head(), disk_bytes, block_bytes)?;
         Ok(Written {
             format,
             compression,
@@ -188,6 +206,7 @@ pub fn record(image: &ImageInfo, disk: &Disk, written: Written) -> WriteRecord {
         checksum: checksum.to_string(),
         downloaded_bytes,
         image_bytes,
+        growth: None,
     }
 }
 

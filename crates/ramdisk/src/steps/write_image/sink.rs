@@ -118,6 +118,11 @@ impl Sink {
         Ok(())
     }
 
+    /// The image's first MiB, once all of it was put.
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
     /// Hands the piece to the writer; what is missing of its last block is filled with zeroes.
     fn flush(&mut self) -> Result<(), WriteError> {
         if self.piece.length == 0 {

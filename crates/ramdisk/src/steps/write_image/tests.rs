@@ -68,7 +68,9 @@ fn target(disk: &Path) -> Target {
 fn write(file: &[u8], declared: Option<&str>, raw: &[u8]) -> Written {
     let disk = dirty();
     let length = Some(file.len() as u64);
-    let written = write_stream(file, length, declared, &sum(file), target(disk.path())).unwrap();
+    let finish = Finish::default();
+    let target = target(disk.path());
+    let written = write_stream(file, length, declared, &sum(file), &finish, target).unwrap();
     let got = std::fs::read(disk.path()).unwrap();
     assert!(got[..raw.len()] == *raw, "the disk does not hold the image");
     assert_eq!(written.image_bytes, raw.len() as u64);
@@ -137,12 +139,30 @@ fn refused(
     expected: &Checksum,
 ) -> (WriteError, Vec<u8>) {
     let disk = dirty();
-    let error = write_stream(file, length, declared, expected, target(disk.path())).unwrap_err();
+    let (finish, target) = (Finish::default(), target(disk.path()));
+    let error = write_stream(file, length, declared, expected, &finish, target).unwrap_err();
     (error, std::fs::read(disk.path()).unwrap())
 }
 
 fn untouched(disk: &[u8]) -> bool {
     disk.iter().all(|byte| *byte == 0xaa)
+}
+
+#[test]
+fn an_image_that_has_no_place_for_the_config_drive_leaves_nothing() {
+    let raw = content();
+    let drive = "H4sIAAAAAAACA0vMU8gszgcAHb1DagYAAAA=";
+    let info = serde_json::from_value(serde_json::json!({"id": "i", "urls": []})).unwrap();
+    let finish = Finish::wanted(&info, Some(drive)).unwrap();
+    for image in [raw.clone(), qcow2(&raw, &[])] {
+        let disk = dirty();
+        let target = target(disk.path());
+        let error =
+            write_stream(&image[..], None, None, &sum(&image), &finish, target).unwrap_err();
+        assert!(error.to_string().contains("config drive"), "{error}");
+        let left = std::fs::read(disk.path()).unwrap();
+        assert!(left.iter().all(|byte| [0, 0xaa].contains(byte)));
+    }
 }
 
 #[test]
@@ -246,6 +266,6 @@ fn a_header_that_claims_anything_at_all_never_panics() {
         disk.set_len(DISK).unwrap();
         let target = Target { file: disk, size_bytes: DISK, block_bytes: 512 };
         // Whatever comes of it: an error, or an image.
-        write_stream(&broken[..], None, None, &sum(&broken), target).ok();
+        write_stream(&broken[..], None, None, &sum(&broken), &Finish::default(), target).ok();
     });
 }

@@ -18,7 +18,7 @@ use corten_iam::actor::Actor;
 use corten_model::ids::{ImageId, InstanceId};
 use corten_model::lifecycle::Command;
 use corten_model::refusal::Refusal;
-use corten_operations::instance::{command, edit};
+use corten_operations::instance::{capability, command, crash_dump, edit};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -105,14 +105,20 @@ async fn dispatch(name: &str, action: Action<'_>) -> Answer<Response> {
         "resetNetwork" => {
             Err(Refusal::gone("The action resetNetwork was for a hypervisor that is gone.").into())
         }
+        "trigger_crash_dump" if action.mv.at_least(17) => action.trigger_crash_dump().await,
+        "evacuate" => action.evacuate().await,
         "os-getConsoleOutput" => console::output(&action, action.arguments()?).await,
         "os-getVNCConsole" | "os-getSerialConsole" | "os-getSPICEConsole" | "os-getRDPConsole"
             if !action.mv.at_least(6) =>
         {
             console::legacy(&action, name, action.arguments()?).await
         }
-        other => Err(Refusal::invalid(format!("There is no such action: {other}")).into()),
+        other => Err(no_such_action(other).into()),
     }
+}
+
+fn no_such_action(name: &str) -> Refusal {
+    Refusal::invalid(format!("There is no such action: {name}"))
 }
 
 /// The answer to a rebuild.
@@ -259,6 +265,25 @@ impl Action<'_> {
     async fn inject_network_info(self) -> Answer<Response> {
         command::inject_network_info(&self.app.cx, self.actor, self.id).await?;
         Ok(accepted())
+    }
+
+    async fn trigger_crash_dump(self) -> Answer<Response> {
+        if !self.arguments.is_null() {
+            let sent = &self.arguments;
+            return Err(Refusal::invalid(format!(
+                "Invalid input for field/attribute trigger_crash_dump. Value: {sent}. It is null: the action takes no \
+                 arguments."
+            ))
+            .into());
+        }
+        crash_dump::trigger(&self.app.cx, self.actor, self.id).await?;
+        Ok(accepted())
+    }
+
+    /// Nothing is rebuilt elsewhere; a whole server never will be, and its refusal says why.
+    async fn evacuate(self) -> Answer<Response> {
+        capability::check(&self.app.cx, self.actor, self.id, Command::Evacuate).await?;
+        Err(no_such_action("evacuate").into())
     }
 
     async fn lock(self) -> Answer<Response> {

@@ -1,7 +1,7 @@
 //! Console log, remote consoles and diagnostics of a server.
 
 use super::actions::Action;
-use super::{fields, find, parse_id};
+use super::{fields, parse_id};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::body::Body;
@@ -16,8 +16,9 @@ use axum::{Json, Router};
 use corten_host::{ConsoleKind, Diagnostics, Power};
 use corten_iam::actor::Actor;
 use corten_model::ids::InstanceId;
+use corten_model::lifecycle::Command;
 use corten_model::refusal::Refusal;
-use corten_operations::instance::console;
+use corten_operations::instance::{capability, console};
 use corten_store::Failure;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -68,7 +69,11 @@ pub(super) async fn legacy(action: &Action<'_>, name: &str, arguments: Legacy) -
     let kind = match r#type {
         "novnc" => ConsoleKind::Vnc,
         "serial" => ConsoleKind::Serial,
-        other => return Err(unavailable(other).into()),
+        other => {
+            let (app, actor) = (action.app, action.actor);
+            capability::check(&app.cx, actor, action.id, Command::RemoteConsole).await?;
+            return Err(unavailable(other).into());
+        }
     };
     let url = url(action.app, action.actor, action.base, action.id, kind).await?;
     Ok(Json(json!({"console": {"type": r#type, "url": url}})).into_response())
@@ -132,7 +137,7 @@ async fn remote(
         ("vnc", "novnc") => ConsoleKind::Vnc,
         ("serial", "serial") => ConsoleKind::Serial,
         _ => {
-            find(&app, &actor, &id).await?;
+            capability::check(&app.cx, &actor, parse_id(&id)?, Command::RemoteConsole).await?;
             return Err(unavailable(&r#type).into());
         }
     };

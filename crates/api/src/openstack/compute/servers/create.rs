@@ -16,6 +16,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use corten_model::ids::{FlavorId, ImageId};
+use corten_model::lifecycle::InstanceClass;
 use corten_model::refusal::Refusal;
 use corten_operations::instance::edit::MAX_TAGS;
 use corten_operations::instance::new::{self, NewInstances};
@@ -133,9 +134,11 @@ pub(super) async fn create(
     let Some(first) = accepted.instances.first() else {
         return Err(Refusal::invalid("min_count and max_count ask for no server at all.").into());
     };
-    let groups = match first.intent.security_groups.as_slice() {
-        [] => vec![json!({"name": "default"})],
-        named => named.iter().map(|name| json!({"name": name})).collect(),
+    let groups = match (first.class, first.intent.security_groups.as_slice()) {
+        // Nothing would enforce it.
+        (InstanceClass::Metal, _) => Vec::new(),
+        (InstanceClass::Vm, []) => vec![json!({"name": "default"})],
+        (InstanceClass::Vm, named) => named.iter().map(|name| json!({"name": name})).collect(),
     };
     let body = json!({"server": {
         "id": first.id,

@@ -35,7 +35,8 @@ use axum::{Json, Router};
 use corten_iam::action::compute;
 use corten_iam::actor::Actor;
 use corten_model::ids::InstanceId;
-use corten_operations::instance::{addresses, command, edit, query};
+use corten_model::lifecycle::Command;
+use corten_operations::instance::{addresses, capability, command, edit, query};
 use corten_store::Failure;
 use corten_store::instances::Instance;
 use serde::Deserialize;
@@ -51,7 +52,7 @@ pub fn routes() -> Router<App> {
         .route("/servers/{id}/action", post(actions::act))
         .route(
             "/servers/{id}/os-volume_attachments",
-            get(volume_attachments),
+            get(volume_attachments).fallback(no_volumes),
         )
         .route(
             "/servers/{id}/os-server-password",
@@ -207,6 +208,16 @@ async fn volume_attachments(
 ) -> Answer<Json<Value>> {
     find(&app, &actor, &id).await?;
     Ok(Json(json!({"volumeAttachments": []})))
+}
+
+/// There are no volumes yet, so no method attaches one; a whole server lacks what would show it.
+async fn no_volumes(
+    State(app): State<App>,
+    Caller(actor): Caller,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
+    capability::check(&app.cx, &actor, parse_id(&id)?, Command::AttachVolume).await?;
+    Ok(StatusCode::METHOD_NOT_ALLOWED)
 }
 
 /// The encrypted password that a guest posted to the metadata service.
