@@ -144,6 +144,22 @@ async fn an_image_at_fault_puts_no_server_into_quarantine_and_a_dead_disk_does()
 }
 
 #[tokio::test]
+async fn a_wipe_leaves_no_array_and_no_word_of_one() {
+    let cloud = Cloud::open().await;
+    let id = after(&cloud, true, &[Manage, Provide, Active]).await;
+    change(&cloud, id, |node| {
+        let disks = json!([{"raid_level": "1", "size_gb": 8}]);
+        node.raid_config.insert("logical_disks".to_owned(), disks);
+    })
+    .await;
+    ask(&cloud, id, Deleted).await;
+    cloud.drain().await;
+    let node = node_of(&cloud, id).await;
+    assert_eq!(node.provision.state, ProvisionState::Available);
+    assert!(node.raid_config.is_empty(), "{:?}", node.raid_config);
+}
+
+#[tokio::test]
 async fn a_retired_server_is_wiped_and_not_offered_again() {
     let cloud = Cloud::open().await;
     let id = after(&cloud, true, &[Manage, Provide, Active]).await;

@@ -318,6 +318,8 @@ fn args(node: &Node, step: &Step) -> Object {
 pub async fn prove(tx: &mut Tx, node: &mut Node, wipe: &Wipe) -> Result<(), StepError> {
     record::insert(tx, wipe).await?;
     node.wiped = Some(wipe.id);
+    // Arrays were dissolved for it.
+    node.raid_config.clear();
     if ramdisk::boots(node) {
         let disks = wipe.disks.iter();
         let disks: Vec<_> = disks
