@@ -5,14 +5,13 @@
 //! over Ironic reports it.
 
 use crate::context::Context;
-use crate::metal::choosing::custom_class;
+use crate::metal::choosing::{custom_class, withheld};
 use crate::placement::promised;
 use crate::settings::Compute;
 use corten_iam::action::placement::PLACEMENT_READ;
 use corten_iam::actor::Actor;
 use corten_iam::policy::Target;
 use corten_model::ids::{AggregateUuid, InstanceId, NodeId, ProjectId, UserId};
-use corten_model::lifecycle::node::ProvisionState;
 use corten_model::refusal::Refusal;
 use corten_store::hosts::{self, HostUsage, Resources};
 use corten_store::instances::Instance;
@@ -96,7 +95,7 @@ impl Provider {
     fn of_node(node: Node) -> Option<Self> {
         let class = custom_class(node.resource_class.as_deref()?);
         let used = u64::from(node.instance_id.is_some());
-        let reserved = u64::from(used == 0 && !is_offered(&node));
+        let reserved = u64::from(used == 0 && withheld(&node).is_some());
         let changed = node.standard.updated_at.unwrap_or(node.standard.created_at);
         let mut traits = node.traits;
         traits.insert(COMPUTE_NODE.to_owned());
@@ -117,15 +116,6 @@ impl Provider {
             aggregates: Vec::new(),
         })
     }
-}
-
-/// Whether the next instance may get this node.
-fn is_offered(node: &Node) -> bool {
-    node.provision.state == ProvisionState::Available
-        && !node.maintenance
-        && !node.retired
-        && node.allocation_id.is_none()
-        && node.power.seen.is_some()
 }
 
 const COMPUTE_NODE: &str = "COMPUTE_NODE";

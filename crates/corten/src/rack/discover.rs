@@ -2,13 +2,12 @@
 //!
 //! A BMC is first asked without a password; what its certificate is then is pinned, and only who shows it again gets one.
 
+use super::found::{Told, name_of, object};
 use super::ipmi;
 use super::manifest::{Manifest, Server};
 use anyhow::Context as _;
 use corten_bmc::redfish::Redfish;
-use corten_bmc::{
-    Address, Bmc, Credentials, Identity, Inventory, Limits, Link, RedfishAddress, Trust, open,
-};
+use corten_bmc::{Address, Bmc, Credentials, Inventory, Limits, Link, RedfishAddress, Trust, open};
 use futures_util::stream::{self, StreamExt as _};
 use ipnet::IpNet;
 use reqwest::tls::TlsInfo;
@@ -23,9 +22,6 @@ use std::time::Duration;
 const AT_ONCE: usize = 64;
 const CONNECT: Duration = Duration::from_secs(3);
 const REQUEST: Duration = Duration::from_secs(20);
-
-/// The servers of one BMC, each with what it is for people. `Err(None)`: nobody is there who speaks its language.
-pub type Told = Result<Vec<(Server, String)>, Option<anyhow::Error>>;
 
 /// Where BMCs listen.
 #[derive(Debug, Clone, Copy)]
@@ -187,29 +183,4 @@ fn describe(inventory: &Inventory, driver_info: Value, system: &str) -> (Server,
     );
     // A comment has one line, whatever a BMC says.
     (server, about.replace(['\n', '\r'], " "))
-}
-
-/// By its serial number, or another name where it tells none.
-pub fn name_of(identity: &Identity, other: &str) -> String {
-    let serial = identity
-        .serial_number
-        .as_deref()
-        .or(identity.uuid.as_deref());
-    let named = serial.filter(|serial| !serial.trim().is_empty());
-    let plain = |c: char| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_lowercase()
-        } else {
-            '-'
-        }
-    };
-    let name: String = named.unwrap_or(other).chars().map(plain).collect();
-    format!("bm-{name}")
-}
-
-pub fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(object) => object,
-        _ => Map::new(),
-    }
 }

@@ -1,7 +1,7 @@
 //! Finding BMCs that speak IPMI and no Redfish: who answers the presence ping of RMCP (ASF 2.0, 3.2.4.3) is asked through
 //! `ipmitool`.
 
-use super::discover::{Told, name_of, object};
+use super::found::{Told, name_of, object};
 use super::manifest::Server;
 use anyhow::Context as _;
 use corten_bmc::{Address, Bmc, Credentials, Identity, IpmiAddress, Limits, open};

@@ -6,6 +6,7 @@
 
 mod discover;
 mod enrol;
+mod found;
 mod ipmi;
 mod manifest;
 

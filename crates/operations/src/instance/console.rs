@@ -4,6 +4,7 @@ use super::capability::{self, decide};
 use super::query;
 use crate::context::Context;
 use crate::metal::console as metal_console;
+use crate::metal_instance;
 use corten_host::{ConsoleKind, ConsoleStream, Diagnostics, HostError};
 use corten_iam::action::compute;
 use corten_iam::actor::Actor;
@@ -13,7 +14,6 @@ use corten_model::refusal::Refusal;
 use corten_model::time::Timestamp;
 use corten_store::Failure;
 use corten_store::instances::{ConsoleToken, Instance};
-use corten_store::metal::node::Node;
 use corten_store::record::{self, Query};
 use rand::Rng as _;
 use sha2::{Digest as _, Sha256};
@@ -74,11 +74,8 @@ pub async fn log(
 
 /// What the server of an instance printed on its serial line.
 async fn metal_log(cx: &Context, instance: &Instance) -> Result<String, Failure> {
-    let node: Option<Node> = Query::new()
-        .equals("instance_id", &instance.id)
-        .first(&mut cx.store.read().await?)
-        .await?;
-    let Some(node) = node else {
+    let mut tx = cx.store.read().await?;
+    let Some(node) = metal_instance::node::find(&mut tx, instance.id).await? else {
         return Ok(String::new());
     };
     match metal_console::log(cx, &node).await {

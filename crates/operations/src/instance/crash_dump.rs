@@ -8,15 +8,16 @@ use super::history::{self, Deed};
 use super::query;
 use crate::context::Context;
 use crate::metal::{at_rest, firmware_steps, machine};
+use crate::metal_instance;
 use corten_bmc::{BmcError, PowerAction};
 use corten_iam::action::compute;
 use corten_iam::actor::Actor;
 use corten_model::ids::InstanceId;
 use corten_model::lifecycle::{Command, InstanceClass};
 use corten_model::refusal::Refusal;
+use corten_store::Failure;
 use corten_store::instances::Instance;
 use corten_store::metal::node::Node;
-use corten_store::{Failure, Query};
 
 /// Interrupts a whole server, and keeps that it was done or tried.
 pub async fn trigger(cx: &Context, actor: &Actor, id: InstanceId) -> Result<(), Failure> {
@@ -45,10 +46,7 @@ pub async fn trigger(cx: &Context, actor: &Actor, id: InstanceId) -> Result<(), 
 }
 
 async fn server_of(cx: &Context, id: InstanceId) -> Result<Node, Failure> {
-    let node: Option<Node> = Query::new()
-        .equals("instance_id", &id)
-        .first(&mut cx.store.read().await?)
-        .await?;
+    let node = metal_instance::node::find(&mut cx.store.read().await?, id).await?;
     let gone = || Refusal::conflict(format!("Instance {id} has no server."));
     Ok(node.ok_or_else(gone)?)
 }

@@ -200,23 +200,8 @@ impl<'a> Search<'a> {
         if !need.traits.is_subset(&node.traits) {
             return Some("without the traits");
         }
-        if node.instance_id.is_some() {
-            return Some("in use by an instance");
-        }
-        if node.provision.state != ProvisionState::Available {
-            return Some("not available");
-        }
-        if node.maintenance {
-            return Some("in maintenance");
-        }
-        if node.retired {
-            return Some("retired");
-        }
-        if node.allocation_id.is_some() {
-            return Some("allocated already");
-        }
-        if node.power.seen.is_none() {
-            return Some("of unknown power");
+        if let Some(rule) = withheld(node) {
+            return Some(rule);
         }
         if is_for_others(node, need) {
             return Some("of another owner or lessee");
@@ -232,6 +217,26 @@ impl<'a> Search<'a> {
         }
         None
     }
+}
+
+/// The rule by which a node is given to nobody, whatever is needed.
+pub fn withheld(node: &Node) -> Option<&'static str> {
+    if node.instance_id.is_some() {
+        return Some("in use by an instance");
+    }
+    if node.provision.state != ProvisionState::Available {
+        return Some("not available");
+    }
+    if node.maintenance {
+        return Some("in maintenance");
+    }
+    if node.retired {
+        return Some("retired");
+    }
+    if node.allocation_id.is_some() {
+        return Some("allocated already");
+    }
+    node.power.seen.is_none().then_some("of unknown power")
 }
 
 /// Whether a node is for other projects: what has an owner or a lessee is for these two, as in Ironic, and what has neither is

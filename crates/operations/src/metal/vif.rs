@@ -258,21 +258,9 @@ mod tests {
         let id = NodePortId::random();
         let vif = vif.map(|vif| (ATTACHED.to_owned(), vif.into()));
         NodePort {
-            id,
-            node_id: node.id,
-            address: id.to_string(),
             port_group_id: group,
-            name: None,
-            description: None,
-            vendor: None,
-            category: None,
-            local_link_connection: Object::new(),
-            pxe_enabled: true,
-            physical_network: None,
-            is_smartnic: false,
             internal_info: vif.into_iter().collect(),
-            shard: None,
-            standard: Standard::new(Object::new(), Timestamp(0)),
+            ..crate::metal::port::blank(id, node, id.to_string(), Timestamp(0))
         }
     }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a server may take to be switched on or off.
-const POWER_LIMIT: Duration = Duration::from_secs(60);
+pub const POWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// The input of an operation that needs to know the node alone.
 #[derive(Debug, Serialize, Deserialize)]

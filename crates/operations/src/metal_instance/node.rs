@@ -15,7 +15,7 @@ use corten_model::refusal::Refusal;
 use corten_store::instances::Instance;
 use corten_store::metal::node::{Node, SUBJECT, Step};
 use corten_store::metal::port;
-use corten_store::{Failure, Query, Tx, operations, record};
+use corten_store::{Error, Failure, Query, Tx, operations, record};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +32,8 @@ pub async fn lock(tx: &mut Tx, id: InstanceId) -> Result<Option<Node>, StepError
 }
 
 /// The node that holds an instance.
-pub async fn find(tx: &mut Tx, id: InstanceId) -> Result<Option<Node>, StepError> {
-    Ok(Query::new().equals("instance_id", &id).first(tx).await?)
+pub async fn find(tx: &mut Tx, id: InstanceId) -> Result<Option<Node>, Error> {
+    Query::new().equals("instance_id", &id).first(tx).await
 }
 
 /// Refuses a command that the operator of the instance's node does not let pass: a protected node keeps what is on it, and one in
@@ -46,8 +46,7 @@ pub async fn check_node(tx: &mut Tx, id: InstanceId, command: Command) -> Result
     ) {
         return Ok(());
     }
-    let found: Option<Node> = Query::new().equals("instance_id", &id).first(tx).await?;
-    let Some(node) = found else {
+    let Some(node) = find(tx, id).await? else {
         return Ok(());
     };
     let (flag, reason) = match command {

@@ -11,7 +11,7 @@ use corten_model::time::Timestamp;
 use corten_store::instances::Instance;
 use corten_store::metal::node::{Node, SUBJECT};
 use corten_store::operations::Operation;
-use corten_store::{Failure, Query, Tx, operations, record};
+use corten_store::{Failure, Tx, operations, record};
 
 /// Refuses a command that the server of an instance cannot take now. A change of power waits for what works on the node at
 /// the moment; a rebuild, which may come to wait for hours, is refused at once.
@@ -31,10 +31,7 @@ pub async fn check(
     if instance.class != InstanceClass::Metal || !needs_server {
         return Ok(());
     }
-    let node: Option<Node> = Query::new()
-        .equals("instance_id", &instance.id)
-        .first(tx)
-        .await?;
+    let node = super::node::find(tx, instance.id).await?;
     let node = node.ok_or_else(|| without_server(instance.id))?;
     if command == Command::Rebuild
         && let Some(running) = working_on(tx, &node).await?

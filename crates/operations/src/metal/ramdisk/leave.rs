@@ -10,7 +10,6 @@ use corten_store::metal::node::{Node, PowerSeen};
 use serde::Serialize;
 use std::time::Duration;
 
-const POWER_LIMIT: Duration = Duration::from_secs(60);
 /// How long a ramdisk may take to write out what it holds; it did so at the end of each order already.
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -31,7 +30,7 @@ pub async fn go(cx: &Context, at: &StepCx, node: &Node) -> Result<(), StepError>
 }
 
 async fn put_away(node: &Node, bmc: &dyn Bmc) -> Result<(), BmcError> {
-    change_power(bmc, PowerAction::Off, POWER_LIMIT).await?;
+    change_power(bmc, PowerAction::Off, work::POWER_LIMIT).await?;
     visit::eject(bmc).await?;
     let disk = Boot::always(BootDevice::Disk);
     bmc.set_boot(machine::in_its_mode(node, disk)).await?;

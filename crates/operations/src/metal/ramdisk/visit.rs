@@ -15,7 +15,6 @@ use corten_store::{Failure, Tx};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-const POWER_LIMIT: Duration = Duration::from_secs(60);
 /// How often is looked whether the ramdisk called; its heartbeat makes that at once.
 const LOOK: Duration = Duration::from_secs(30);
 /// A boot gets no less, however quick those before were.
@@ -225,7 +224,7 @@ async fn set_up(
     plan: &RamdiskBoot,
     bmc: &dyn Bmc,
 ) -> Result<(), BmcError> {
-    change_power(bmc, PowerAction::Off, POWER_LIMIT).await?;
+    change_power(bmc, PowerAction::Off, work::POWER_LIMIT).await?;
     if plan.method == BootMethod::VirtualMedia {
         let url = boot::media_url(cx, node).map_err(|refusal| invalid(refusal.message))?;
         let image = url.and_then(|url| url.parse().ok());
